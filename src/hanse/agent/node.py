@@ -1,0 +1,185 @@
+"""The agent of a node: starts its parts, keeps them alive, ends them in order. This is the process `hanse node`.
+
+Parts are the PostgreSQL instances (the workspace is one), the gateway workers and, on the first node, the control
+service, which runs inside this process. Order of a start: instances and control service side by side, then gateways.
+Order of an end: gateways, instances (fast shutdown), control service. Every step is bounded in time, and escalates.
+
+Whatever runs already is adopted: an agent that was killed leaves everything else running, and the next one finds the
+instances by their postmaster.pid and the gateways by their records (presence.py). A part that ends is started again
+after a pause (backoff.py). Its own record says how far it is: `starting`, `ready`, `stopping`, or `failed` with the
+reason. When that record disappears, so has the data directory, and the agent ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Iterable
+from pathlib import Path
+from typing import Protocol
+
+from ..config import NodeConfig, Secrets, load_cluster_config, load_node_config
+from ..core.errors import UserMistake
+from ..core.limits import START_FAILURES_MAX, START_TIMEOUT_S
+from .backoff import Backoff
+from .control import Control
+from .presence import Presence
+from .servers import InstancePart, instance_of, prepare_server
+from .topology import initial_snapshot, node_file
+from .workers import GatewayPart, end_surplus
+
+log = logging.getLogger(__name__)
+
+WATCH_S = 0.1
+
+
+class Part(Protocol):
+    """Something that the agent keeps alive."""
+
+    name: str
+
+    def is_alive(self) -> bool: ...
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+
+
+class NodeAgent:
+    """One node. `run` returns after the end of everything that the node had running."""
+
+    def __init__(self, config: NodeConfig, secrets: Secrets, config_file: Path, presence: Presence) -> None:
+        self.config = config
+        self.secrets = secrets
+        self.presence = presence
+        self._config_file = config_file
+        self._instances: list[Part] = []
+        self._gateways: list[Part] = []
+        self._control: Control | None = None
+
+    async def run(self, ending: asyncio.Event) -> None:
+        """Until `ending` is set, or something cannot be started (UserMistake)."""
+        ended = asyncio.create_task(ending.wait())
+        work = asyncio.create_task(self._work())
+        try:
+            await asyncio.wait((ended, work), return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                work.result()
+        finally:
+            work.cancel()
+            ended.cancel()
+            await asyncio.gather(work, ended, return_exceptions=True)
+            await self._end()
+
+    async def _work(self) -> None:
+        await self._start()
+        self.presence.update(state="ready", note="")
+        log.info("node %s is ready", self.config.name)
+        async with asyncio.TaskGroup() as tasks:
+            keepers = [tasks.create_task(self._keep(part)) for part in (*self._instances, *self._gateways)]
+            await self._watch_directory()
+            for keeper in keepers:
+                keeper.cancel()
+
+    # --- start
+
+    async def _start(self) -> None:
+        config = self.config
+        server = await asyncio.to_thread(prepare_server, config, self.secrets)
+        self._instances = [
+            InstancePart(each, instance_of(config, each, server), server.content) for each in config.instances
+        ]
+        self._gateways = [GatewayPart(config, self._config_file, worker) for worker in range(config.gateway_workers)]
+        self.presence.update(note="PostgreSQL")
+        await _all(self._start_control(), *(self._try_start(part) for part in self._instances))
+        self.presence.update(note="gateways")
+        await self._wait_for_control()
+        await asyncio.to_thread(end_surplus, config)
+        await _all(*(self._try_start(part) for part in self._gateways))
+
+    async def _start_control(self) -> None:
+        if self.config.control_dir is None:
+            return
+        assert self.config.cluster_file is not None, "the node with the catalog's store knows the cluster"
+        file = Path(self.config.cluster_file)
+        cluster = load_cluster_config(file)
+        configs = tuple(load_node_config(node_file(file.parent, node.name)) for node in cluster.nodes)
+        control = Control(self.config, self.secrets)
+        await control.start(initial_snapshot(cluster, configs))
+        self._control = control
+
+    async def _wait_for_control(self) -> None:
+        """Gateways read the catalog first of all; its node may start a moment later than this one."""
+        address = (self.config.control_host, self.config.control_port)
+        deadline = asyncio.get_running_loop().time() + START_TIMEOUT_S
+        while True:
+            try:
+                _, writer = await asyncio.open_connection(*address)
+            except OSError:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise UserMistake(f"the control service on {address[0]}:{address[1]} does not answer") from None
+                await asyncio.sleep(0.05)
+            else:
+                writer.close()
+                return
+
+    async def _try_start(self, part: Part) -> None:
+        """A part may fail because of something that passes; what fails several times in a row is told."""
+        backoff = Backoff()
+        while True:
+            try:
+                await part.start()
+                return
+            except UserMistake as mistake:
+                pause = backoff.ended(asyncio.get_running_loop().time())
+                log.warning("%s", mistake)
+                if backoff.failures >= START_FAILURES_MAX:
+                    raise
+                await asyncio.sleep(pause)
+
+    # --- watch
+
+    async def _keep(self, part: Part) -> None:
+        loop = asyncio.get_running_loop()
+        backoff = Backoff()
+        backoff.started(loop.time())
+        while True:
+            while part.is_alive():
+                await asyncio.sleep(WATCH_S)
+            pause = backoff.ended(loop.time())
+            log.warning("%s has ended; next start in %.1f s", part.name, pause)
+            await asyncio.sleep(pause)
+            backoff.started(loop.time())
+            try:
+                await part.start()
+            except UserMistake as mistake:
+                log.warning("%s", mistake)
+
+    async def _watch_directory(self) -> None:
+        while self.presence.path.exists():
+            await asyncio.sleep(1.0)
+        log.warning("%s is gone: the data directory was removed", self.presence.path)
+
+    # --- end
+
+    async def _end(self) -> None:
+        log.info("node %s ends", self.config.name)
+        if self.presence.path.exists():
+            self.presence.update(state="stopping", note="")
+        await _settle(part.stop() for part in self._gateways)
+        await _settle(part.stop() for part in self._instances)
+        if self._control is not None:
+            await _settle([self._control.stop()])
+
+
+async def _all(*steps: Awaitable[None]) -> None:
+    """Side by side; waits for all of them even if one fails, and then raises the first failure."""
+    outcomes = await asyncio.gather(*steps, return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+
+
+async def _settle(steps: Iterable[Awaitable[None]]) -> None:
+    """Side by side; a failure is logged and does not keep the others from ending."""
+    for outcome in await asyncio.gather(*steps, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            log.error("while ending: %r", outcome)

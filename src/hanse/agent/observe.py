@@ -1,0 +1,209 @@
+"""What a local cluster looks like from outside: the answer to `hanse status`.
+
+`ClusterStatus` is the documented, stable shape of `hanse status --json`: fields are added, never renamed or removed.
+States are `running`, `starting`, `stopping`, `failed` and `stopped`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from ..catalog.client import ControlClient
+from ..catalog.model import Kind, Relation, Snapshot
+from ..config import WORKSPACE_PLACE, ClusterConfig, ClusterNode, InstanceConfig, Secrets
+from ..core.errors import PgError
+from ..core.ids import quote_qualified
+from ..engines.postgres.postmaster import find_postmaster, read_pid_file
+from .cluster_dir import AGENT
+from .dsn import cluster_dsn
+from .presence import find_process, living, read_record
+from .workers import worker_name
+
+CATALOG_TIMEOUT_S = 3.0
+SHOWN_KINDS = (Kind.SHARDED, Kind.REFERENCE, Kind.SINGLE)
+
+
+class InstanceStatus(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    node: str
+    host: str
+    port: int
+    pid: int | None
+    role: str
+    state: str
+    directory: str  # where its data really lie
+
+
+class GroupStatus(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    leader: str | None  # an instance's name
+    instances: list[InstanceStatus]
+
+
+class GatewayStatus(msgspec.Struct, frozen=True, kw_only=True):
+    node: str
+    worker: int
+    host: str
+    port: int
+    pid: int | None
+    state: str
+
+
+class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    host: str
+    gateway_port: int
+    pid: int | None  # of its agent
+    state: str
+    note: str  # what it is doing, or why it failed
+    workspace: InstanceStatus | None
+
+
+class ShardStatus(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    group: str
+
+
+class TableStatus(msgspec.Struct, frozen=True, kw_only=True):
+    name: str  # 'schema.table', each part quoted as SQL needs it
+    kind: str  # sharded, reference, single
+    key: list[str]
+    shards: list[ShardStatus]
+    group: str | None  # of a single table
+
+
+class ClusterStatus(msgspec.Struct, frozen=True, kw_only=True):
+    dsn: str
+    state: str  # running: every part is; stopped: none is; partial: anything between
+    data: str
+    elsewhere: str | None  # the instances' data lie here, because PostgreSQL's user may not enter `data`
+    nodes: list[NodeStatus]
+    groups: list[GroupStatus]
+    gateways: list[GatewayStatus]
+    tables: list[TableStatus] | None  # None: the catalog does not answer
+
+
+def observe_processes(data_dir: Path, cluster: ClusterConfig, secrets: Secrets) -> ClusterStatus:
+    """Everything but the tables."""
+    nodes = [_node_status(data_dir, cluster, node) for node in cluster.nodes]
+    gateways = [
+        _gateway_status(data_dir, cluster, node, worker)
+        for node in cluster.nodes
+        for worker in range(cluster.gateway_workers)
+    ]
+    groups = _group_statuses(data_dir, cluster)
+    states = [node.state for node in nodes] + [gateway.state for gateway in gateways]
+    states += [instance.state for group in groups for instance in group.instances]
+    states += [node.workspace.state for node in nodes if node.workspace is not None]
+    return ClusterStatus(
+        dsn=cluster_dsn(cluster, secrets),
+        state=states[0] if len(set(states)) == 1 else "partial",
+        data=str(data_dir),
+        elsewhere=cluster.elsewhere_dir,
+        nodes=nodes,
+        groups=groups,
+        gateways=gateways,
+        tables=None,
+    )
+
+
+async def with_tables(status: ClusterStatus, cluster: ClusterConfig, secrets: Secrets) -> ClusterStatus:
+    """The status with what the catalog says of tables, if it answers within CATALOG_TIMEOUT_S."""
+    client = ControlClient(cluster.host, cluster.control_port, secrets.control_token, "status")
+    try:
+        await client.connect(CATALOG_TIMEOUT_S)
+    except (PgError, OSError, TimeoutError):
+        return status
+    try:
+        return msgspec.structs.replace(status, tables=table_statuses(client.snapshot))
+    finally:
+        await client.close()
+
+
+def table_statuses(snapshot: Snapshot) -> list[TableStatus]:
+    return [_table_status(relation) for relation in snapshot.relations if relation.kind in SHOWN_KINDS]
+
+
+def _table_status(relation: Relation) -> TableStatus:
+    shards = [
+        ShardStatus(name=quote_qualified(shard.schema, shard.name), group=shard.group) for shard in relation.shards
+    ]
+    return TableStatus(
+        name=quote_qualified(relation.schema, relation.name),
+        kind=relation.kind.value,
+        key=list(relation.key),
+        shards=shards,
+        group=relation.group if relation.kind is Kind.SINGLE else None,
+    )
+
+
+def _node_status(data_dir: Path, cluster: ClusterConfig, node: ClusterNode) -> NodeStatus:
+    run = data_dir / node.name / "run"
+    record = read_record(run, AGENT)
+    alive = find_process(record) is not None
+    workspaces = [instance for instance in node.instances if instance.group == WORKSPACE_PLACE]
+    return NodeStatus(
+        name=node.name,
+        host=cluster.host,
+        gateway_port=node.gateway_port,
+        pid=record.pid if record is not None and alive else None,
+        state=_state(record.state, alive) if record is not None else "stopped",
+        note=record.note if record is not None else "",
+        workspace=_instance_status(data_dir, cluster, node, workspaces[0]) if workspaces else None,
+    )
+
+
+def _state(recorded: str, alive: bool) -> str:
+    if alive:
+        return "running" if recorded == "ready" else recorded
+    return "failed" if recorded == "failed" else "stopped"
+
+
+def _gateway_status(data_dir: Path, cluster: ClusterConfig, node: ClusterNode, worker: int) -> GatewayStatus:
+    record = living(data_dir / node.name / "run", worker_name(worker))
+    return GatewayStatus(
+        node=node.name,
+        worker=worker,
+        host=cluster.host,
+        port=node.gateway_port,
+        pid=None if record is None else record.pid,
+        state="stopped" if record is None else _state(record.state, True),
+    )
+
+
+def _group_statuses(data_dir: Path, cluster: ClusterConfig) -> list[GroupStatus]:
+    members: dict[str, list[InstanceStatus]] = {}
+    for node in cluster.nodes:
+        for instance in node.instances:
+            if instance.group != WORKSPACE_PLACE:
+                found = _instance_status(data_dir, cluster, node, instance)
+                members.setdefault(instance.group, []).append(found)
+    ordered = sorted(members.items(), key=lambda item: (len(item[0]), item[0]))
+    return [
+        GroupStatus(name=name, leader=next((i.name for i in found if i.role == "leader"), None), instances=found)
+        for name, found in ordered
+    ]
+
+
+def _instance_status(
+    data_dir: Path, cluster: ClusterConfig, node: ClusterNode, instance: InstanceConfig
+) -> InstanceStatus:
+    directory = (data_dir / node.name / instance.group).resolve()
+    process = find_postmaster(directory)
+    file = read_pid_file(directory)
+    return InstanceStatus(
+        name=instance.name,
+        node=node.name,
+        host=cluster.host,
+        port=instance.port,
+        pid=None if process is None else process.pid,
+        role=instance.role,
+        state="stopped" if process is None else _server_state("" if file is None else file.status),
+        directory=str(directory),
+    )
+
+
+def _server_state(status: str) -> str:
+    return {"ready": "running", "stopping": "stopping"}.get(status, "starting")

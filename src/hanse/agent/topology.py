@@ -1,0 +1,180 @@
+"""The shape of a local cluster: which node has which instances, and what the catalog is told of it.
+
+Group `g<i>` lies on node `n<1 + (i - 1) mod nodes>`, and every node has a workspace. With 3 nodes and 4 groups::
+
+    n1: g1.1, g4.1, n1.workspace      n2: g2.1, n2.workspace      n3: g3.1, n3.workspace
+
+Pure: ports come from a function that is given, files are read and written by others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from ..catalog.model import Group, Instance, Node, Snapshot
+from ..config import (
+    CLUSTER_FILE,
+    NODE_FILE,
+    SECRETS_FILE,
+    WORKSPACE_PLACE,
+    ClusterConfig,
+    ClusterNode,
+    InstanceConfig,
+    NodeConfig,
+)
+from ..core.errors import UserMistake
+from ..core.limits import GATEWAY_WORKERS_MAX, GROUPS_MAX, NODES_MAX
+
+ChoosePorts = Callable[[int], list[int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a person asks of `hanse up`; None: not said."""
+
+    nodes: int | None = None
+    groups: int | None = None
+    replicas: int | None = None
+    port: int | None = None
+    workers: int | None = None
+    password: str | None = None
+    postgres_bindir: str | None = None
+    postgres_user: str | None = None
+
+
+DEFAULT_NODES = 3
+DEFAULT_GROUPS = 2
+DEFAULT_PORT = 5432
+DEFAULT_WORKERS = 1
+
+
+def check_request(request: Request) -> None:
+    """Raise UserMistake for a shape that cannot be."""
+    _check_range("--nodes", request.nodes, NODES_MAX)
+    _check_range("--groups", request.groups, GROUPS_MAX)
+    _check_range("--workers", request.workers, GATEWAY_WORKERS_MAX)
+    if request.replicas not in (None, 1):
+        raise UserMistake(f"--replicas {request.replicas} is not possible yet: more than 1 comes with replication")
+    nodes = DEFAULT_NODES if request.nodes is None else request.nodes
+    port = DEFAULT_PORT if request.port is None else request.port
+    if not 1 <= port <= 65_536 - nodes:
+        raise UserMistake(f"--port must be between 1 and {65_536 - nodes}, because {nodes} nodes need a port each")
+    if request.password is not None and (not request.password or "\0" in request.password):
+        raise UserMistake("--password must not be empty")
+
+
+def _check_range(option: str, value: int | None, most: int) -> None:
+    if value is not None and not 1 <= value <= most:
+        raise UserMistake(f"{option} must be between 1 and {most}, not {value}")
+
+
+def plan_cluster(request: Request, *, cluster_id: str, choose_ports: ChoosePorts) -> ClusterConfig:
+    """A new cluster. `request` was checked."""
+    node_count = request.nodes or DEFAULT_NODES
+    group_count = request.groups or DEFAULT_GROUPS
+    first_port = request.port or DEFAULT_PORT
+    ports = iter(choose_ports(1 + group_count + node_count))
+    control_port = next(ports)
+    placed: list[list[InstanceConfig]] = [[] for _ in range(node_count)]
+    for number in range(1, group_count + 1):
+        instance = InstanceConfig(group=f"g{number}", name=f"g{number}.1", port=next(ports))
+        placed[(number - 1) % node_count].append(instance)
+    for number, instances in enumerate(placed, start=1):
+        name = f"n{number}.{WORKSPACE_PLACE}"
+        instances.append(InstanceConfig(group=WORKSPACE_PLACE, name=name, port=next(ports)))
+    nodes = tuple(
+        ClusterNode(name=f"n{number}", gateway_port=first_port + number - 1, instances=tuple(instances))
+        for number, instances in enumerate(placed, start=1)
+    )
+    return ClusterConfig(
+        cluster_id=cluster_id,
+        control_port=control_port,
+        gateway_workers=request.workers or DEFAULT_WORKERS,
+        nodes=nodes,
+    )
+
+
+def change_cluster(cluster: ClusterConfig, request: Request) -> ClusterConfig:
+    """An existing cluster with what may change at a start: gateway ports, workers. Raises UserMistake for the rest."""
+    groups = {instance.group for node in cluster.nodes for instance in node.instances} - {WORKSPACE_PLACE}
+    for option, asked, there in (("nodes", request.nodes, len(cluster.nodes)), ("groups", request.groups, len(groups))):
+        if asked is not None and asked != there:
+            raise UserMistake(f"this cluster has {there} {option}, and --{option} cannot change that")
+    nodes = cluster.nodes
+    if request.port is not None:
+        nodes = tuple(
+            msgspec.structs.replace(node, gateway_port=request.port + position) for position, node in enumerate(nodes)
+        )
+    workers = cluster.gateway_workers if request.workers is None else request.workers
+    return msgspec.structs.replace(cluster, nodes=nodes, gateway_workers=workers)
+
+
+def replace_ports(cluster: ClusterConfig, new: dict[int, int]) -> ClusterConfig:
+    """The cluster with internal ports exchanged: old port → new port."""
+    nodes = tuple(
+        msgspec.structs.replace(
+            node,
+            instances=tuple(msgspec.structs.replace(i, port=new.get(i.port, i.port)) for i in node.instances),
+        )
+        for node in cluster.nodes
+    )
+    control_port = new.get(cluster.control_port, cluster.control_port)
+    return msgspec.structs.replace(cluster, nodes=nodes, control_port=control_port)
+
+
+def node_configs(
+    cluster: ClusterConfig, data_dir: Path, socket_directory: Callable[[ClusterNode], str | None]
+) -> tuple[NodeConfig, ...]:
+    """What each node is started from. The first node hosts the catalog's store."""
+    return tuple(
+        NodeConfig(
+            name=node.name,
+            data_dir=str(data_dir / node.name),
+            secrets_file=str(data_dir / SECRETS_FILE),
+            host=cluster.host,
+            gateway_port=node.gateway_port,
+            gateway_workers=cluster.gateway_workers,
+            control_host=cluster.host,
+            control_port=cluster.control_port,
+            control_dir=str(data_dir / "control") if node is cluster.nodes[0] else None,
+            postgres_bindir=cluster.postgres_bindir,
+            postgres_user=cluster.postgres_user,
+            socket_directory=socket_directory(node),
+            elsewhere_dir=str(Path(cluster.elsewhere_dir) / node.name) if cluster.elsewhere_dir else None,
+            cluster_file=str(data_dir / CLUSTER_FILE) if node is cluster.nodes[0] else None,
+            instances=node.instances,
+            database=cluster.database,
+        )
+        for node in cluster.nodes
+    )
+
+
+def node_file(data_dir: Path, node_name: str) -> Path:
+    return data_dir / node_name / NODE_FILE
+
+
+def initial_snapshot(cluster: ClusterConfig, configs: tuple[NodeConfig, ...]) -> Snapshot:
+    """The catalog's first version: nodes and groups, no relations."""
+    nodes = tuple(Node(name=c.name, host=c.host, gateway_port=c.gateway_port, labels=c.labels) for c in configs)
+    members: dict[str, list[Instance]] = {}
+    for config in configs:
+        for instance in config.instances:
+            if instance.group != WORKSPACE_PLACE:
+                members.setdefault(instance.group, []).append(_catalog_instance(config, instance))
+    groups = tuple(Group(name=name, instances=tuple(found)) for name, found in sorted(members.items()))
+    return Snapshot(database=cluster.database, home_group="g1", nodes=nodes, groups=groups)
+
+
+def _catalog_instance(config: NodeConfig, instance: InstanceConfig) -> Instance:
+    return Instance(
+        name=instance.name,
+        node=config.name,
+        host=config.host,
+        port=instance.port,
+        role=instance.role,
+        socket_directory=config.socket_directory,
+    )

@@ -1,0 +1,1 @@
+"""What tables, shards, groups and nodes there are: immutable, numbered snapshots."""

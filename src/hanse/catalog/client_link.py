@@ -1,0 +1,108 @@
+"""One connection of a client to the control service: the handshake, requests under way, pings."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+from collections.abc import Callable
+
+from ..core.errors import PgError
+from ..core.limits import AUTH_MESSAGE_BYTES_MAX, CONTROL_MESSAGE_BYTES_MAX
+from . import protocol as p
+
+GOODBYE_S_MAX = 1.0
+
+
+class LinkLost(Exception):
+    """The connection ended while an answer was awaited; whether the request was carried out is unknown."""
+
+
+class Link:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._waiting: dict[int, asyncio.Future[p.Answer]] = {}
+        self._pings: dict[int, float] = {}  # sent and not answered
+        self._pings_sent = 0
+        self._closed = False
+
+    async def read(self, bytes_max: int = CONTROL_MESSAGE_BYTES_MAX) -> p.ServiceMessage:
+        length = await p.read_length(self._reader, bytes_max)
+        return p.decode_from_service(await self._reader.readexactly(length))
+
+    def send(self, message: p.ClientMessage, bytes_max: int = CONTROL_MESSAGE_BYTES_MAX) -> None:
+        if not self._closed:
+            self._writer.write(p.encode(message, bytes_max))
+
+    async def ask(self, request: p.Request) -> p.Answer:
+        """Raises the service's PgError, or LinkLost."""
+        if self._closed:
+            raise LinkLost
+        answer: asyncio.Future[p.Answer] = asyncio.get_running_loop().create_future()
+        self._waiting[request.request] = answer
+        try:
+            self.send(request)
+            return await answer
+        finally:
+            self._waiting.pop(request.request, None)
+
+    def answered(self, answer: p.Answer) -> None:
+        waiting = self._waiting.get(answer.request)
+        if waiting is None or waiting.done():
+            return  # whoever asked has given up
+        if isinstance(answer, p.Failed):
+            error = PgError(answer.sqlstate, answer.message, detail=answer.detail, hint=answer.hint)
+            waiting.set_exception(error)
+        else:
+            waiting.set_result(answer)
+
+    def ping(self, now: float) -> None:
+        self._pings_sent += 1
+        self._pings[self._pings_sent] = now
+        self.send(p.Ping(number=self._pings_sent))
+
+    def pinged_at(self, number: int) -> float:
+        """When the ping that is now answered was sent."""
+        sent = self._pings.pop(number, None)
+        if sent is None:
+            raise p.ProtocolViolation(f"ping {number} was never sent")
+        return sent
+
+    async def goodbye(self) -> None:
+        self.send(p.Goodbye())
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(GOODBYE_S_MAX):
+                await self._writer.drain()
+
+    def close(self) -> None:
+        self._closed = True
+        self._writer.close()
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(LinkLost())
+
+
+async def open_link(
+    address: tuple[str, int], token: str, name: str, random_bytes: Callable[[int], bytes]
+) -> tuple[Link, p.Welcome]:
+    """Connects, and proves the token both ways. Raises PgError 28P01 when the service refuses it."""
+    reader, writer = await asyncio.open_connection(*address)
+    link = Link(reader, writer)
+    try:
+        challenge = await link.read(AUTH_MESSAGE_BYTES_MAX)
+        if not isinstance(challenge, p.Challenge) or challenge.format != p.FORMAT:
+            raise p.ProtocolViolation("the control service is of another version")
+        nonce = random_bytes(p.NONCE_BYTES)
+        proof = p.proof_of("client", token, challenge.nonce, nonce, name)
+        link.send(p.Hello(nonce=nonce, name=name, proof=proof), AUTH_MESSAGE_BYTES_MAX)
+        welcome = await link.read()
+        if isinstance(welcome, p.Refused):
+            raise PgError(welcome.sqlstate, welcome.message)
+        wanted = p.proof_of("service", token, challenge.nonce, nonce, name)
+        if not isinstance(welcome, p.Welcome) or not hmac.compare_digest(wanted, welcome.proof):
+            raise p.ProtocolViolation("what answers at the control service's address does not know the token")
+        return link, welcome
+    except BaseException:
+        link.close()
+        raise

@@ -1,0 +1,111 @@
+"""Making the shards of a HASH table: `WITH (shards = n)`, `create_distributed_table`, or lazily before the first row.
+
+Shard r of table `orders` is its partition `orders_p<r>`, with modulus n and remainder r. The workspace gets all of
+them, each group its own. They are made by the system and then given the parent's owner and grants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+from ...core.errors import PgError, not_supported
+from ...core.ids import quote_identifier
+from ..model import Bound, Kind, Relation, Snapshot, Strategy
+from .checks import check_foreign_keys, linked, same_layout_possible
+from .places import place, qualified, run_groups
+from .rights import mirror_everywhere
+from .steps import DdlContext, DdlResult, Freeze, Identity, Introspect, Procedure, RunWorkspace, Step
+
+SHARDS_MAX = 1024
+NAME_BYTES_MAX = 63  # NAMEDATALEN - 1
+
+Layout = tuple[tuple[Bound, str], ...]  # bounds with their groups
+
+
+def checked_count(value: Any) -> int:
+    try:
+        count = int(value)
+    except (TypeError, ValueError):
+        raise PgError("22023", f'invalid value for option "shards": "{value}"') from None
+    if not 1 <= count <= SHARDS_MAX:
+        raise PgError("22023", f'{count} is outside the valid range for option "shards" (1 .. {SHARDS_MAX})')
+    return count
+
+
+def round_robin(count: int, ctx: DdlContext) -> Layout:
+    return tuple(
+        (Bound(modulus=count, remainder=remainder), ctx.groups[remainder % len(ctx.groups)])
+        for remainder in range(count)
+    )
+
+
+def layout_of(relation: Relation) -> Layout:
+    return tuple((shard.bound, shard.group) for shard in relation.shards)
+
+
+def layout_for(
+    relation: Relation, snapshot: Snapshot, ctx: DdlContext, *, count: int | None, colocate_with: Relation | None
+) -> Layout:
+    """The shards that a HASH table gets: another table's if it is named or joined by foreign keys, else n in turn."""
+    partner = colocate_with
+    if partner is None:
+        candidates = (other for other in linked(relation, snapshot) if same_layout_possible(relation, other))
+        partner = next((other for other in candidates if other.shards), None)
+    if partner is None:
+        return round_robin(count or ctx.default_shard_count, ctx)
+    if colocate_with is not None and not same_layout_possible(relation, partner):
+        raise not_supported(
+            f'cannot colocate tables "{relation.name}" and "{partner.name}"',
+            detail="Their partition keys have different types, or one is not partitioned by HASH.",
+        )
+    if count is not None and count != len(partner.shards) and colocate_with is not None:
+        raise PgError("22023", f'"{partner.name}" has {len(partner.shards)} shards, not {count}')
+    return layout_of(partner) if count in (None, len(partner.shards)) else round_robin(count or 1, ctx)
+
+
+def shard_name(table: str, number: int) -> str:
+    """`<table>_p<number>`, the table's part cut where PostgreSQL would cut the name."""
+    suffix = f"_p{number}"
+    stem = table.encode()[: NAME_BYTES_MAX - len(suffix)].decode(errors="ignore")
+    return stem + suffix
+
+
+def make_shards(
+    table: Identity, layout: Layout, ctx: DdlContext, *, storage: str = "", persistence: str = ""
+) -> Generator[Step, Any, None]:
+    """`storage` is a WITH clause for each partition, `persistence` 'UNLOGGED' or nothing."""
+    statements: dict[str, list[str]] = {group: [] for group in ctx.groups}
+    made: list[tuple[Identity, str]] = []
+    for number, (bound, group) in enumerate(layout):
+        identity = (table[0], shard_name(table[1], number))
+        sql = " ".join(
+            word
+            for word in (
+                "CREATE", persistence, "TABLE", qualified(identity), "PARTITION OF", qualified(table),
+                f"FOR VALUES WITH (MODULUS {bound.modulus}, REMAINDER {bound.remainder})", storage,
+            )
+            if word
+        )  # fmt: skip
+        yield RunWorkspace(sql, system=True)
+        statements[group].append(sql)
+        made.append((identity, group))
+    for identity, group in made:
+        yield place(identity, Kind.PARTITION, group)
+    yield from run_groups({group: tuple(sql) for group, sql in statements.items()}, system=True)
+    yield from mirror_everywhere([table], ctx)
+
+
+def make_default_shards(table: Identity, ctx: DdlContext) -> Procedure:
+    """Shards of a HASH table that has none, when its first row arrives. Does nothing if another session was faster."""
+    yield Freeze((table,))
+    snapshot: Snapshot = yield Introspect()
+    relation = snapshot.relation_by_identity.get(table)
+    if relation is None:
+        raise PgError("42P01", f"relation {quote_identifier(table[1])} does not exist")
+    if relation.kind is Kind.SHARDED and relation.strategy is Strategy.HASH and not relation.shards:
+        layout = layout_for(relation, snapshot, ctx, count=None, colocate_with=None)
+        yield from make_shards(table, layout, ctx)
+        after = yield Introspect()
+        yield from check_foreign_keys(snapshot, after)
+    return DdlResult()

@@ -1,0 +1,229 @@
+"""The catalog's values: one immutable, numbered `Snapshot` of everything that planning and routing need to know.
+
+Two sources make a snapshot. *Topology* (nodes, groups, instances) is decided by the control plane. *Relations* are what
+PostgreSQL itself says about the schema-complete database (see `introspection.py`) joined with the placement that
+table `hanse.placement` in that same database records. A change returns a new snapshot; nothing here is ever modified.
+
+Every group holds the whole schema; placement says where *rows* are:
+
+========== ===========================================================================================
+kind       rows
+========== ===========================================================================================
+sharded    in its shards: partitions, each attached in exactly one group; the parent exists everywhere
+partition  a shard addressed by its own name: in the one group that has it
+reference  the same rows in every group
+single     in one group, `Relation.group`; the table exists, empty, in the others
+view       nowhere: expanded by PostgreSQL (pushed down) or by the workspace
+sequence   its values are drawn in one group, `Relation.group`
+catalog    pg_catalog, information_schema and hanse.*: answered by the schema-complete database
+========== ===========================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from functools import cached_property
+
+import msgspec
+
+
+class Kind(StrEnum):
+    SHARDED = "sharded"
+    PARTITION = "partition"
+    REFERENCE = "reference"
+    SINGLE = "single"
+    VIEW = "view"
+    MATERIALIZED_VIEW = "matview"  # rows in every group, as a reference table
+    SEQUENCE = "sequence"
+
+
+class Strategy(StrEnum):
+    HASH = "hash"
+    RANGE = "range"
+    LIST = "list"
+
+
+class Column(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    type_oid: int
+    type_name: str  # format_type(): 'bigint', 'character varying(20)', 'public.mood'
+    not_null: bool = False
+    default: str | None = None  # pg_get_expr() of the default; None without one
+    default_volatile: bool = False  # the default must be evaluated once per row, by one party
+    default_sequence: str | None = None  # 'schema.name' (quoted as needed) when the default is nextval() of it
+    identity: str = ""  # '', 'a' (ALWAYS) or 'd' (BY DEFAULT); default_sequence names its sequence
+    generated: bool = False  # GENERATED ALWAYS AS (…) STORED: never given a value
+    collation_deterministic: bool = True
+    collation: str = ""  # '' : the cluster's own ("default") or "C", both of which compare bytes; else its name
+
+
+class Bound(msgspec.Struct, frozen=True, kw_only=True):
+    """A partition's bound. Exactly one of the three forms; values are in PostgreSQL's text form of the key's type.
+
+    None inside `lower` is MINVALUE, inside `upper` MAXVALUE; None inside `values` is NULL.
+    """
+
+    modulus: int | None = None
+    remainder: int | None = None
+    lower: tuple[str | None, ...] | None = None
+    upper: tuple[str | None, ...] | None = None
+    values: tuple[str | None, ...] | None = None
+    default: bool = False
+
+
+class Shard(msgspec.Struct, frozen=True, kw_only=True):
+    schema: str
+    name: str
+    group: str
+    bound: Bound
+    nameable: bool = True  # equal column order to the parent, not itself partitioned
+
+
+class UniqueKey(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    columns: tuple[str, ...]
+    primary: bool = False
+
+
+class ForeignKey(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    columns: tuple[str, ...]
+    referenced_schema: str
+    referenced_name: str
+    referenced_columns: tuple[str, ...]
+
+
+class Relation(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    schema: str
+    name: str
+    kind: Kind
+    oid: int = 0  # in the schema-complete database that made this snapshot: a handle, not for the wire
+    owner: str = ""
+    columns: tuple[Column, ...] = ()
+    group: str | None = None  # single, partition, sequence: the one place its rows are
+    # sharded tables
+    strategy: Strategy | None = None
+    key: tuple[str, ...] = ()  # the partition key's column names, in order
+    key_types: tuple[int, ...] = ()  # their type oids
+    shards: tuple[Shard, ...] = ()
+    parent: tuple[str, str] | None = None  # partition: (schema, name) of the sharded table at the top
+    # what decides whether a statement may name the partition (findings-gateway 1)
+    nameable: bool = False  # no row security, no rules, no statement-level triggers
+    row_security: bool = False
+    has_triggers: bool = False  # user triggers of any kind
+    unique_keys: tuple[UniqueKey, ...] = ()
+    foreign_keys: tuple[ForeignKey, ...] = ()
+    view_definition: str | None = None  # pg_get_viewdef(), without the trailing semicolon
+    view_security_invoker: bool = False
+
+    @cached_property
+    def column_by_name(self) -> Mapping[str, Column]:
+        return {column.name: column for column in self.columns}
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        return (self.schema, self.name)
+
+    @cached_property
+    def groups(self) -> tuple[str, ...]:
+        """The groups that hold rows of a sharded table, sorted."""
+        return tuple(sorted({shard.group for shard in self.shards}))
+
+    @cached_property
+    def colocation(self) -> tuple[object, ...] | None:
+        """Equal for tables whose equal keys always lie in the same group: same strategy, types, bounds, placement."""
+        if self.kind is not Kind.SHARDED or not self.shards:
+            return None
+        bounds = tuple(sorted((msgspec.json.encode(s.bound).decode(), s.group) for s in self.shards))
+        return (self.strategy, self.key_types, bounds)
+
+
+class Function(msgspec.Struct, frozen=True, kw_only=True):
+    """A function or procedure that a user made."""
+
+    schema: str
+    name: str
+    kind: str  # 'f' function, 'p' procedure, 'a' aggregate, 'w' window
+    language: str
+    volatility: str  # 'i', 's', 'v'
+    argument_count: int
+    returns_set: bool = False
+    source: str = ""  # SQL and PL/pgSQL bodies; '' for others
+
+
+class Instance(msgspec.Struct, frozen=True, kw_only=True):
+    """One PostgreSQL server of a group."""
+
+    name: str  # 'g1.1'
+    node: str
+    host: str
+    port: int
+    role: str = "leader"  # 'leader' or 'follower'
+    socket_directory: str | None = None  # where local processes find its Unix socket
+
+
+class Group(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    instances: tuple[Instance, ...]
+    durability: str = "quorum"
+
+    @property
+    def leader(self) -> Instance:
+        for instance in self.instances:
+            if instance.role == "leader":
+                return instance
+        raise LookupError(f"group {self.name} has no leader")
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    host: str
+    gateway_port: int
+    labels: dict[str, str] = {}
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    version: int = 0
+    database: str = "hanse"
+    home_group: str = "g1"  # where single tables, sequences and statements without tables go
+    nodes: tuple[Node, ...] = ()
+    groups: tuple[Group, ...] = ()
+    relations: tuple[Relation, ...] = ()
+    functions: tuple[Function, ...] = ()
+    schemas: tuple[str, ...] = ("public",)
+
+    @cached_property
+    def relation_by_identity(self) -> Mapping[tuple[str, str], Relation]:
+        return {relation.identity: relation for relation in self.relations}
+
+    @cached_property
+    def function_names(self) -> Mapping[str, tuple[Function, ...]]:
+        found: dict[str, list[Function]] = {}
+        for function in self.functions:
+            found.setdefault(function.name, []).append(function)
+        return {name: tuple(overloads) for name, overloads in found.items()}
+
+    @cached_property
+    def group_by_name(self) -> Mapping[str, Group]:
+        return {group.name: group for group in self.groups}
+
+    @cached_property
+    def group_names(self) -> tuple[str, ...]:
+        """Canonical order: sorted by the number in the name where there is one, then by name."""
+        return tuple(sorted(self.group_by_name, key=group_order))
+
+    def find(self, schema: str | None, name: str, search_path: tuple[str, ...]) -> Relation | None:
+        """The relation that PostgreSQL would find for this name, or None (a catalog table, or nothing at all)."""
+        if schema is not None:
+            return self.relation_by_identity.get((schema, name))
+        for candidate in search_path:
+            found = self.relation_by_identity.get((candidate, name))
+            if found is not None:
+                return found
+        return None
+
+
+def group_order(name: str) -> tuple[int, str]:
+    digits = "".join(character for character in name if character.isdigit())
+    return (int(digits) if digits else 0, name)

@@ -1,0 +1,235 @@
+"""Messages between the control service and its clients: values, their framing, the proof of the token.
+
+A frame is a length (4 bytes, big-endian, the length of what follows) and one MessagePack value, a struct tagged with
+its kind. The two sides talk at once; a request carries a number, and its one `Done`, `LogPage` or `Failed` repeats it.
+
+**Authentication.** Neither side shows the token; each proves that it has it::
+
+    service                                   client
+      Challenge(nonce=S)              ───►
+                                      ◄───    Hello(nonce=C, name, proof=HMAC(token, "client" S C name))
+      Welcome(proof=HMAC(token, "service" S C name), snapshot, freezes)  ───►
+
+Fresh nonces of both sides make a recorded exchange worthless, and the word in front keeps a proof from being sent
+back as the other side's. Until `Hello` is accepted a frame may hold AUTH_MESSAGE_BYTES_MAX bytes, and everything takes
+at most CONTROL_HANDSHAKE_S_MAX. What follows is neither encrypted nor signed: the control port belongs on a network
+that only nodes can reach, until node-to-node TLS wraps it.
+
+**Taking over a version.** The service sends `Changed`, the client makes every new statement use it, and then sends
+`Ack`. One snapshot is under way per client; those that come meanwhile are skipped but for the newest. `propose` is
+answered only when every live client has acknowledged, so that after it *nobody plans on an older version*.
+
+**A client that lost its watch must stop planning.** "Live" needs care, because either side may believe in a connection
+that the other has given up. A client sends `Ping` every CONTROL_PING_S; it may plan only while less than
+CONTROL_LEASE_S have gone by since it *sent* a ping that was answered (`ControlClient.live`). The service counts the
+same time from when a ping *arrived*, which is later. So when it gives a client up, because it was silent for
+CATALOG_ACK_WAIT_S_MAX or the network broke, it waits for what is left of that client's lease; then the client has
+stopped, whether or not it knows why. Two clocks are never compared, they only must run about equally fast. A client
+that ends its connection itself (`Goodbye`, or end-of-file, which its kernel sends when the process dies) is not
+waited for. After a crash the service does not know whose leases run: its first change waits for one full lease.
+Worked example, lease 4 s::
+
+    t=0.0  client pings; network breaks after the answer          client may plan until 4.0
+    t=0.1  service proposes version 8 and gets no Ack
+    t=10.1 the client is dropped; its lease ended at 4.0 + transit; propose is answered at once
+
+**Freezing.** `FrozenNow` asks clients to let no new transaction touch some relations and to answer `Drained` when
+none is left. It ends with `Thawed`, also when the connection of whoever asked for it ends. `Welcome` names the
+freezes in force.
+
+It is not a consensus: there is one service. Raft takes its place behind `ControlClient` without a change of these
+messages' meaning.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import struct
+
+import msgspec
+
+from ..core.errors import PgError
+from .commands import Command, DdlEntry
+from .model import Snapshot
+
+FORMAT = 1
+NONCE_BYTES = 32
+LENGTH = struct.Struct("!I")
+
+Identity = tuple[str, str]
+
+
+class ProtocolViolation(Exception):
+    """The other side sent what it must not. The connection ends; connecting again is safe."""
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    pass
+
+
+class Freeze(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    identities: tuple[Identity, ...]
+
+
+# --- from the service ------------------------------------------------------------------------------------------------
+
+
+class Challenge(Message, frozen=True, kw_only=True):
+    format: int
+    nonce: bytes
+
+
+class Welcome(Message, frozen=True, kw_only=True):
+    proof: bytes
+    snapshot: Snapshot
+    freezes: tuple[Freeze, ...] = ()
+
+
+class Refused(Message, frozen=True, kw_only=True):
+    sqlstate: str
+    message: str
+
+
+class Pong(Message, frozen=True, kw_only=True):
+    number: int
+
+
+class Changed(Message, frozen=True, kw_only=True):
+    snapshot: Snapshot
+
+
+class FrozenNow(Message, frozen=True, kw_only=True):
+    freeze: Freeze
+
+
+class Thawed(Message, frozen=True, kw_only=True):
+    id: str
+
+
+class Done(Message, frozen=True, kw_only=True):
+    request: int
+    value: int = 0
+    text: str = ""
+
+
+class LogPage(Message, frozen=True, kw_only=True):
+    request: int
+    entries: tuple[DdlEntry, ...]
+
+
+class Failed(Message, frozen=True, kw_only=True):
+    request: int
+    sqlstate: str
+    message: str
+    detail: str | None = None
+    hint: str | None = None
+
+
+# --- from a client ---------------------------------------------------------------------------------------------------
+
+
+class Hello(Message, frozen=True, kw_only=True):
+    nonce: bytes
+    name: str
+    proof: bytes
+
+
+class Ping(Message, frozen=True, kw_only=True):
+    number: int
+
+
+class Goodbye(Message, frozen=True, kw_only=True):
+    pass
+
+
+class Ack(Message, frozen=True, kw_only=True):
+    version: int
+
+
+class Drained(Message, frozen=True, kw_only=True):
+    id: str
+
+
+class LockDdl(Message, frozen=True, kw_only=True):
+    request: int
+    timeout_s: float
+
+
+class UnlockDdl(Message, frozen=True, kw_only=True):
+    request: int
+
+
+class BeginFreeze(Message, frozen=True, kw_only=True):
+    request: int
+    identities: tuple[Identity, ...]
+    timeout_s: float
+
+
+class EndFreeze(Message, frozen=True, kw_only=True):
+    request: int
+    id: str
+
+
+class Propose(Message, frozen=True, kw_only=True):
+    request: int
+    command: Command
+
+
+class ReadDdlLog(Message, frozen=True, kw_only=True):
+    request: int
+    since: int
+
+
+class Settle(Message, frozen=True, kw_only=True):
+    request: int
+    transaction_id: str
+
+
+ServiceMessage = Challenge | Welcome | Refused | Pong | Changed | FrozenNow | Thawed | Done | LogPage | Failed
+Answer = Done | LogPage | Failed
+Request = LockDdl | UnlockDdl | BeginFreeze | EndFreeze | Propose | ReadDdlLog | Settle
+ClientMessage = Hello | Ping | Goodbye | Ack | Drained | Request
+
+_encoder = msgspec.msgpack.Encoder()
+_service_decoder: msgspec.msgpack.Decoder[ServiceMessage] = msgspec.msgpack.Decoder(ServiceMessage)
+_client_decoder: msgspec.msgpack.Decoder[ClientMessage] = msgspec.msgpack.Decoder(ClientMessage)
+
+
+def encode(message: ServiceMessage | ClientMessage, bytes_max: int) -> bytes:
+    """A whole frame. Raises PgError 54000 when the message is larger than the other side would take."""
+    body = _encoder.encode(message)
+    if len(body) > bytes_max:
+        raise PgError("54000", f"a message to the control plane is too large ({len(body)} bytes)")
+    return LENGTH.pack(len(body)) + body
+
+
+async def read_length(reader: asyncio.StreamReader, bytes_max: int) -> int:
+    (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
+    if length > bytes_max:
+        raise ProtocolViolation(f"a frame of {length} bytes is larger than {bytes_max}")
+    return int(length)
+
+
+def decode_from_service(body: bytes) -> ServiceMessage:
+    try:
+        return _service_decoder.decode(body)
+    except msgspec.DecodeError as error:
+        raise ProtocolViolation(f"not a message of the control service: {error}") from error
+
+
+def decode_from_client(body: bytes) -> ClientMessage:
+    try:
+        return _client_decoder.decode(body)
+    except msgspec.DecodeError as error:
+        raise ProtocolViolation(f"not a message of a client: {error}") from error
+
+
+def proof_of(side: str, token: str, service_nonce: bytes, client_nonce: bytes, name: str) -> bytes:
+    """What only a holder of the token can compute. `side` is 'client' or 'service'; nonces have NONCE_BYTES bytes."""
+    if len(service_nonce) != NONCE_BYTES or len(client_nonce) != NONCE_BYTES:
+        raise ProtocolViolation("a nonce has the wrong length")
+    text = b"\0".join((side.encode(), service_nonce + client_nonce, name.encode()))
+    return hmac.new(token.encode(), text, hashlib.sha256).digest()

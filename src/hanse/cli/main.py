@@ -1,0 +1,60 @@
+"""`hanse`: the command line. One file per command; a command's file is imported when it is called.
+
+A mistake of the person (`UserMistake`) is one sentence on standard error and exit code 2, never a traceback.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from .. import __version__
+from ..core.errors import UserMistake
+
+COMMANDS = {
+    "up": "Start a whole local cluster and print its DSN.",
+    "down": "Stop a local cluster; its data stay.",
+    "status": "Show nodes, groups, gateways and tables.",
+    "sql": "Open a shell (psql) on the cluster.",
+    "node": "Run one node of a cluster.",
+}
+HIDDEN = ("supervise", "gateway-worker")
+EXIT_MISTAKE = 2
+
+
+class LazyGroup(click.Group):
+    """Knows its commands by name; imports the one that is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS and name not in HIDDEN:
+            return None
+        module = importlib.import_module(f"{__package__}.{name.replace('-', '_')}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        try:
+            return super().main(*arguments, **options)
+        except UserMistake as mistake:
+            click.echo(f"hanse: {mistake}", err=True)
+            sys.exit(EXIT_MISTAKE)
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="hanse")
+def main() -> None:
+    """Many PostgreSQL servers that look like one PostgreSQL database."""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""`hanse up`: a whole local cluster, from nothing or from where it was stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..core.errors import UserMistake
+from .options import data_option
+
+
+@click.command("up")
+@click.option("--nodes", type=int, help="Nodes, each with a gateway.  [default: 3]")
+@click.option("--groups", type=int, help="Replica groups, over which tables are sharded.  [default: 2]")
+@click.option("--replicas", type=int, help="Instances in each group.  [default: 1]")
+@click.option("--port", type=int, help="The first gateway's port; the others follow.  [default: 5432]")
+@data_option
+@click.option("--password", envvar="HANSE_PASSWORD", help="Of user hanse.  [default: random]")
+@click.option("--workers", type=int, help="Gateway processes on each node.  [default: 1]")
+@click.option("--postgres", metavar="BINDIR", help="A PostgreSQL server's bin directory.  [default: the wheel's]")
+@click.option("--postgres-user", metavar="NAME", help="Who runs PostgreSQL when root runs Hanse.  [default: postgres]")
+@click.option("--detach", is_flag=True, help="Return when it serves; it goes on in the background.")
+def command(
+    nodes: int | None,
+    groups: int | None,
+    replicas: int | None,
+    port: int | None,
+    data_dir: Path,
+    password: str | None,
+    workers: int | None,
+    postgres: str | None,
+    postgres_user: str | None,
+    detach: bool,
+) -> None:
+    """Start a whole local cluster and print its DSN.
+
+    The first start makes the data directory. Later ones take what it says; of the options only --port, --workers and
+    --postgres may change then. Ctrl-C stops the cluster, its data stay.
+    """
+    from ..agent.topology import Request
+
+    request = Request(
+        nodes=nodes,
+        groups=groups,
+        replicas=replicas,
+        port=port,
+        workers=workers,
+        password=password,
+        postgres_bindir=None if postgres is None else str(Path(postgres).absolute()),
+        postgres_user=postgres_user,
+    )
+    _up(data_dir, request, detach=detach)
+
+
+def _up(data_dir: Path, request: object, *, detach: bool) -> None:
+    from .. import app
+    from ..agent.cluster_dir import prepare
+    from ..agent.dsn import cluster_dsn
+    from ..agent.topology import Request
+    from .progress import Display
+
+    assert isinstance(request, Request)
+    prepared = prepare(data_dir, request)
+    display = Display("Starting" if prepared.fresh else "Restarting")
+    dsn = cluster_dsn(prepared.cluster, prepared.secrets)
+
+    def ready() -> None:
+        display.close()
+        click.echo(f"Hanse is ready:\n\n  {dsn}\n")
+        click.echo("It runs in the background; `hanse down` stops it." if detach else "Ctrl-C stops it.")
+
+    try:
+        if detach:
+            app.start_detached(prepared, progress=display.show)
+            ready()
+        else:
+            app.run_local(prepared, progress=display.show, ready=ready)
+            click.echo("Stopped.")
+    except KeyboardInterrupt:
+        raise UserMistake("interrupted; nothing is left running") from None
+    finally:
+        display.close()

@@ -1,0 +1,133 @@
+"""Typed settings: the file a node is started from, and where its parts lie on disk.
+
+A data directory holds one local cluster (`hanse up`) or one node (`hanse node`)::
+
+    hanse-data/
+      cluster.json       ClusterConfig: topology, ports, format version; what `hanse up` decided
+      secrets.json       mode 0600: Secrets
+      run/, log/         of `hanse up` itself, as a node's
+      control/           the catalog's store (SQLite), on the first node only
+      <node>/node.json   NodeConfig of that node, derived from cluster.json at every start
+      <node>/run/        one JSON file per live process: its pid, start time, ports and state
+      <node>/log/        what its processes print
+      <node>/socket/     its instances' Unix sockets, where the path is short enough
+      <node>/<group>/    data directory of an instance, or a link to it (see engines/postgres/reach.py)
+      <node>/workspace/  data directory of the workspace
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from .core.errors import UserMistake
+
+T = TypeVar("T")
+
+SYSTEM_ROLE = "hanse_system"  # superuser on every instance; only Hanse's own processes know its password
+DEFAULT_USER = "hanse"
+DEFAULT_DATABASE = "hanse"
+WORKSPACE_PLACE = "workspace"  # pseudo-group: the schema-complete database beside a gateway
+
+CLUSTER_FILE = "cluster.json"
+SECRETS_FILE = "secrets.json"
+NODE_FILE = "node.json"
+CLUSTER_FORMAT = 1  # raised when an older Hanse could not use the data directory any more
+
+
+class Secrets(msgspec.Struct, frozen=True, kw_only=True):
+    """Passwords, and the SCRAM verifiers made of them: computed once, so that they are equal on all instances."""
+
+    system_password: str
+    user_password: str
+    control_token: str
+    system_verifier: str = ""
+    user_verifier: str = ""
+
+
+class InstanceConfig(msgspec.Struct, frozen=True, kw_only=True):
+    group: str  # or WORKSPACE_PLACE
+    name: str  # 'g1.1'
+    port: int
+    role: str = "leader"
+
+
+class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    data_dir: str  # this node's directory
+    secrets_file: str
+    host: str = "127.0.0.1"
+    gateway_port: int = 5432
+    gateway_workers: int = 1
+    control_host: str = "127.0.0.1"
+    control_port: int = 0
+    control_dir: str | None = None  # set on the node that hosts the catalog's store
+    postgres_bindir: str | None = None  # None: the server inside the wheel
+    postgres_user: str | None = None  # the operating system's user that runs PostgreSQL; None: whoever we are
+    socket_directory: str | None = None
+    elsewhere_dir: str | None = None  # for data directories when PostgreSQL's user cannot reach data_dir
+    cluster_file: str | None = None  # on the node that hosts the catalog's store: the first topology
+    instances: tuple[InstanceConfig, ...] = ()
+    labels: dict[str, str] = {}
+    database: str = DEFAULT_DATABASE
+
+
+class ClusterNode(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    gateway_port: int
+    instances: tuple[InstanceConfig, ...] = ()  # the workspace is one of them
+
+
+class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """A local cluster as `hanse up` made it. Holds no absolute path inside the data directory, which may be moved."""
+
+    format: int = CLUSTER_FORMAT
+    cluster_id: str
+    host: str = "127.0.0.1"
+    database: str = DEFAULT_DATABASE
+    gateway_workers: int = 1
+    control_port: int
+    postgres_bindir: str | None = None
+    postgres_user: str | None = None
+    elsewhere_dir: str | None = None
+    nodes: tuple[ClusterNode, ...]
+
+
+def load_cluster_config(path: Path) -> ClusterConfig:
+    cluster = _load(path, ClusterConfig)
+    if cluster.format != CLUSTER_FORMAT:
+        raise UserMistake(f"{path} was written by another version of Hanse (format {cluster.format})")
+    return cluster
+
+
+def save(path: Path, value: msgspec.Struct, *, mode: int = 0o644) -> None:
+    """Write a file whole or not at all, durably, with no moment at which others could read a secret."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+    with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.rename(path)
+
+
+def load_node_config(path: Path) -> NodeConfig:
+    return _load(path, NodeConfig)
+
+
+def load_secrets(path: Path) -> Secrets:
+    return _load(path, Secrets)
+
+
+def _load(path: Path, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except FileNotFoundError:
+        raise UserMistake(f"{path} does not exist") from None
+    except PermissionError:
+        raise UserMistake(f"{path} may not be read by this user") from None
+    except msgspec.DecodeError as error:
+        raise UserMistake(f"{path} is damaged or of another version: {error}") from None

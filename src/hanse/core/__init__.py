@@ -1,0 +1,1 @@
+"""What every layer may use: errors, limits, ids, ports. Standard library only."""

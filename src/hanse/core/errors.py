@@ -1,0 +1,53 @@
+"""The errors that reach a client, in PostgreSQL's own form.
+
+A `PgError` carries the fields of an ErrorResponse (PostgreSQL manual, 55.8 "Error and Notice Message Fields"). Errors that
+PostgreSQL itself reports are never translated: they travel through Hanse as the bytes they came in, or as a `PgError`
+that holds every field of the original.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class PgError(Exception):
+    """An error with an SQLSTATE. `fields` holds any further wire fields by their one-letter code."""
+
+    def __init__(
+        self,
+        sqlstate: str,
+        message: str,
+        *,
+        detail: str | None = None,
+        hint: str | None = None,
+        severity: str = "ERROR",
+        position: int | None = None,
+        fields: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
+        self.message = message
+        self.detail = detail
+        self.hint = hint
+        self.severity = severity
+        self.position = position
+        self.fields: dict[str, str] = dict(fields or {})
+
+    def __str__(self) -> str:
+        return f"{self.sqlstate}: {self.message}"
+
+
+class FatalError(PgError):
+    """An error after which the client's connection is closed."""
+
+    def __init__(self, sqlstate: str, message: str, *, detail: str | None = None, hint: str | None = None) -> None:
+        super().__init__(sqlstate, message, detail=detail, hint=hint, severity="FATAL")
+
+
+class UserMistake(Exception):
+    """A mistake of whoever runs the command line: shown as one sentence, never as a traceback."""
+
+
+def not_supported(message: str, *, detail: str | None = None, hint: str | None = None) -> PgError:
+    """0A000: PostgreSQL could do this on one server; Hanse cannot do it over several, and says why."""
+    return PgError("0A000", message, detail=detail, hint=hint)

@@ -1,0 +1,67 @@
+"""Every bound of the system, by name. A queue, pool, batch or retry without a name here is a bug."""
+
+from __future__ import annotations
+
+# Wire protocol
+MESSAGE_BYTES_MAX = 0x3FFFFFFF  # 1 GiB - 1, PostgreSQL's own limit on one message (PQ_LARGE_MESSAGE_LIMIT)
+STARTUP_BYTES_MAX = 10_000  # PostgreSQL's MAX_STARTUP_PACKET_LENGTH
+AUTH_MESSAGE_BYTES_MAX = 65_535  # before authentication nobody may make us hold more (PG_MAX_AUTH_TOKEN_LENGTH)
+AUTHENTICATION_TIMEOUT_S = 60.0  # PostgreSQL's default authentication_timeout
+
+# Gateway
+CLIENTS_MAX = 5_000  # per gateway worker
+BACKENDS_PER_PLACE_MAX = 64  # connections of one gateway worker to one group
+BACKEND_IDLE_S_MAX = 300.0
+BACKEND_WAIT_S_MAX = 30.0  # for a free backend, before 53300
+CONNECT_TIMEOUT_S = 10.0
+CLIENT_BUFFER_BYTES_MAX = 1 << 20  # unsent bytes to one client before its backends are paused
+PLAN_CACHE_ENTRIES_MAX = 4_096
+TEMPLATE_RENDERINGS_MAX = 65_536
+PREPARED_PER_BACKEND_MAX = 500
+STATEMENTS_PER_CLIENT_MAX = 65_536
+
+# Executor
+RESULT_MEMORY_BYTES_MAX = 16 << 20  # of one buffered result before it spills to disk
+MERGE_ROWS_AHEAD_MAX = 1_000
+INSERT_ROWS_PER_STATEMENT_MAX = 1_000
+WORKSPACE_SLOTS_PER_WORKER = 4
+KEY_HASHES_CACHED_MAX = 16_384  # of short text keys (64 bytes), per process
+COPY_BATCH_BYTES = 256 << 10  # of a COPY stream, split by shard at a time
+SEQUENCE_BLOCK = 32  # values a gateway takes from a sequence at a time
+
+# Control plane
+CONTROL_MESSAGE_BYTES_MAX = 256 << 20
+DDL_LOCK_WAIT_S_MAX = 60.0
+CATALOG_ACK_WAIT_S_MAX = 10.0
+FREEZE_WAIT_S_MAX = 30.0  # for every gateway to finish what it runs on frozen relations
+CONTROL_LEASE_S = 4.0  # a gateway that was not answered for so long must not plan; the service waits as long for it
+CONTROL_PING_S = 1.0
+CONTROL_HANDSHAKE_S_MAX = 5.0
+CONTROL_REQUEST_WAIT_S_MAX = 5.0  # for a connection, before a request fails with 57P03
+CONTROL_RECONNECT_S_MAX = 2.0
+CONTROL_CLIENTS_MAX = 1_000
+CONTROL_REQUESTS_PER_CLIENT_MAX = 64  # under way at a time; more wait in the socket
+DDL_LOG_PAGE_BYTES = 8 << 20
+
+# Workspace
+WORKSPACE_WAIT_S_MAX = 30.0  # for a free slot, before 53400
+WORKSPACE_BYTES_PER_QUERY_MAX = 4 << 30  # binary COPY bytes that one query may load
+WORKSPACE_CLONE_S_MAX = 30.0  # for the main database to be free of other sessions
+WORKSPACE_CLEAN_S_MAX = 5.0  # for the truncation after a query; then the slot is dropped and made anew
+WORKSPACE_PARTIALS_PER_SLOT_MAX = 32  # tables for partial rows that a slot keeps for statements of the same shape
+REPLAY_LOCK_WAIT_S_MAX = 60.0  # for a schema change under way in the main database
+
+# Agent
+NODES_MAX = 64  # of a local cluster
+GROUPS_MAX = 64
+GATEWAY_WORKERS_MAX = 64
+RESTARTS_IN_A_ROW_MAX = 10  # after so many the pause stops growing, and the part is called failing
+RESTART_PAUSE_S_MIN = 0.1
+RESTART_PAUSE_S_MAX = 10.0
+HEALTHY_AFTER_S = 30.0  # alive for so long, and earlier restarts are forgotten
+START_FAILURES_MAX = 3  # of one part before the cluster was ever ready; then `hanse up` gives up
+START_TIMEOUT_S = 90.0  # for a whole cluster to answer
+GATEWAY_STOP_S = 3.0  # for its clients' statements to end after SIGTERM, before SIGKILL
+AGENT_STOP_S = 40.0  # for gateways and instances to end in order
+PORTS_TRIED_MAX = 100
+LOG_FILE_BYTES_MAX = 10 << 20  # of a process's log before it is put aside

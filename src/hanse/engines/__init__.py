@@ -1,0 +1,1 @@
+"""The database engines that store and execute."""

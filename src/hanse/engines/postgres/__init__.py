@@ -1,0 +1,1 @@
+"""PostgreSQL: instances, and the workspace."""

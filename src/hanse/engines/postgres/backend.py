@@ -1,0 +1,395 @@
+"""One connection to one PostgreSQL session, as the gateway uses it.
+
+A backend has one owner at a time and two ways to give its owner what the server sends:
+
+* **Relay**: whole network chunks go to a `Relay` unparsed; only message lengths are walked, to find ReadyForQuery and
+  errors. This is the path of a forwarded statement (gateway prototype: a chunk costs a few microseconds).
+* **Pull**: `await next()` gives messages one by one, consecutive DataRow (or CopyData) messages as one piece. The socket
+  is not read while more than `PULL_BYTES_AHEAD` bytes wait, so a slow consumer never makes us grow.
+
+What it does not do: it knows no transactions, no users' rights and no retries; `Pool` decides who owns it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import Protocol
+
+from ...core.errors import PgError
+from ...core.limits import MESSAGE_BYTES_MAX, PREPARED_PER_BACKEND_MAX
+from ...pgwire import backend as server_messages
+from ...pgwire.diagnostics import parse_error
+
+PULL_BYTES_AHEAD = 1 << 20
+
+_LENGTH = struct.Struct("!I").unpack_from
+_READY, _ERROR, _ROW, _COPY_DATA = ord("Z"), ord("E"), ord("D"), ord("d")
+_PARAMETER, _NOTIFICATION, _NOTICE = ord("S"), ord("A"), ord("N")
+
+
+class Relay(Protocol):
+    """Who receives a relayed answer. Calls come in the order of the wire; `ready` or `lost` is the last."""
+
+    def chunk(self, data: bytes) -> None: ...
+    def error(self, message: bytes) -> None: ...
+    def ready(self, backend: Backend, status: int) -> None: ...
+    def lost(self, backend: Backend) -> None: ...
+
+
+class Backend(asyncio.Protocol):
+    """A logged-in connection. `pool` owns the idle ones; `state` is the session state it was last brought to."""
+
+    def __init__(self, place: str, user: str, database: str) -> None:
+        self.place = place
+        self.user = user
+        self.database = database
+        self.pid = 0
+        self.secret = 0
+        self.address: tuple[str, int] | str = ("", 0)
+        self.parameters: dict[str, str] = {}
+        self.state: object | None = None  # None: unknown, must be reset before another session uses it
+        self.prepared: OrderedDict[bytes, None] = OrderedDict()  # statements that exist on the server, oldest first
+        self.idle_since = 0.0
+        self.pool_generation = 0
+        self.closed = False
+        self.answering = False  # something was sent whose ReadyForQuery has not been read
+        self._prelude = 0  # pull mode: so many ReadyForQuery answer what we sent ahead (BEGIN)
+        self.cancelling: asyncio.Future[None] | None = None  # a cancel request is under way: not to be reused before
+        self.on_notification: Callable[[bytes], None] | None = None
+        self.on_close: Callable[[Backend], None] | None = None
+        self._transport: asyncio.Transport | None = None
+        self._relay: Relay | None = None
+        self._skip_ready = 0
+        self._swallow = 0  # so many ParseComplete and CloseComplete answer what we added, not the client's
+        self._tail = b""  # the start of a message whose rest has not come yet (pull mode, or an unfinished header)
+        self._parts: list[bytes] = []  # a long message that is being put together, joined once when it is whole
+        self._parts_missing = 0
+        self._skip = 0  # relay mode: bytes still to come of a message that is already being relayed
+        self._inbox: deque[tuple[int, bytes]] = deque()
+        self._inbox_bytes = 0
+        self._waiter: asyncio.Future[None] | None = None
+        self._paused = False
+        self._drained: asyncio.Future[None] | None = None
+
+    # --- life --------------------------------------------------------------------------------------------------
+
+    def attach(self, transport: asyncio.Transport, early: bytes) -> None:
+        """Takes over a transport whose login is finished; `early` came after the first ReadyForQuery."""
+        self._transport = transport
+        if early:
+            self.data_received(early)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed = True
+        relay, self._relay = self._relay, None
+        if relay is not None:
+            relay.lost(self)
+        self._wake()
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+        if self.on_close is not None:
+            self.on_close(self)
+
+    def close(self) -> None:
+        """Ends the session. A statement that is still running is cut off by the server when it notices."""
+        if self._transport is not None and not self.closed:
+            self._transport.write(b"X\x00\x00\x00\x04")
+            self._transport.close()
+        self.closed = True
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+        self.closed = True
+
+    # --- writing -----------------------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        if self._transport is None or self.closed:
+            raise lost_connection(self.place)
+        self.answering = True
+        self._transport.write(data)
+
+    def pause_writing(self) -> None:
+        self._drained = asyncio.get_running_loop().create_future()
+
+    def resume_writing(self) -> None:
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+        self._drained = None
+
+    async def drain(self) -> None:
+        """Waits until the server has taken most of what was written (bulk loads)."""
+        if self._drained is not None:
+            await self._drained
+
+    # --- relay -------------------------------------------------------------------------------------------------
+
+    def relay_to(self, relay: Relay, *, skip_ready: int = 0, swallow: int = 0) -> None:
+        """From now on answers go to `relay`. The first `skip_ready` ReadyForQuery and all before them are our own."""
+        self._relay = relay
+        self._skip_ready, self._prelude = skip_ready + self._prelude, 0
+        self._swallow = swallow
+
+    def pause_reading(self) -> None:
+        if self._transport is not None and not self.closed:
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._transport is not None and not self.closed:
+            self._transport.resume_reading()
+
+    def data_received(self, data: bytes) -> None:
+        if self._parts:
+            self._parts.append(data)
+            self._parts_missing -= len(data)
+            if self._parts_missing > 0:
+                return
+            data = b"".join(self._parts)
+            self._parts = []
+        elif self._tail:
+            data = self._tail + data
+            self._tail = b""
+        if self._relay is None:
+            self._pull_received(data)
+        elif self._skip_ready or self._swallow:
+            self._relay_filtered(data)
+        else:
+            self._relay_received(data)
+
+    def _relay_received(self, data: bytes) -> None:
+        """The hot path: walk the lengths, pass the bytes on."""
+        relay = self._relay
+        assert relay is not None
+        position, size, start = self._skip, len(data), 0
+        while position + 5 <= size:
+            kind = data[position]
+            following = position + 1 + _LENGTH(data, position + 1)[0]
+            if kind == _ROW:
+                position = following
+                continue
+            if kind == _READY:
+                if following > size:
+                    break
+                if following != size:
+                    self._tail = data[following:]
+                self._finish(relay, data[start:following] if start or following != size else data, data[position + 5])
+                return
+            if kind == _ERROR or kind == _PARAMETER:
+                if following > size:
+                    break
+                if kind == _PARAMETER:
+                    self._note_parameter(data[position:following])
+                else:
+                    if position > start:
+                        relay.chunk(data[start:position])
+                    relay.error(data[position:following])
+                    start = following
+            position = following
+        if position >= size:
+            self._skip = position - size
+            if start < size:
+                relay.chunk(data[start:] if start else data)
+            return
+        self._skip = 0
+        self._tail = data[position:]
+        if position > start:
+            relay.chunk(data[start:position])
+
+    def _finish(self, relay: Relay, last: bytes, status: int) -> None:
+        self._skip = 0
+        self._relay = None
+        self.answering = False
+        relay.chunk(last)
+        relay.ready(self, status)
+        if self._tail and self._relay is None:
+            tail, self._tail = self._tail, b""
+            self._pull_received(tail)
+
+    def _relay_filtered(self, data: bytes) -> None:
+        """As `_relay_received` while answers to our own additions have still to be taken out. Small and rare."""
+        relay = self._relay
+        assert relay is not None
+        position, size = 0, len(data)
+        while position + 5 <= size and (self._skip_ready or self._swallow):
+            following = position + 1 + _LENGTH(data, position + 1)[0]
+            if following > size:
+                break
+            kind, message = data[position], data[position:following]
+            position = following
+            if kind == _PARAMETER:
+                self._note_parameter(message)
+            elif kind == _ERROR:
+                relay.error(message)
+                self._swallow = 0
+            elif self._skip_ready:
+                self._skip_ready -= kind == _READY
+            elif kind in (ord("1"), ord("3")):  # ParseComplete, CloseComplete
+                self._swallow -= 1
+            else:
+                relay.chunk(message)
+        rest = data[position:]
+        if not rest:
+            return
+        if self._skip_ready or self._swallow:
+            self._tail = rest
+        else:
+            self._skip = 0
+            self._relay_received(rest)
+
+    # --- pull --------------------------------------------------------------------------------------------------
+
+    def _pull_received(self, data: bytes) -> None:
+        position, size, start, run = 0, len(data), 0, 0
+        while position + 5 <= size:
+            kind = data[position]
+            length = _LENGTH(data, position + 1)[0]
+            following = position + 1 + length
+            if length < 4 or length > MESSAGE_BYTES_MAX:
+                self.abort()
+                return
+            if following > size:
+                break
+            if kind != run or kind not in (_ROW, _COPY_DATA):
+                if run:
+                    self._deliver(run, data[start:position])
+                start, run = position, kind
+            position = following
+        if run:
+            self._deliver(run, data[start:position])
+        self._keep(data[position:])
+        if self._inbox_bytes > PULL_BYTES_AHEAD and not self._paused:
+            self._paused = True
+            self.pause_reading()
+        self._wake()
+
+    def _keep(self, rest: bytes) -> None:
+        """The unfinished last message: as a list of chunks where it is long, so that joining stays linear."""
+        if len(rest) >= 5 and (missing := _LENGTH(rest, 1)[0] + 1 - len(rest)) > PULL_BYTES_AHEAD // 8:
+            self._parts, self._parts_missing = [rest], missing
+        else:
+            self._tail = rest
+
+    def write_ahead(self, data: bytes) -> None:
+        """Sends a message whose answer cannot be an error and is not waited for (BEGIN): `next` will not see it."""
+        self.write(data)
+        self._prelude += 1
+
+    def _deliver(self, kind: int, raw: bytes) -> None:
+        if kind == _PARAMETER:
+            self._note_parameter(raw)
+            return
+        if kind == _NOTIFICATION:
+            if self.on_notification is not None:
+                self.on_notification(raw)
+            return
+        if self._prelude and kind != _ERROR:
+            self._prelude -= kind == _READY
+            return
+        self._inbox.append((kind, raw))
+        self._inbox_bytes += len(raw)
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    async def next(self) -> tuple[int, bytes]:
+        """The next message (kind, whole bytes); consecutive DataRow or CopyData messages come as one piece.
+
+        Raises PgError 08006 when the connection is gone.
+        """
+        while not self._inbox:
+            if self.closed:
+                raise lost_connection(self.place)
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        kind, raw = self._inbox.popleft()
+        self._inbox_bytes -= len(raw)
+        if kind == _READY:
+            self.answering = False
+        if self._paused and self._inbox_bytes < PULL_BYTES_AHEAD // 2:
+            self._paused = False
+            self.resume_reading()
+        return kind, raw
+
+    @property
+    def unread(self) -> bool:
+        """Something came that nobody asked for (such as 57P01 at shutdown): the connection is not to be trusted."""
+        return bool(self._inbox) or bool(self._tail) or bool(self._parts)
+
+    def _note_parameter(self, raw: bytes) -> None:
+        name, value = server_messages.parse_parameter_status(raw)
+        self.parameters[name] = value
+
+    # --- conversations -----------------------------------------------------------------------------------------
+
+    async def query(self, sql: str) -> list[tuple[str | None, ...]]:
+        """Runs a simple query of our own and gives the rows of its last result as text; raises the server's error."""
+        self.write(simple_query(sql))
+        rows: list[tuple[str | None, ...]] = []
+        failure: PgError | None = None
+        while True:
+            kind, raw = await self.next()
+            if kind == _ROW:
+                for row in split_messages(raw):
+                    values = server_messages.parse_data_row(row)
+                    rows.append(tuple(None if value is None else bytes(value).decode() for value in values))
+            elif kind == ord("T"):
+                rows = []
+            elif kind == _ERROR:
+                failure = failure or parse_error(raw)
+            elif kind == _READY:
+                break
+        if failure is not None:
+            raise failure
+        return rows
+
+    # --- prepared statements -----------------------------------------------------------------------------------
+
+    def knows(self, name: bytes) -> bool:
+        if name in self.prepared:
+            self.prepared.move_to_end(name)
+            return True
+        return False
+
+    def remember(self, name: bytes) -> bytes:
+        """Notes that `name` is being prepared; gives Close messages for the oldest when there are too many."""
+        self.prepared[name] = None
+        if len(self.prepared) <= PREPARED_PER_BACKEND_MAX:
+            return b""
+        oldest, _ = self.prepared.popitem(last=False)
+        return close_statement(oldest)
+
+
+def split_messages(raw: bytes) -> list[bytes]:
+    """The single messages of a piece that `Backend.next` gave."""
+    messages, position = [], 0
+    while position < len(raw):
+        following = position + 1 + _LENGTH(raw, position + 1)[0]
+        messages.append(raw[position:following])
+        position = following
+    return messages
+
+
+def simple_query(sql: str) -> bytes:
+    body = sql.encode() + b"\x00"
+    return b"Q" + struct.pack("!I", len(body) + 4) + body
+
+
+def close_statement(name: bytes) -> bytes:
+    return b"C" + struct.pack("!I", len(name) + 6) + b"S" + name + b"\x00"
+
+
+def lost_connection(place: str) -> PgError:
+    return PgError(
+        "08006",
+        f"the connection to {place} was lost",
+        detail="Whether the statement took effect is not known." if place != "workspace" else None,
+    )
+
+
+__all__ = ["Backend", "Relay", "close_statement", "lost_connection", "simple_query", "split_messages"]

@@ -1,0 +1,63 @@
+-- First content of a fresh instance, the cluster's database. Run as hanse_system in single-user mode: a statement ends
+-- with ";" and an empty line, so no function body may contain the two together.
+
+CREATE SCHEMA hanse;
+
+GRANT USAGE ON SCHEMA hanse TO PUBLIC;
+
+-- The decisions of distributed transactions: 'c' committed, 'a' aborted (a tombstone, which a late commit dies on).
+CREATE TABLE hanse.commit_record (
+    gid text PRIMARY KEY,
+    outcome "char" NOT NULL CHECK (outcome IN ('c', 'a')),
+    at timestamptz NOT NULL DEFAULT now()
+);
+
+-- The gate: its lock modes order commits and snapshots. It is always empty; who commits takes ROW EXCLUSIVE by
+-- INSERT INTO hanse.gate SELECT 1 WHERE false, who reads over several groups takes SHARE.
+CREATE TABLE hanse.gate (x int CHECK (false));
+
+GRANT INSERT ON hanse.gate TO PUBLIC;
+
+-- Record "committed". gids can be seen by everybody in pg_prepared_xacts; whoever knows the secret made the transaction.
+CREATE FUNCTION hanse.record_commit(gid text, secret text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF gid IS NULL OR secret IS NULL
+       OR right(gid, 65) <> ':' || encode(sha256(convert_to(secret, 'UTF8')), 'hex') THEN
+        RAISE EXCEPTION 'this secret does not belong to transaction "%"', gid USING ERRCODE = '42501';
+    END IF;
+    INSERT INTO hanse.commit_record (gid, outcome) VALUES (record_commit.gid, 'c');
+END
+$$;
+
+-- Record "aborted" unless a decision is there already. Waits for a record of the same gid that is being made. The caller
+-- reads the decision with a second statement, for which it needs a new snapshot.
+CREATE FUNCTION hanse.record_abort(gid text) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    INSERT INTO hanse.commit_record (gid, outcome) VALUES (record_abort.gid, 'a') ON CONFLICT (gid) DO NOTHING
+$$;
+
+REVOKE EXECUTE ON FUNCTION hanse.record_abort(text) FROM PUBLIC;
+
+-- Run a statement of Hanse's own inside a user's transaction (findings-gateway 13, 15: grants and owners are mirrored,
+-- rows are moved while a table is converted). Whoever calls must know the system role's verifier, which only superusers
+-- can read; the proof is good for one statement in one session, so that a user who sees it in pg_stat_activity has nothing.
+CREATE FUNCTION hanse.run_as_system(statement text, proof text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    key text;
+BEGIN
+    SELECT rolpassword INTO STRICT key FROM pg_authid WHERE rolname = 'hanse_system';
+    IF proof IS DISTINCT FROM encode(sha256(sha256(convert_to(key || ':' || pg_backend_pid() || ':' || statement, 'UTF8'))
+        || convert_to(key, 'UTF8')), 'hex') THEN
+        RAISE EXCEPTION 'permission denied for function run_as_system' USING ERRCODE = '42501';
+    END IF;
+    EXECUTE statement;
+END
+$$;

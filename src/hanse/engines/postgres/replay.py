@@ -1,0 +1,116 @@
+"""The schema change log, repeated in a schema-complete database.
+
+Each entry is one transaction: lock the row of `hanse.applied`, look whether somebody else was faster, run the
+statements, note the version. Workers of one node race for the lock; a schema change that is made on this node holds
+it from its first statement to its end, so that its entry is either there when the lock comes free, or is replayed
+because its maker died.
+
+**As whom.** A statement says it in a first line that `as_client` and `as_system` write (a comment to PostgreSQL)::
+
+    -- hanse {"role":"ann","settings":{"search_path":"public"}}
+    CREATE TABLE t (x int)
+
+A statement without that line runs as the entry's role with the entry's settings; whoever logs a client's text as it
+is must know that the client may have written such a line itself, `as_client` makes it harmless. Statements on
+hanse.placement are Hanse's own also without it: a client's INSERT, UPDATE or DELETE is never a schema change.
+
+Hanse's own statements, and those of the role we are connected as, run plainly. A client's runs inside a SECURITY
+DEFINER function that its role owns, and that exists for this statement only: there PostgreSQL refuses SET ROLE, RESET
+SESSION AUTHORIZATION and their kind, so that code of that role (a default's function, say) cannot get at the
+superuser who replays.
+
+Not repeated: what cannot run inside a transaction or a function (CREATE DATABASE, CREATE INDEX CONCURRENTLY …).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from ...catalog.commands import DdlEntry
+from ...core.ids import quote_identifier
+from ...core.limits import REPLAY_LOCK_WAIT_S_MAX
+from .system_connection import Connection, translated
+
+_MARK = "-- hanse "
+_PLACEMENT = tuple(f"{verb} hanse.placement" for verb in ("INSERT INTO", "DELETE FROM", "UPDATE"))
+
+_BECOME = """
+CREATE FUNCTION hanse.replay(statement text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+AS $$ BEGIN EXECUTE statement; END $$;
+ALTER FUNCTION hanse.replay(text) OWNER TO {role};
+SET LOCAL SESSION AUTHORIZATION {role}
+"""
+_RETURN = """
+RESET SESSION AUTHORIZATION;
+RESET ROLE;
+SET LOCAL search_path = pg_catalog;
+DROP FUNCTION IF EXISTS hanse.replay(text)
+"""
+
+
+class _How(msgspec.Struct, frozen=True):
+    """The first line of a logged statement. `role` None: Hanse itself."""
+
+    role: str | None = None
+    settings: dict[str, str] = {}
+
+
+def as_system(sql: str) -> str:
+    """A statement of Hanse's own, with qualified names, as it goes into `CommitDdl.statements`."""
+    return _marked(_How(), sql)
+
+
+def as_client(sql: str, *, role: str, settings: Mapping[str, str]) -> str:
+    """A client's statement, as it goes into `CommitDdl.statements`: replayed as `role` with `settings`."""
+    return _marked(_How(role, dict(settings)), sql)
+
+
+def _marked(how: _How, sql: str) -> str:
+    return f"{_MARK}{msgspec.json.encode(how).decode()}\n{sql}"
+
+
+def _how(entry: DdlEntry, statement: str) -> tuple[_How, str]:
+    if statement.startswith(_MARK):
+        line, _, sql = statement.partition("\n")
+        return msgspec.json.decode(line[len(_MARK) :], type=_How), sql
+    if statement.startswith(_PLACEMENT):
+        return _How(), statement
+    return _How(entry.role, entry.settings), statement
+
+
+async def applied_version(connection: Connection) -> int:
+    with translated("the version was read"):
+        version: int = await connection.fetchval("SELECT version FROM hanse.applied")
+        return version
+
+
+async def replay(connection: Connection, entry: DdlEntry) -> bool:
+    """Applies the entry unless it is there. True: it was applied now. Raises PgError: what PostgreSQL said."""
+    with translated("schema changes were repeated"):
+        async with connection.transaction():
+            await connection.execute(f"SET LOCAL lock_timeout = '{REPLAY_LOCK_WAIT_S_MAX}s'")
+            version = await connection.fetchval("SELECT version FROM hanse.applied FOR UPDATE")
+            if version >= entry.version:
+                return False
+            await connection.execute("SET LOCAL check_function_bodies = off")  # they were checked when they were made
+            for statement in entry.statements:
+                await _run(connection, entry, statement)
+            await connection.execute("UPDATE hanse.applied SET version = $1", entry.version)
+            return True
+
+
+async def _run(connection: Connection, entry: DdlEntry, statement: str) -> None:
+    how, sql = _how(entry, statement)
+    plain = how.role is None or how.role == await connection.fetchval("SELECT session_user")
+    if not plain:
+        assert how.role is not None
+        await connection.execute(_BECOME.format(role=quote_identifier(how.role)))
+    for name, value in how.settings.items():
+        await connection.execute("SELECT set_config($1, $2, true)", name, value)
+    if plain:
+        await connection.execute(sql)
+    else:
+        await connection.execute("SELECT hanse.replay($1)", sql)
+    await connection.execute(_RETURN)

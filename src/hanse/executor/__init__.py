@@ -1,0 +1,1 @@
+"""Running a plan over backends: forward, scatter, merge, pull, COPY."""

@@ -1,0 +1,423 @@
+"""COPY: from the client into shards, from shards to the client, and between groups.
+
+Into a sharded table the client's stream is cut by shard in bulk (`copy_split.py`), one COPY per group, all in one transaction.
+Into a reference table every group gets the same bytes. Values that the gateway must supply (sequences, defaults of the
+key) are drawn ahead and appended to each row.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
+
+from ..catalog.ddl.steps import MoveRows
+from ..catalog.model import Bound, Column, Kind, Relation, Shard, Snapshot, Strategy
+from ..core.errors import PgError, not_supported
+from ..core.ids import quote_identifier, quote_literal, quote_qualified
+from ..core.limits import RESULT_MEMORY_BYTES_MAX
+from ..engines.postgres.backend import Backend
+from ..pgwire import backend as server_messages
+from ..pgwire import frontend
+from ..pgwire.diagnostics import parse_error
+from ..planner.plan import CopyIn, CopyOut, Forward, Gather, Planned, Scatter
+from .copy_concatenate import StreamFilter, closing, opening
+from .copy_formats import CopyOptions
+from .copy_split import Added, AddedRow, CopySplitter
+from .copy_stream import (
+    copy_out_pieces,
+    end_copy,
+    finish_copy_in,
+    payload,
+    send_copy_data,
+    start_copy_in,
+    start_copy_out,
+)
+from .environment import Environment
+from .gathering import gathered
+from .inserting import in_iso
+from .request import COPY_IN, COPY_OUT, ERROR, READY, Places, Request, Sink
+
+COPY_OUT_SEND_BYTES = 1 << 16
+
+
+# --- in ----------------------------------------------------------------------------------------------------------
+
+
+async def run_in(environment: Environment, planned: Planned, request: Request, places: Places, sink: Sink) -> bytes:
+    plan = planned.plan
+    assert isinstance(plan, CopyIn)
+    relation = request.snapshot.relation_by_identity[plan.relation]
+    if relation.kind is Kind.SHARDED and not relation.shards:
+        request.snapshot = await environment.make_shards(plan.relation)
+        relation = request.snapshot.relation_by_identity[plan.relation]
+    await places.begin()
+    options = CopyOptions.of(plan.options)
+    columns = plan.columns or tuple(column.name for column in relation.columns if not column.generated)
+    supply = await _Supply.for_columns(environment, relation, columns, binary=options.format == "binary")
+    groups = relation.groups if relation.kind is Kind.SHARDED else request.snapshot.group_names
+    backends = [await places.backend(group) for group in groups]
+    names = ", ".join(quote_identifier(name) for name in (*columns, *supply.names))
+    sql = f"COPY {quote_qualified(*plan.relation)} ({names}) FROM STDIN {plan.options_sql}"
+    answers = [await start_copy_in(backend, sql) for backend in backends]
+    splitter = _splitter(options, relation, columns, groups, supply)
+    environment.write_to_client(_shortened(answers[0], len(columns)))
+    environment.start_copy_input()
+    try:
+        await _feed(environment, relation, splitter, supply, backends)
+    except BaseException:
+        await _abort(backends)
+        raise
+    finally:
+        environment.stop_copy_input()
+    counts = [await finish_copy_in(backend) for backend in backends]
+    for group in groups:
+        places.wrote(group)
+    return b"COPY %d" % (sum(counts) if relation.kind is Kind.SHARDED else counts[0])
+
+
+def _shortened(answer: bytes, columns: int) -> bytes:
+    """The CopyInResponse for the client's columns: those that we add are not his."""
+    response = server_messages.parse_copy_response(answer)
+    return server_messages.copy_in_response(response.format, response.column_formats[:columns])
+
+
+def _splitter(
+    options: CopyOptions, relation: Relation, columns: Sequence[str], groups: Sequence[str], supply: _Supply
+) -> CopySplitter | None:
+    """What cuts the stream, by group; None where every group gets all of it as it comes."""
+    added = Added(supply.names, supply.draw) if supply.names else None
+    if relation.kind is Kind.SHARDED:
+        index = {group: number for number, group in enumerate(groups)}
+        destinations = [index[shard.group] for shard in relation.shards]
+        return CopySplitter(options, relation, columns, destinations=destinations, added=added)
+    if added is None and not options.header:
+        return None
+    name = supply.names[0] if supply.names else columns[0]
+    whole = replace(
+        relation,
+        kind=Kind.SHARDED,
+        strategy=Strategy.LIST,
+        key=(name,),
+        key_types=(25,),
+        shards=(Shard(schema="", name="", group="", bound=Bound(default=True)),),
+    )
+    return CopySplitter(options, whole, columns, destinations=[0], added=added)
+
+
+async def _feed(
+    environment: Environment,
+    relation: Relation,
+    splitter: CopySplitter | None,
+    supply: _Supply,
+    backends: Sequence[Backend],
+) -> None:
+    async def send(batches: Sequence[tuple[int, bytes]]) -> None:
+        assert splitter is not None
+        while splitter.unrouted:
+            texts = [await _canonical(environment, relation, row.keys) for row in splitter.unrouted]
+            batches = [*batches, *splitter.resolve(texts)]
+        for destination, data in batches:
+            targets = [backends[destination]] if relation.kind is Kind.SHARDED else backends
+            for backend in targets:
+                await send_copy_data(backend, data)
+
+    while True:
+        message = await environment.next_copy_message()
+        kind = message.kind
+        if kind == ord("d"):
+            data = message.raw[5:]
+            if splitter is None:
+                for backend in backends:
+                    await send_copy_data(backend, data)
+            else:
+                await supply.prepare(environment, splitter.rows_at_most(data))
+                await send(splitter.feed(data))
+        elif kind == ord("c"):
+            if splitter is not None:
+                await supply.prepare(environment, splitter.rows_at_most(b""))
+                await send(splitter.finish())
+            return
+        elif kind == ord("f"):
+            reason = frontend.parse_copy_fail(message.raw).decode(errors="replace")
+            raise PgError("57014", f"COPY from stdin failed: {reason}")
+        elif kind not in (ord("S"), ord("H")):
+            raise frontend.unexpected_in_copy(kind)
+
+
+async def _abort(backends: Sequence[Backend]) -> None:
+    for backend in backends:
+        if backend.answering and not backend.closed:
+            try:
+                backend.write(frontend.copy_fail(b"another part of the COPY failed"))
+                await end_copy(backend)
+            except PgError:
+                continue
+
+
+async def _canonical(environment: Environment, relation: Relation, keys: Sequence[bytes | None]) -> list[bytes | None]:
+    """Key texts in the one form that we read ourselves; PostgreSQL reads them with the session's settings."""
+    calls = []
+    for name, oid, text in zip(relation.key, relation.key_types, keys, strict=True):
+        literal = "NULL" if text is None else quote_literal(text.decode())
+        value = f"({literal}::{relation.column_by_name[name].type_name})"
+        calls.append(in_iso(value, oid))
+    rows = await environment.evaluate(f"SELECT {', '.join(calls)}")
+    return [None if value is None else value.encode() for value in rows[0]]
+
+
+@dataclass(slots=True)
+class _Supply:
+    """Values of columns that the client leaves to their defaults and that one party must make."""
+
+    columns: tuple[Column, ...]
+    binary: bool
+    waiting: deque[AddedRow] = field(default_factory=deque)
+
+    @classmethod
+    async def for_columns(
+        cls, environment: Environment, relation: Relation, given: Sequence[str], *, binary: bool
+    ) -> _Supply:
+        columns = tuple(
+            column for column in relation.columns if column.name not in given and _must_make(relation, column)
+        )
+        if binary and any(column.type_oid not in _BINARY for column in columns):
+            raise not_supported(
+                "binary COPY cannot leave out a column whose default the gateway must compute",
+                hint="Name the column, or use text or CSV format.",
+            )
+        return cls(columns, binary)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns)
+
+    async def prepare(self, environment: Environment, count: int) -> None:
+        """Draws ahead, so that `draw` need not wait."""
+        missing = count - len(self.waiting)
+        if not self.columns or missing <= 0:
+            return
+        drawn = [await self._values(environment, column, missing) for column in self.columns]
+        self.waiting.extend(zip(*drawn, strict=True))
+
+    async def _values(self, environment: Environment, column: Column, count: int) -> list[bytes | None]:
+        if column.default_sequence is not None:
+            rows = await environment.evaluate(
+                f"SELECT pg_catalog.nextval({quote_literal(column.default_sequence)}::pg_catalog.regclass)"
+                f" FROM pg_catalog.generate_series(1, {count})"
+            )
+        else:
+            rows = await environment.evaluate(
+                f"SELECT ({column.default})::pg_catalog.text FROM pg_catalog.generate_series(1, {count})"
+            )
+        return [self._encoded(column, row[0]) for row in rows]
+
+    def _encoded(self, column: Column, text: str | None) -> bytes | None:
+        if text is None:
+            return None
+        return _BINARY[column.type_oid](text) if self.binary else text.encode()
+
+    def draw(self, count: int) -> list[AddedRow]:
+        return [self.waiting.popleft() for _ in range(count)]
+
+
+def _must_make(relation: Relation, column: Column) -> bool:
+    if column.generated or (column.default is None and not column.identity):
+        return False
+    if column.default_sequence is not None:
+        return True
+    return column.name in relation.key or (relation.kind is Kind.REFERENCE and column.default_volatile)
+
+
+_BINARY: dict[int, Callable[[str], bytes]] = {
+    21: lambda text: int(text).to_bytes(2, "big", signed=True),
+    23: lambda text: int(text).to_bytes(4, "big", signed=True),
+    20: lambda text: int(text).to_bytes(8, "big", signed=True),
+    25: lambda text: text.encode(),
+    1043: lambda text: text.encode(),
+    2950: lambda text: bytes.fromhex(text.replace("-", "")),
+}
+
+
+# --- forwarded ---------------------------------------------------------------------------------------------------
+
+
+async def forward(environment: Environment, backend: Backend, sql: str, sink: Sink) -> bytes:
+    """COPY of a table that one place has: the streams pass through."""
+    backend.write(frontend.query(sql.encode()))
+    tag = b""
+    failure: PgError | None = None
+    while True:
+        kind, raw = await backend.next()
+        if kind == COPY_IN:
+            environment.write_to_client(raw)
+            await _pass_input(environment, backend)
+        elif kind == ERROR:
+            failure = failure or parse_error(raw)
+        elif kind == READY:
+            break
+        elif kind == ord("C"):
+            tag = raw[5:-1]
+        else:
+            environment.write_to_client(raw)
+            await environment.drain_client()
+    if failure is not None:
+        raise failure
+    return tag
+
+
+async def _pass_input(environment: Environment, backend: Backend) -> None:
+    environment.start_copy_input()
+    try:
+        while True:
+            message = await environment.next_copy_message()
+            if message.kind in (ord("d"), ord("c"), ord("f")):
+                backend.write(message.raw)
+                await backend.drain()
+                if message.kind != ord("d"):
+                    return
+            elif message.kind not in (ord("S"), ord("H")):
+                raise frontend.unexpected_in_copy(message.kind)
+    finally:
+        environment.stop_copy_input()
+
+
+# --- out ---------------------------------------------------------------------------------------------------------
+
+
+async def run_out(environment: Environment, planned: Planned, request: Request, places: Places, sink: Sink) -> bytes:
+    plan = planned.plan
+    assert isinstance(plan, CopyOut)
+    options = CopyOptions.of(plan.options)
+    if plan.query_sql is None:
+        assert plan.relation is not None
+        relation = request.snapshot.relation_by_identity[plan.relation]
+        names = plan.columns or tuple(column.name for column in relation.columns if not column.generated)
+        query = f"SELECT {', '.join(quote_identifier(n) for n in names)} FROM {quote_qualified(*plan.relation)}"
+        groups: tuple[str, ...] = relation.groups if relation.kind is Kind.SHARDED else (relation.group or "",)
+        if relation.kind in (Kind.REFERENCE, Kind.MATERIALIZED_VIEW) or groups in ((), ("",)):
+            groups = (relation.group or request.snapshot.home_group,)
+    else:
+        query = plan.query_sql
+        inner = environment.plan_inner(query)
+        if isinstance(inner.plan, Forward):
+            groups = (await environment.resolve(inner, query, places),)
+        elif isinstance(inner.plan, Scatter) and _concatenates(inner.plan):
+            groups = inner.plan.groups
+            query = inner.plan.sql or query
+        else:
+            return await _out_of_workspace(environment, query, plan, options, request, places)
+    backends = [await places.backend(group) for group in groups]
+    return await _concatenate(environment, backends, f"COPY ({query}) TO STDOUT {plan.options_sql}", options)
+
+
+def _concatenates(plan: Scatter) -> bool:
+    merge = plan.merge
+    return not (
+        merge.keys or merge.limit is not None or merge.offset or merge.drop_columns or plan.clock or plan.prunes
+    )
+
+
+async def _out_of_workspace(
+    environment: Environment, query: str, plan: CopyOut, options: CopyOptions, request: Request, places: Places
+) -> bytes:
+    inner = environment.plan_gather(query)
+    assert isinstance(inner.plan, Gather)
+    async with gathered(environment, inner.plan, request, places) as backend:
+        sql = f"COPY ({inner.plan.sql or query}) TO STDOUT {plan.options_sql}"
+        return await _concatenate(environment, [backend], sql, options)
+
+
+async def _concatenate(environment: Environment, backends: Sequence[Backend], sql: str, options: CopyOptions) -> bytes:
+    answers = [await start_copy_out(backend, sql) for backend in backends]
+    if answers:
+        environment.write_to_client(answers[0])
+    else:
+        environment.write_to_client(server_messages.copy_out_response(0, ()))
+    counts: list[int] = []
+    for number, backend in enumerate(backends):
+        stream = StreamFilter(options, first=number == 0)
+        async for piece in copy_out_pieces(backend, counts):
+            await _send_out(environment, stream.feed(payload(piece)) if len(backends) > 1 else payload(piece))
+    ending = closing(options) if len(backends) > 1 else (b"" if backends else opening(options) + closing(options))
+    await _send_out(environment, ending)
+    environment.write_to_client(server_messages.copy_done())
+    return b"COPY %d" % sum(counts)
+
+
+async def _send_out(environment: Environment, data: bytes) -> None:
+    if data:
+        environment.write_to_client(server_messages.copy_data(data))
+        await environment.drain_client()
+
+
+# --- between groups ----------------------------------------------------------------------------------------------
+
+
+async def copy_between(snapshot: Snapshot, backends: Mapping[str, Backend], move: MoveRows) -> int:
+    """Rows of `move.source` go to `move.target`, in the transaction of these backends. Gives the number of rows.
+
+    A backend cannot send and receive at once: rows that stay in their own group wait in a spool (memory, then disk).
+    """
+    target = snapshot.relation_by_identity[move.target]
+    names = ", ".join(quote_identifier(name) for name in move.columns)
+    into = f"COPY {quote_qualified(*move.target)} ({names}) FROM STDIN (FORMAT binary)"
+    out = f"COPY (SELECT {names} FROM {quote_qualified(*move.source)}) TO STDOUT (FORMAT binary)"
+    total = 0
+    for source in move.source_groups:
+        groups = list(move.target_groups if move.target_groups is not None else target.groups)
+        others = [group for group in groups if group != source]
+        for group in others:
+            await start_copy_in(backends[group], into)
+        with tempfile.SpooledTemporaryFile(max_size=RESULT_MEMORY_BYTES_MAX) as spool:
+            splitter = _move_splitter(target, move, groups)
+            await start_copy_out(backends[source], out)
+            async for piece in copy_out_pieces(backends[source]):
+                await _deal(splitter, payload(piece), groups, source, backends, spool)
+            await _deal(splitter, None, groups, source, backends, spool)
+            counts = [await finish_copy_in(backends[group]) for group in others]
+            if source in groups:
+                counts.append(await _load_spool(backends[source], into, spool))
+            total += sum(counts) if move.target_groups is None else max(counts, default=0)
+    return total
+
+
+def _move_splitter(target: Relation, move: MoveRows, groups: Sequence[str]) -> CopySplitter | None:
+    if move.target_groups is not None:
+        return None
+    index = {group: number for number, group in enumerate(groups)}
+    destinations = [index[shard.group] for shard in target.shards]
+    return CopySplitter(CopyOptions.of((("format", "binary"),)), target, move.columns, destinations=destinations)
+
+
+async def _deal(
+    splitter: CopySplitter | None,
+    data: bytes | None,
+    groups: Sequence[str],
+    source: str,
+    backends: Mapping[str, Backend],
+    spool: tempfile.SpooledTemporaryFile[bytes],
+) -> None:
+    if splitter is None:
+        batches = [(number, data) for number in range(len(groups))] if data is not None else []
+    else:
+        batches = list(splitter.feed(data) if data is not None else splitter.finish())
+    for destination, piece in batches:
+        if groups[destination] == source:
+            spool.write(piece)
+        else:
+            await send_copy_data(backends[groups[destination]], piece)
+
+
+async def _load_spool(backend: Backend, sql: str, spool: tempfile.SpooledTemporaryFile[bytes]) -> int:
+    spool.seek(0)
+    await start_copy_in(backend, sql)
+    while chunk := spool.read(COPY_OUT_SEND_BYTES):
+        await send_copy_data(backend, chunk)
+    return await finish_copy_in(backend)
+
+
+__all__ = ["COPY_OUT", "copy_between", "forward", "run_in", "run_out"]

@@ -1,0 +1,139 @@
+"""`Gather` and `TwoPhase`: rows come to a private database of the workspace, where PostgreSQL itself finishes.
+
+Rows travel as binary COPY, undecoded. Tables are read one after another, their groups likewise, each on the branch that the
+session's transaction has in that group, so that a transaction sees its own writes; reading runs as the user, and row-level
+security has spoken before a row leaves its group.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from ..catalog.model import Kind, Relation
+from ..core.ids import quote_identifier, quote_qualified
+from ..engines.postgres.backend import Backend
+from ..engines.postgres.slots import Slot
+from ..pgwire import frontend
+from ..planner.plan import Gather, Planned, Pull, TwoPhase
+from .copy_stream import copy_out_pieces, payload, start_copy_out
+from .environment import Environment
+from .request import Places, Request, Sink, pump
+from .scattering import groups_for, scattered_sql, shards_groups
+
+
+async def run_gather(environment: Environment, planned: Planned, request: Request, places: Places, sink: Sink) -> bytes:
+    plan = planned.plan
+    assert isinstance(plan, Gather)
+    async with gathered(environment, plan, request, places) as backend:
+        backend.write(_final(request, None if plan.sql is None else plan.sql.encode()))
+        return await pump(backend, sink)
+
+
+def _final(request: Request, sql: bytes | None) -> bytes:
+    """The statement for the workspace: parameters are already part of its text."""
+    inlined = Request(
+        text=request.text,
+        snapshot=request.snapshot,
+        result_formats=request.result_formats,
+        extended=request.extended,
+    )
+    return inlined.message(sql)
+
+
+@contextlib.asynccontextmanager
+async def gathered(environment: Environment, plan: Gather, request: Request, places: Places) -> AsyncIterator[Backend]:
+    """The user's connection to a database that holds everything the plan pulls."""
+    slot = await environment.acquire_slot()
+    backend: Backend | None = None
+    try:
+        for pull in plan.pulls:
+            await _pull(environment, slot, pull, request, places)
+        await slot.ready()
+        backend = await environment.slot_backend(slot)
+        yield backend
+    finally:
+        await environment.release_slot(slot, backend)
+
+
+async def _pull(environment: Environment, slot: Slot, pull: Pull, request: Request, places: Places) -> None:
+    relation = request.snapshot.relation_by_identity[pull.relation]
+    sql = f"COPY ({_select(pull)}) TO STDOUT (FORMAT binary)"
+    loader = await slot.load(relation, pull.columns)
+    for group in _groups(pull, relation, request):
+        if pull.as_owner is None:
+            backend = await places.backend(group)
+        else:
+            backend = await environment.system_copy_backend(group, pull.as_owner)
+        try:
+            await start_copy_out(backend, sql)
+            loader.begin_source()
+            async for piece in copy_out_pieces(backend):
+                await loader.write(payload(piece))
+            loader.end_source()
+        finally:
+            if pull.as_owner is not None:
+                environment.end_system_backend(backend)
+    await loader.finish()
+
+
+def _select(pull: Pull) -> str:
+    columns = ", ".join(quote_identifier(name) for name in pull.columns)
+    where = f" WHERE {pull.where}" if pull.where else ""
+    lock = f" {pull.lock}" if pull.lock else ""
+    return f"SELECT {columns} FROM {quote_qualified(*pull.relation)}{where}{lock}"
+
+
+def _groups(pull: Pull, relation: Relation, request: Request) -> tuple[str, ...]:
+    if relation.kind is Kind.SHARDED:
+        chosen = set(relation.groups)
+        if pull.prune is not None:
+            found = shards_groups(pull.prune, request.snapshot, request)
+            if found is not None:
+                chosen &= found
+        return tuple(group for group in request.snapshot.group_names if group in chosen)
+    return (relation.group or request.snapshot.home_group,)
+
+
+# --- partial rows ------------------------------------------------------------------------------------------------
+
+
+async def run_two_phase(
+    environment: Environment, planned: Planned, request: Request, places: Places, sink: Sink
+) -> bytes:
+    plan = planned.plan
+    assert isinstance(plan, TwoPhase)
+    groups = groups_for(plan.prunes, plan.groups, request)
+    partial = await scattered_sql(environment, plan.partial_sql, plan.clock)
+    final = await scattered_sql(environment, plan.final_sql, plan.clock)
+    assert partial is not None and final is not None
+    columns = await environment.partial_columns(plan, partial)
+    slot = await environment.acquire_slot()
+    backend: Backend | None = None
+    try:
+        name = await _load_partial(slot, columns, groups, partial, places)
+        backend = await environment.slot_backend(slot)
+        text = final.replace(b"hanse_partial", name.encode(), 1)
+        backend.write(_final(request, text))
+        return await pump(backend, sink)
+    finally:
+        await environment.release_slot(slot, backend)
+
+
+async def _load_partial(
+    slot: Slot, columns: tuple[tuple[str, str], ...], groups: tuple[str, ...], sql: bytes, places: Places
+) -> str:
+    """All groups work at the same time; their rows come one group after another."""
+    loader = await slot.create_partial(columns)
+    backends = [await places.backend(group) for group in groups]
+    message = frontend.query(b"COPY (" + sql + b") TO STDOUT (FORMAT binary)")
+    for backend in backends:
+        backend.write(message)
+    for backend in backends:
+        loader.begin_source()
+        async for piece in copy_out_pieces(backend):
+            await loader.write(payload(piece))
+        loader.end_source()
+    await loader.finish()
+    await slot.ready()
+    return loader.name

@@ -1,0 +1,364 @@
+"""`InsertRows`: a VALUES list cut by shard, one INSERT per group, rows in the client's own text.
+
+    INSERT INTO t (id, x) VALUES (1, 'a'), (2, 'b'), (3, 'c') RETURNING id
+    →  g1: INSERT INTO t (id, x) VALUES (1, 'a'), (3, 'c') RETURNING id
+       g2: INSERT INTO t (id, x) VALUES (2, 'b') RETURNING id
+
+Nothing is parsed here: the plan says where in the split text each row lies. What one party must compute (ids from sequences,
+defaults of the key, expressions that would not give the same value twice) is computed first and written into the rows.
+Rows of RETURNING come back in the order of VALUES, as drivers count on it, unless ON CONFLICT left some out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..catalog.keys import Canonical, NotEvaluable, from_text
+from ..catalog.model import Relation
+from ..catalog.routing import router_for
+from ..core.errors import PgError, not_supported
+from ..core.ids import quote_identifier, quote_literal
+from ..engines.postgres.backend import Backend, split_messages
+from ..pgwire import frontend
+from ..planner.plan import (
+    Arithmetic,
+    Asked,
+    Cast,
+    Constant,
+    FromSequence,
+    InsertRows,
+    Literal,
+    Param,
+    Planned,
+    RowSpan,
+    Value,
+)
+from ..planner.values import NO_PARAMETERS, Parameters, evaluate
+from ..sql.literals import split
+from .environment import Environment
+from .request import Places, Request, Rows, Sink, pump
+from .scatter import add_tags, open_all
+
+TYPE_NAMES = {20: "int8", 21: "int2", 23: "int4", 25: "text", 1043: "varchar", 1082: "date", 1114: "timestamp",
+              1184: "timestamptz", 2950: "uuid", 16: "bool"}  # fmt: skip
+_PARAMETER = re.compile(rb"\$([0-9]+)")
+
+
+async def run(environment: Environment, planned: Planned, request: Request, places: Places, sink: Sink) -> bytes:
+    plan = planned.plan
+    assert isinstance(plan, InsertRows)
+    relation = request.snapshot.relation_by_identity[plan.relation]
+    insert = _Insert(plan, relation, split(request.text), request)
+    await insert.compute(environment)
+    if plan.replicated:
+        return await _everywhere(insert, request.snapshot.group_names, places, sink)
+    by_group = await insert.by_group(environment)
+    if len(by_group) == 1:
+        ((group, rows),) = by_group.items()
+        backend = await places.backend(group)
+        backend.write(insert.message(rows))
+        return await pump(backend, sink)
+    await places.begin()
+    groups = [group for group in request.snapshot.group_names if group in by_group]
+    backends = await open_all(places, groups)
+    for group, backend in zip(groups, backends, strict=True):
+        backend.write(insert.message(by_group[group]))
+    return await _collect(backends, [by_group[group] for group in groups], sink)
+
+
+async def _everywhere(insert: _Insert, groups: Sequence[str], places: Places, sink: Sink) -> bytes:
+    """A reference table: the first group in canonical order before the others, so that two writers cannot deadlock."""
+    await places.begin()
+    message = insert.message(range(len(insert.plan.rows)))
+    backends = await open_all(places, groups)
+    backends[0].write(message)
+    tag = await pump(backends[0], sink)
+    for backend in backends[1:]:
+        backend.write(message)
+    for backend in backends[1:]:
+        await pump(backend, Rows())
+    return tag
+
+
+async def _collect(backends: Sequence[Backend], rows: Sequence[Sequence[int]], sink: Sink) -> bytes:
+    results: list[Rows] = []
+    tags: list[bytes] = []
+    failure: PgError | None = None
+    for backend in backends:
+        result = Rows()
+        try:
+            tags.append(await pump(backend, result))
+        except PgError as error:
+            failure = failure or error
+        results.append(result)
+    if failure is not None:
+        raise failure
+    await _give(results, rows, sink)
+    return add_tags(tags)
+
+
+async def _give(results: Sequence[Rows], rows: Sequence[Sequence[int]], sink: Sink) -> None:
+    """RETURNING's rows: in the order of VALUES where each input row has given one."""
+    if not results[0].description:
+        return
+    sink.describe(results[0].description)
+    messages = [[m for chunk in result.chunks for m in split_messages(chunk)] for result in results]
+    if all(len(found) == len(numbers) for found, numbers in zip(messages, rows, strict=True)):
+        ordered = {
+            n: m for found, numbers in zip(messages, rows, strict=True) for n, m in zip(numbers, found, strict=True)
+        }
+        await sink.rows(b"".join(ordered[number] for number in sorted(ordered)))
+        return
+    for found in messages:
+        if found:
+            await sink.rows(b"".join(found))
+
+
+@dataclass(slots=True)
+class _Insert:
+    """One execution: the split text, and what was computed for it."""
+
+    plan: InsertRows
+    relation: Relation
+    parts: list[bytes]
+    request: Request
+    added: list[list[tuple[str, Canonical]]] = field(default_factory=list)  # column → row → (SQL, key's value)
+    replaced: list[tuple[str, Canonical]] = field(default_factory=list)
+
+    # --- values ------------------------------------------------------------------------------------------------
+
+    async def compute(self, environment: Environment) -> None:
+        plan = self.plan
+        for name, value in plan.added:
+            self.added.append(await self._values(environment, name, value, len(plan.rows)))
+        for each in plan.replaced:
+            self.replaced += await self._values(environment, each.column, each.value, 1)
+
+    async def _values(
+        self, environment: Environment, name: str, value: Value, count: int
+    ) -> list[tuple[str, Canonical]]:
+        column = self.relation.column_by_name[name]
+        if isinstance(value, FromSequence):
+            drawn = await environment.sequence_values(value.sequence, count)
+            return [(str(number), number) for number in drawn]
+        found = await ask(environment, _sql_of(value), column.type_oid, count)
+        return [(literal(text, column.type_name), self._canonical(name, column.type_oid, text)) for text in found]
+
+    def _canonical(self, name: str, type_oid: int, text: str | None) -> Canonical:
+        if text is None or name not in self.relation.key:
+            return None
+        return from_text(type_oid, text.encode())
+
+    # --- routing -----------------------------------------------------------------------------------------------
+
+    async def by_group(self, environment: Environment) -> dict[str, list[int]]:
+        """Group → numbers of its rows, in the order of the text."""
+        router = router_for(self.relation)
+        shards = self.relation.shards
+        found: dict[str, list[int]] = {}
+        for number, key in enumerate(await self._keys(environment)):
+            shard = router.shard_of(key)
+            if shard is None:
+                raise no_partition(self.relation)
+            found.setdefault(shards[shard].group, []).append(number)
+        return found
+
+    async def _keys(self, environment: Environment) -> list[tuple[Canonical, ...]]:
+        literals, parameters = self.parts[1::2], self.request.parameters or NO_PARAMETERS
+        computed = self._computed() if self.added or self.replaced else {}
+        keys: list[list[Canonical]] = []
+        doubtful: list[tuple[int, int, Value]] = []  # (row, position in the key, value): PostgreSQL must read them
+        for number, equal in enumerate(self.plan.keys):
+            key: list[Canonical] = []
+            for position, value in enumerate(equal.values):
+                try:
+                    known = computed.get((number, id(value)), _UNKNOWN)
+                    type_oid = self.relation.key_types[position]
+                    key.append(evaluate(value, type_oid, literals, parameters) if known is _UNKNOWN else known)
+                except NotEvaluable:
+                    doubtful.append((number, position, value))
+                    key.append(None)
+            keys.append(key)
+        await self._ask_doubtful(environment, keys, doubtful)
+        return [tuple(key) for key in keys]
+
+    def _computed(self) -> dict[tuple[int, int], Any]:
+        """(row, identity of the plan's value) → what it was computed to be."""
+        found: dict[tuple[int, int], Any] = {}
+        for column, (_, value) in zip(self.added, self.plan.added, strict=True):
+            for number, (_, canonical) in enumerate(column):
+                found[(number, id(value))] = canonical
+        for (_, canonical), each in zip(self.replaced, self.plan.replaced, strict=True):
+            found[(each.row, id(each.value))] = canonical
+        return found
+
+    async def _ask_doubtful(
+        self, environment: Environment, keys: list[list[Canonical]], doubtful: list[tuple[int, int, Value]]
+    ) -> None:
+        if not doubtful:
+            return
+        calls = []
+        for _, position, value in doubtful:
+            column = self.relation.column_by_name[self.relation.key[position]]
+            sql = f"(({value_sql(value, self.parts[1::2], self.request.parameters)})::{column.type_name})"
+            calls.append(in_iso(sql, column.type_oid))
+        texts = (await environment.evaluate(f"SELECT {', '.join(calls)}"))[0]
+        for (number, position, _), text in zip(doubtful, texts, strict=True):
+            type_oid = self.relation.key_types[position]
+            keys[number][position] = None if text is None else from_text(type_oid, text.encode())
+
+    # --- text --------------------------------------------------------------------------------------------------
+
+    def message(self, rows: Sequence[int]) -> bytes:
+        """What is sent to a group that gets these rows."""
+        sql = self._head() + b", ".join([self._row(number) for number in rows]) + self._tail()
+        if self.request.parameters is None:
+            return self.request.message(sql)
+        return _with_parameters(sql, self.request)
+
+    def _head(self) -> bytes:
+        first = self.plan.rows[0]
+        parts = self.parts[: 2 * first.first_segment + 1]
+        parts[-1] = parts[-1][: first.start]
+        edits: list[tuple[tuple[int, int], bytes]] = []
+        if self.plan.override:
+            edits.append((self.plan.values_start, b" OVERRIDING SYSTEM VALUE "))
+        if self.plan.added and self.plan.columns_end is not None:
+            edits.append((self.plan.columns_end, self._added_columns()))
+        for (segment, place), text in sorted(edits, reverse=True):
+            part = parts[2 * segment]
+            parts[2 * segment] = part[:place] + text + part[place:]
+        return b"".join(parts)
+
+    def _added_columns(self) -> bytes:
+        names = [name for name, _ in self.plan.added]
+        if self.plan.columns_missing:
+            listed = ", ".join(quote_identifier(name) for name in (*self.plan.column_names, *names))
+            return f" ({listed}) ".encode()
+        return "".join(f", {quote_identifier(name)}" for name in names).encode()
+
+    def _tail(self) -> bytes:
+        last = self.plan.rows[-1]
+        parts = self.parts[2 * last.last_segment :]
+        return parts[0][last.end :] + b"".join(parts[1:])
+
+    def _row(self, number: int) -> bytes:
+        span = self.plan.rows[number]
+        if self.replaced:
+            text = self._row_with_replacements(number, span)
+        else:
+            text = cut_out(self.parts, span)
+        if not self.added:
+            return text
+        values = ", ".join(column[number][0] for column in self.added).encode()
+        return text[:-1] + b", " + values + b")"
+
+    def _row_with_replacements(self, number: int, span: RowSpan) -> bytes:
+        pieces: list[bytes] = []
+        segment, place = span.first_segment, span.start
+        for i, each in enumerate(self.plan.replaced):
+            if each.row == number:
+                gone = each.span
+                before = RowSpan(first_segment=segment, start=place, last_segment=gone.first_segment, end=gone.start)
+                pieces += (cut_out(self.parts, before), self.replaced[i][0].encode())
+                segment, place = gone.last_segment, gone.end
+        rest = RowSpan(first_segment=segment, start=place, last_segment=span.last_segment, end=span.end)
+        return b"".join((*pieces, cut_out(self.parts, rest)))
+
+
+_UNKNOWN = object()
+
+
+def value_sql(value: Value, literals: Sequence[bytes], parameters: Parameters | None) -> str:
+    """A plan's value as SQL, for PostgreSQL to evaluate. Raises 0A000 for what cannot be written."""
+    if isinstance(value, Literal):
+        return literals[value.index].decode()
+    if isinstance(value, Param) and parameters is not None and not parameters.format_of(value.index):
+        data = parameters.values[value.index]
+        return "NULL" if data is None else quote_literal(data.decode())
+    if isinstance(value, Cast):
+        return f"({value_sql(value.operand, literals, parameters)})::{TYPE_NAMES[value.type_oid]}"
+    if isinstance(value, Arithmetic):
+        left, right = (value_sql(side, literals, parameters) for side in (value.left, value.right))
+        return f"({left}) {value.operator} ({right})"
+    if isinstance(value, Constant) and not isinstance(value.value, bytes):
+        return "NULL" if value.value is None else str(value.value)
+    raise not_supported("the partition key of a row is given in a form that cannot be routed by")
+
+
+def cut_out(parts: Sequence[bytes], span: RowSpan) -> bytes:
+    """The text between two places of a split text."""
+    first, last = 2 * span.first_segment, 2 * span.last_segment
+    if first == last:
+        return parts[first][span.start : span.end]
+    return b"".join((parts[first][span.start :], *parts[first + 1 : last], parts[last][: span.end]))
+
+
+def no_partition(relation: Relation) -> PgError:
+    return PgError(
+        "23514",
+        f'no partition of relation "{relation.name}" found for row',
+        fields={"s": relation.schema, "t": relation.name},
+    )
+
+
+def literal(text: str | None, type_name: str) -> str:
+    return f"NULL::{type_name}" if text is None else f"{quote_literal(text).strip()}::{type_name}"
+
+
+def _sql_of(value: Value) -> str:
+    if isinstance(value, Asked):
+        return value.sql
+    assert isinstance(value, Cast) and isinstance(value.operand, Asked)
+    return value.operand.sql
+
+
+_ISO = {
+    1082: "pg_catalog.to_char({0}, 'YYYY-MM-DD')",
+    1114: "pg_catalog.to_char({0}, 'YYYY-MM-DD HH24:MI:SS.US')",
+    1184: "pg_catalog.to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') || '+00'",
+}
+
+
+def in_iso(sql: str, type_oid: int) -> str:
+    """The expression as text that any DateStyle and TimeZone reads alike."""
+    return _ISO.get(type_oid, "({0})::pg_catalog.text").format(sql)
+
+
+async def ask(environment: Environment, sql: str, type_oid: int, count: int) -> list[str | None]:
+    """An expression evaluated `count` times by PostgreSQL, in text that means the same under any setting."""
+    rows = await environment.evaluate(f"SELECT {in_iso(sql, type_oid)} FROM pg_catalog.generate_series(1, {count})")
+    return [row[0] for row in rows]
+
+
+def _with_parameters(sql: bytes, request: Request) -> bytes:
+    """Only the parameters that the text still mentions, numbered anew; their bytes pass as they came."""
+    parameters = request.parameters
+    assert parameters is not None
+    order: dict[int, int] = {}
+
+    def renumber(match: re.Match[bytes]) -> bytes:
+        return b"$%d" % (order.setdefault(int(match.group(1)) - 1, len(order)) + 1)
+
+    parts = split(sql)
+    parts[::2] = [_PARAMETER.sub(renumber, segment) for segment in parts[::2]]
+    used = list(order)
+    types = [request.parameter_types[index] if index < len(request.parameter_types) else 0 for index in used]
+    return b"".join(
+        (
+            frontend.parse(b"", b"".join(parts), types),
+            frontend.bind(
+                b"",
+                b"",
+                [parameters.values[index] for index in used],
+                parameter_formats=[parameters.format_of(index) for index in used],
+                result_formats=request.result_formats,
+            ),
+            frontend.describe_portal(b""),
+            frontend.execute(),
+            frontend.sync(),
+        )
+    )

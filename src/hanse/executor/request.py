@@ -1,0 +1,147 @@
+"""What a statement's run needs besides its plan: the client's text and values, where backends come from, where rows go."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ..catalog.model import Snapshot
+from ..core.errors import PgError
+from ..engines.postgres.backend import Backend
+from ..pgwire import frontend
+from ..pgwire.diagnostics import parse_error
+from ..planner.values import Parameters
+
+READY, ERROR, ROWS, DESCRIPTION, COMPLETE, NOTICE = (ord(c) for c in "ZEDTCN")
+EMPTY, COPY_IN, COPY_OUT, COPY_DATA, COPY_DONE = (ord(c) for c in "IGHdc")
+
+
+class Sink(Protocol):
+    """Where a result goes: the client's connection, a cursor's buffer, or nowhere."""
+
+    def describe(self, message: bytes) -> None:
+        """A RowDescription, whole. Called at most once, before any row."""
+
+    async def rows(self, messages: bytes) -> None:
+        """One or more whole DataRow messages. Returns when there is room for more."""
+
+    def notice(self, message: bytes) -> None: ...
+
+
+class Discard:
+    """A sink for answers that nobody wants."""
+
+    def describe(self, message: bytes) -> None:
+        return
+
+    async def rows(self, messages: bytes) -> None:
+        return
+
+    def notice(self, message: bytes) -> None:
+        return
+
+
+@dataclass(slots=True)
+class Rows:
+    """A sink that keeps everything, for small results of our own."""
+
+    description: bytes = b""
+    chunks: list[bytes] = field(default_factory=list)
+
+    def describe(self, message: bytes) -> None:
+        self.description = message
+
+    async def rows(self, messages: bytes) -> None:
+        self.chunks.append(messages)
+
+    def notice(self, message: bytes) -> None:
+        return
+
+
+class Places(Protocol):
+    """Backends of the running statement, by place. The session implements it: it knows the transaction."""
+
+    async def backend(self, place: str) -> Backend:
+        """The backend to use in `place`: the transaction's branch there, or one for this statement only."""
+
+    def wrote(self, place: str) -> None:
+        """This statement changes data in `place`."""
+
+    async def begin(self) -> None:
+        """The statement writes in several places: make it a transaction, committed when the statement ends."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Request:
+    """One execution of one statement."""
+
+    text: bytes
+    snapshot: Snapshot
+    literals: Sequence[bytes] = ()
+    parts: Sequence[bytes] = ()
+    parameters: Parameters | None = None
+    parameter_types: tuple[int, ...] = ()
+    result_formats: tuple[int, ...] = ()
+    bound: frontend.Bind | None = None  # the parameters as they came, for plans that must write them into the text
+    extended: bool = False  # the client uses the extended protocol: no RowDescription unless asked
+
+    def message(self, sql: bytes | None = None) -> bytes:
+        """The messages that run `sql` (default: the client's text) with this request's values on a backend."""
+        text = self.text if sql is None else sql
+        if not self.extended:
+            return frontend.query(text)
+        values = self.parameters
+        return b"".join(
+            (
+                frontend.parse(b"", text, self.parameter_types),
+                frontend.bind(
+                    b"",
+                    b"",
+                    values.values if values else (),
+                    parameter_formats=values.formats if values else (),
+                    result_formats=self.result_formats,
+                ),
+                frontend.describe_portal(b""),
+                frontend.execute(b"", 0),
+                frontend.sync(),
+            )
+        )
+
+
+async def pump(backend: Backend, sink: Sink) -> bytes:
+    """Reads one answer up to ReadyForQuery into `sink`; gives the last command tag (b'' if none).
+
+    Raises the server's error, after ReadyForQuery has come: the backend is usable again.
+    """
+    tag = b""
+    failure: PgError | None = None
+    while True:
+        kind, raw = await backend.next()
+        if kind == ROWS:
+            await sink.rows(raw)
+        elif kind == DESCRIPTION:
+            sink.describe(raw)
+        elif kind == COMPLETE:
+            tag = raw[5:-1]
+        elif kind == ERROR:
+            failure = failure or parse_error(raw)
+        elif kind == NOTICE:
+            sink.notice(raw)
+        elif kind == COPY_IN:
+            backend.write(frontend.copy_fail(b"COPY is not possible here"))
+        elif kind == READY:
+            break
+    if failure is not None:
+        raise failure
+    return tag
+
+
+async def run(backend: Backend, sql: str) -> bytes:
+    """A statement of our own whose rows do not matter; gives its tag, raises its error."""
+    backend.write(frontend.query(sql.encode()))
+    return await pump(backend, _DISCARD)
+
+
+_DISCARD = Discard()
+Resolve = Callable[[str], Awaitable[str]]

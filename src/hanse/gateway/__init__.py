@@ -1,0 +1,1 @@
+"""The process that speaks PostgreSQL's protocol to clients."""

@@ -1,0 +1,192 @@
+"""What PostgreSQL says of a statement before it runs: parameter types, result columns, or its error.
+
+The schema-complete database is asked: it has every table with all its columns, so its parser is the cluster's. Statements
+on temporary tables are asked where those are. Answers are kept per catalog version, text, types and settings.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..config import WORKSPACE_PLACE
+from ..core.errors import PgError
+from ..engines.postgres.backend import Backend
+from ..pgwire import backend as server_messages
+from ..pgwire import frontend
+from ..pgwire.backend import Field
+from ..pgwire.diagnostics import parse_error
+from ..planner.plan import Session as SessionPlan
+from ..planner.plan import SessionVerb
+from ..sql.parse import Parsed, parse_one
+from .prepared import Analysis, Statement
+
+if TYPE_CHECKING:
+    from .session import Session
+
+ANALYSES_MAX = 4_096
+_NOTHING = Analysis((), None)
+_NO_SERVER_NEEDED = frozenset(SessionVerb) - {SessionVerb.SHOW, SessionVerb.EXECUTE, SessionVerb.FETCH}
+
+
+async def analyze(session: Session, statement: Statement) -> Analysis:
+    """Raises the server's error for a statement that cannot be."""
+    gateway = session.gateway
+    key = (statement.number, session.plans.snapshot.version, session.temporary)
+    changing = session.transaction is not None and session.transaction.change is not None
+    found = None if changing else gateway.analyses.get(key)
+    if found is None:
+        found = await _analyze(session, statement)
+        if not changing:
+            if len(gateway.analyses) >= ANALYSES_MAX:
+                gateway.analyses.clear()
+            gateway.analyses[key] = found
+    return found
+
+
+async def _analyze(session: Session, statement: Statement) -> Analysis:
+    if not statement.text.strip(b" \t\r\n;"):
+        return _NOTHING
+    plans = session.plans
+    parsed = parse_one(statement.text)
+    if parsed.node is not None:
+        plan = plans.make(parsed).plan
+        if isinstance(plan, SessionPlan):
+            return await _of_verb(session, plan, statement)
+    return await _ask(session, statement, parsed)
+
+
+async def _of_verb(session: Session, plan: SessionPlan, statement: Statement) -> Analysis:
+    if plan.verb in _NO_SERVER_NEEDED:
+        return _NOTHING
+    if plan.verb is SessionVerb.EXECUTE:
+        inner = session.statements.get(plan.name.encode())
+        if inner is None:
+            raise PgError("26000", f'prepared statement "{plan.name}" does not exist')
+        return Analysis((), (inner.analysis or await analyze(session, inner)).fields)
+    if plan.verb is SessionVerb.FETCH:
+        cursor = session.cursors.get(plan.name)
+        if cursor is None or cursor.buffer is None:
+            raise PgError("34000", f'cursor "{plan.name}" does not exist')
+        fields = server_messages.parse_row_description(cursor.buffer.description)
+        return Analysis((), None if plan.move else fields)
+    return await _ask(session, statement, parse_one(statement.text))
+
+
+async def _ask(session: Session, statement: Statement, parsed: Parsed) -> Analysis:
+    place = session.gateway.snapshot.home_group if session.temporary else WORKSPACE_PLACE
+    in_change = session.transaction is not None and session.transaction.change is not None
+    if in_change or (session.temporary and session.transaction is not None):
+        backend = (await session.branch(place)).backend
+        return await describe(backend, statement.text, statement.declared_types)
+    if place == WORKSPACE_PLACE:
+        await session.gateway.workspace.catch_up(session.gateway.snapshot.version)
+    backend = await session.acquire(place)
+    try:
+        return await describe(backend, statement.text, statement.declared_types)
+    finally:
+        session.give_back(backend)
+
+
+async def describe(backend: Backend, text: bytes, types: tuple[int, ...]) -> Analysis:
+    backend.write(frontend.parse(b"", text, types) + frontend.describe_statement(b"") + frontend.sync())
+    parameter_types: tuple[int, ...] = ()
+    fields: tuple[Field, ...] | None = None
+    failure: PgError | None = None
+    while True:
+        kind, raw = await backend.next()
+        if kind == ord("t"):
+            parameter_types = server_messages.parse_parameter_description(raw)
+        elif kind == ord("T"):
+            fields = server_messages.parse_row_description(raw)
+        elif kind == ord("E"):
+            failure = failure or parse_error(raw)
+        elif kind == ord("Z"):
+            break
+    if failure is not None:
+        raise failure
+    return Analysis(parameter_types, fields)
+
+
+_TYPE_NAMES = {
+    16: "bool", 17: "bytea", 18: '"char"', 19: "name", 20: "bigint", 21: "smallint", 23: "integer", 25: "text",
+    26: "oid", 114: "json", 700: "real", 701: "double precision", 1042: "bpchar", 1043: "varchar", 1082: "date",
+    1083: "time", 1114: "timestamp", 1184: "timestamptz", 1186: "interval", 1700: "numeric", 2950: "uuid", 3802: "jsonb",
+}  # fmt: skip
+
+
+async def type_names(session: Session, types: tuple[int, ...]) -> list[str]:
+    """Names that casts can use; types of users are looked up in the schema-complete database."""
+    unknown = [oid for oid in types if oid not in _TYPE_NAMES]
+    found: dict[int, str] = {}
+    if unknown:
+        backend = await session.acquire(WORKSPACE_PLACE)
+        try:
+            calls = ", ".join(f"pg_catalog.format_type({oid}, NULL)" for oid in unknown)
+            rows = await backend.query(f"SELECT {calls}")
+        finally:
+            session.give_back(backend)
+        found = {oid: name or "text" for oid, name in zip(unknown, rows[0], strict=True)}
+    return [_TYPE_NAMES.get(oid) or found[oid] for oid in types]
+
+
+async def field_type_names(session: Session, fields: tuple[Field, ...]) -> list[str]:
+    """The types of result columns as CREATE TABLE would write them, modifiers included."""
+    if not fields:
+        return []
+    backend = await session.acquire(WORKSPACE_PLACE)
+    try:
+        calls = ", ".join(f"pg_catalog.format_type({field.type_oid}, {field.type_modifier})" for field in fields)
+        rows = await backend.query(f"SELECT {calls}")
+    finally:
+        session.give_back(backend)
+    return [name or "text" for name in rows[0]]
+
+
+async def parameter_literals(session: Session, types: tuple[int, ...], bind: frontend.Bind) -> list[str]:
+    """Each bound value as an SQL constant of its type: `'5'::bigint`. Binary ones are read by a server."""
+    from ..core.ids import quote_literal
+
+    names = await type_names(session, types)
+    texts: list[str | None] = []
+    binary: list[int] = []
+    for index, value in enumerate(bind.values):
+        if value is not None and bind.parameter_format(index) == 1:
+            binary.append(index)
+            texts.append(None)
+        else:
+            texts.append(None if value is None else value.decode())
+    if binary:
+        for index, text in zip(binary, await _as_text(session, types, bind, binary), strict=True):
+            texts[index] = text
+    return [
+        f"NULL::{name}" if text is None else f"{quote_literal(text).strip()}::{name}"
+        for text, name in zip(texts, names, strict=True)
+    ]
+
+
+async def _as_text(session: Session, types: tuple[int, ...], bind: frontend.Bind, which: list[int]) -> list[str | None]:
+    names = await type_names(session, tuple(types[index] for index in which))
+    columns = ", ".join(f"(${number + 1}::{name})::pg_catalog.text" for number, name in enumerate(names))
+    backend = await session.acquire(WORKSPACE_PLACE)
+    try:
+        backend.write(
+            frontend.parse(b"", f"SELECT {columns}".encode(), tuple(types[index] for index in which))
+            + frontend.bind(b"", b"", [bind.values[index] for index in which], parameter_formats=(1,))
+            + frontend.execute()
+            + frontend.sync()
+        )
+        row: list[bytes | None] = []
+        failure: PgError | None = None
+        while True:
+            kind, raw = await backend.next()
+            if kind == ord("D"):
+                row = server_messages.parse_data_row(raw)
+            elif kind == ord("E"):
+                failure = failure or parse_error(raw)
+            elif kind == ord("Z"):
+                break
+    finally:
+        session.give_back(backend)
+    if failure is not None:
+        raise failure
+    return [None if value is None else value.decode() for value in row]

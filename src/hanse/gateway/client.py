@@ -1,0 +1,201 @@
+"""A client's connection: login, then bytes to and from its `Session`.
+
+Authentication is SCRAM-SHA-256 against the role's verifier in the schema-complete database (all instances have the same
+one). A successful proof leaves us the client's key, with which every backend session logs in *as this user*: rights and
+row-level security are PostgreSQL's own (findings-gateway 16).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, cast
+
+from ..core.errors import FatalError, PgError
+from ..core.limits import AUTHENTICATION_TIMEOUT_S, CLIENTS_MAX
+from ..pgwire import backend as server_messages
+from ..pgwire.diagnostics import error_response
+from ..pgwire.packets import startup_settings
+from ..pgwire.scram import ScramKeys
+from ..pgwire.server_handshake import (
+    Authenticated,
+    CancelRequested,
+    NeedVerifier,
+    Refused,
+    ServerEvent,
+    ServerHandshake,
+)
+from .session import Session
+from .settings import intern
+
+if TYPE_CHECKING:
+    from .gateway import Gateway
+
+_NOT_OURS_TO_SET = frozenset(("replication", "user", "database", "options"))
+
+
+class Client(asyncio.Protocol):
+    """The socket's side of a session (`Output`)."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.gateway = gateway
+        self.session: Session | None = None
+        self._transport: asyncio.Transport | None = None
+        self._handshake: ServerHandshake | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._drained: asyncio.Future[None] | None = None
+        self._early = bytearray()  # came while the login was being finished
+        self._gone = False
+
+    # --- asyncio -----------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport = cast(asyncio.Transport, transport)
+        self._transport = transport
+        self.gateway.clients += 1
+        self._handshake = ServerHandshake(random_bytes=os.urandom, mock_secret=self.gateway.mock_secret)
+        loop = asyncio.get_running_loop()
+        self._deadline = loop.call_later(AUTHENTICATION_TIMEOUT_S, transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        session = self.session
+        if session is not None:
+            session.feed(data)
+        elif self._handshake is not None:
+            self._handle(self._handshake.receive(data))
+        else:
+            self._early += data
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._gone = True
+        self.gateway.clients -= 1
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+        if self.session is not None:
+            self.session.close()
+
+    def pause_writing(self) -> None:
+        self._drained = asyncio.get_running_loop().create_future()
+        session = self.session
+        if session is not None and session.fast.backend is not None:
+            session.fast.backend.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+        self._drained = None
+        session = self.session
+        if session is not None and session.fast.backend is not None:
+            session.fast.backend.resume_reading()
+
+    # --- Output ------------------------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        if self._transport is not None and not self._gone:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def pause_reading(self) -> None:
+        if self._transport is not None and not self._gone:
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._transport is not None and not self._gone:
+            self._transport.resume_reading()
+
+    async def drain(self) -> None:
+        if self._drained is not None:
+            await self._drained
+
+    # --- login -------------------------------------------------------------------------------------------------
+
+    def _handle(self, events: list[ServerEvent]) -> None:
+        handshake = self._handshake
+        assert handshake is not None
+        for event in events:
+            match event:
+                case NeedVerifier():
+                    self.gateway.spawn(self._look_up(handshake, event))
+                case CancelRequested():
+                    self.gateway.spawn(self._cancel(event.pid, event.secret))
+                case Authenticated():
+                    self._handshake = None
+                    self._early += handshake.trailing_data
+                    self.gateway.spawn(self._log_in(event))
+                case Refused():
+                    self.write(handshake.data_to_send())
+                    self.close()
+                    return
+        self.write(handshake.data_to_send())
+
+    async def _look_up(self, handshake: ServerHandshake, event: NeedVerifier) -> None:
+        try:
+            if self.gateway.clients > CLIENTS_MAX:
+                raise FatalError("53300", "sorry, too many clients already")
+            verifier = await self.gateway.verifier(event.user)
+            events = handshake.provide_verifier(verifier)
+        except PgError as error:
+            events = handshake.refuse(error)
+        if not self._gone:
+            self._handle(events)
+
+    async def _cancel(self, pid: int, secret: int) -> None:
+        try:
+            await self.gateway.cancel(pid, secret)
+        finally:
+            self.close()
+
+    async def _log_in(self, event: Authenticated) -> None:
+        """The proof was right. What else may stand against the login, PostgreSQL says: a backend is opened now."""
+        gateway = self.gateway
+        session: Session | None = None
+        try:
+            if event.database != gateway.snapshot.database:
+                raise FatalError("3D000", f'database "{event.database}" does not exist')
+            keys = ScramKeys(event.client_key, event.server_key)
+            session = Session(gateway, self, event.user, event.database, gateway.intern_keys(event.user, keys))
+            settings = {
+                name: value
+                for name, value in startup_settings(event.parameters).items()
+                if name not in _NOT_OURS_TO_SET
+            }
+            session.base_state = session.state = intern(tuple((n.lower(), v) for n, v in settings.items()))
+            await self._greet(session)
+        except PgError as error:
+            fatal = FatalError(error.sqlstate, error.message, detail=error.detail, hint=error.hint)
+            if session is not None:
+                session.closed = True
+            self.write(error_response(fatal))
+            self.close()
+            return
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self._gone:
+            session.close()
+            return
+        self.session = session
+        early, self._early = bytes(self._early), bytearray()
+        if early:
+            session.feed(early)
+
+    async def _greet(self, session: Session) -> None:
+        gateway = self.gateway
+        backend = await session.acquire(gateway.snapshot.home_group)
+        try:
+            rows = await backend.query("SELECT pg_catalog.current_setting('search_path')")
+            session.default_search_path = rows[0][0] or ""
+            session.refresh_context()
+            session.pid, session.secret = gateway.register(session)
+            session.report_parameters(backend)
+        finally:
+            session.give_back(backend)
+        self.write(server_messages.backend_key_data(session.pid, session.secret))
+        session.write_ready()

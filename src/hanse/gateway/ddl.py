@@ -1,0 +1,333 @@
+"""Schema changes: the driver of `catalog.ddl`'s procedures, inside the session's distributed transaction.
+
+The first change of a transaction takes the cluster's DDL lock and keeps it to the transaction's end; from then on the
+session plans on its own snapshot, which others see when the catalog commits (`ending.py`). The order is always:
+schema-complete database first (wrong statements fail there), then the groups.
+
+Steps marked `system` run as Hanse's own role in the same transaction, through `hanse.run_as_system`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from ..catalog import introspection
+from ..catalog.ddl import make_default_shards as shards_procedure
+from ..catalog.ddl import plan_ddl
+from ..catalog.ddl.steps import (
+    Ask,
+    DdlContext,
+    DdlResult,
+    Fill,
+    Freeze,
+    Introspect,
+    MoveRows,
+    Notice,
+    Procedure,
+    Row,
+    RunGroups,
+    RunWorkspace,
+    Step,
+)
+from ..catalog.model import Snapshot
+from ..config import WORKSPACE_PLACE
+from ..core.errors import PgError
+from ..core.ids import quote_literal, quote_qualified
+from ..engines.postgres.backend import Backend, split_messages
+from ..executor.copying import copy_between
+from ..executor.request import Request, Sink, pump
+from ..pgwire import backend as server_messages
+from ..pgwire import frontend
+from ..pgwire.backend import Field
+from ..pgwire.diagnostics import notice_response
+from ..pgwire.verifier import make_verifier
+from ..planner.plan import Ddl
+from ..sql.parse import Parsed, parse_one
+from .ending import commit_transaction, rollback_transaction
+from .transaction import SchemaChange, Transaction
+
+if TYPE_CHECKING:
+    from .session import Session
+
+_REPLAYED_SETTINGS = ("search_path", "check_function_bodies", "default_table_access_method", "xmloption")
+
+
+async def run(session: Session, plan: Ddl, text: bytes, sink: Sink) -> bytes:
+    """Runs one schema change; alone, it is a transaction of its own."""
+    if not plan.transactional:
+        return await _run_outside(session, plan, text, sink)
+    own = session.transaction is None
+    if own:
+        session.transaction = Transaction("", session.state, explicit=False)
+    try:
+        tag = await _run(session, parse_one(text), plan, sink)
+    except BaseException:
+        if own:
+            await rollback_transaction(session)
+        raise
+    if own:
+        await commit_transaction(session)
+    return tag
+
+
+async def make_default_shards(session: Session, relation: tuple[str, str]) -> None:
+    """The shards of a HASH table that gets its first row. Somebody else may have been faster."""
+    own = session.transaction is None
+    if own:
+        session.transaction = Transaction("", session.state, explicit=False)
+    try:
+        await _begin_change(session)
+        context = _context(session)
+        found = context.snapshot.relation_by_identity.get(relation)
+        if found is not None and not found.shards:
+            driver = _Driver(session, None)
+            await driver.drive(shards_procedure(relation, context))
+            await driver.introspect()
+    except BaseException:
+        if own:
+            await rollback_transaction(session)
+        raise
+    if own:
+        await commit_transaction(session)
+
+
+async def _run(session: Session, statement: Parsed, plan: Ddl, sink: Sink) -> bytes:
+    await _begin_change(session)
+    driver = _Driver(session, sink)
+    result = await driver.drive(plan_ddl(statement.node, statement.sql, _context(session)))
+    await driver.introspect()
+    if result.columns:
+        _write_rows(result, sink)
+        await _rows(result, sink)
+    return (result.tag or plan.verb).encode()
+
+
+def _write_rows(result: DdlResult, sink: Sink) -> None:
+    fields = [Field(name, 0, 0, 2278, 4, -1, 0) for name in result.columns]
+    sink.describe(server_messages.row_description(fields))
+
+
+async def _rows(result: DdlResult, sink: Sink) -> None:
+    for row in result.rows:
+        await sink.rows(server_messages.data_row([None if value is None else value.encode() for value in row]))
+
+
+async def _begin_change(session: Session) -> None:
+    """The DDL lock, the newest catalog, and a branch in the schema-complete database that is up to date."""
+    transaction = session.transaction
+    assert transaction is not None
+    if transaction.change is not None:
+        return
+    gateway = session.gateway
+    await gateway.lock_ddl(transaction)
+    try:
+        snapshot = gateway.snapshot
+        await gateway.workspace.catch_up(snapshot.version)
+        transaction.change = SchemaChange(gateway.new_transaction_id(), snapshot, snapshot.version)
+        for group in snapshot.group_names:  # canonical order: two changes never wait for each other crosswise
+            await session.branch(group)
+        await session.branch(WORKSPACE_PLACE)
+    except BaseException:
+        transaction.change = None
+        gateway.unlock_ddl(transaction)
+        raise
+
+
+def _context(session: Session) -> DdlContext:
+    transaction = session.transaction
+    assert transaction is not None and transaction.change is not None
+    return DdlContext(
+        snapshot=transaction.change.snapshot,
+        search_path=session.context.search_path,
+        user=session.context.user,
+        make_verifier=make_verifier,
+        in_transaction_block=transaction.explicit,
+        settings=dict(session.state.settings),
+    )
+
+
+class _Driver:
+    """Performs the steps of one statement's procedure."""
+
+    def __init__(self, session: Session, sink: Sink | None) -> None:
+        assert session.transaction is not None and session.transaction.change is not None
+        self.session = session
+        self.sink = sink
+        self.transaction = session.transaction
+        self.change = session.transaction.change
+
+    async def drive(self, procedure: Procedure) -> DdlResult:
+        answer: Any = None
+        try:
+            step = next(procedure)
+            while True:
+                try:
+                    answer = await self._perform(step)
+                except PgError as error:
+                    step = procedure.throw(error)
+                else:
+                    step = procedure.send(answer)
+        except StopIteration as end:
+            result: DdlResult = end.value
+            return result
+
+    async def _perform(self, step: Step) -> Any:
+        match step:
+            case Ask():
+                return await self._backend(WORKSPACE_PLACE).query(step.sql)
+            case RunWorkspace():
+                return await self._run_workspace(step)
+            case RunGroups():
+                return await self._run_groups(step.sql, step.system)
+            case Introspect():
+                return await self.introspect()
+            case MoveRows():
+                return await self._move(step)
+            case Fill():
+                return await self._fill(step)
+            case Freeze():
+                return await self._freeze(step)
+            case Notice():
+                if self.sink is not None:
+                    self.sink.notice(notice_response(step.notice))
+                return None
+
+    def _backend(self, place: str) -> Backend:
+        return self.transaction.branches[place].backend
+
+    async def _run_workspace(self, step: RunWorkspace) -> list[Row]:
+        rows = await self._run(self._backend(WORKSPACE_PLACE), step.sql, step.system, self.sink)
+        self.transaction.branches[WORKSPACE_PLACE].wrote = True
+        if step.system:
+            self.change.statements.append(f"RESET SESSION AUTHORIZATION; RESET ROLE; {step.sql}")
+        else:
+            self.change.statements.append(self._logged(step.sql))
+        return rows
+
+    def _logged(self, sql: str) -> str:
+        """The statement with what it depends on, for the replay in other nodes' schema-complete databases."""
+        state = self.session.state
+        user = quote_literal(self.session.context.user)
+        settings = "".join(
+            f"SELECT pg_catalog.set_config({quote_literal(name)}, {quote_literal(value)}, true); "
+            for name, value in state.settings
+            if name in _REPLAYED_SETTINGS
+        )
+        return f"{settings}SELECT pg_catalog.set_config('role', {user}, true); {sql}"
+
+    async def _run_groups(self, sql: Mapping[str, tuple[str, ...]], system: bool) -> dict[str, list[Row]]:
+        groups = [group for group in self.change.snapshot.group_names if sql.get(group)]
+        for group in groups:
+            self.transaction.branches[group].wrote = True
+        results = await asyncio.gather(
+            *(self._run_list(group, sql[group], system) for group in groups), return_exceptions=True
+        )
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return {group: rows for group, rows in zip(groups, results, strict=True) if not isinstance(rows, BaseException)}
+
+    async def _run_list(self, group: str, statements: tuple[str, ...], system: bool) -> list[Row]:
+        rows: list[Row] = []
+        for sql in statements:
+            rows = await self._run(self._backend(group), sql, system, None)
+        return rows
+
+    async def _run(self, backend: Backend, sql: str, system: bool, sink: Sink | None) -> list[Row]:
+        if system:
+            proof = await self.session.gateway.system_proof(backend.pid, sql)
+            sql = f"SELECT hanse.run_as_system({quote_literal(sql)}, {quote_literal(proof)})"
+        rows = _Collected(sink)
+        backend.write(frontend.query(sql.encode()))
+        await pump(backend, rows)
+        return rows.table
+
+    async def introspect(self) -> Snapshot:
+        rows = await self._backend(WORKSPACE_PLACE).query(introspection.QUERY)
+        found = introspection.decode(rows[0][0] or "{}", home_group=self.change.snapshot.home_group)
+        self.change.snapshot = replace(
+            self.change.snapshot, relations=found.relations, functions=found.functions, schemas=found.schemas
+        )
+        return self.change.snapshot
+
+    async def _freeze(self, step: Freeze) -> None:
+        new = frozenset(step.identities) - self.change.frozen
+        self.change.frozen |= new
+        await self.session.gateway.freeze_everywhere(self.transaction, tuple(sorted(new)))
+
+    async def _move(self, step: MoveRows) -> int:
+        return await copy_between(
+            self.change.snapshot,
+            {group: self._backend(group) for group in self.transaction.branches if group != WORKSPACE_PLACE},
+            step,
+        )
+
+    async def _fill(self, step: Fill) -> int:
+        """The query runs as any of the session's would; its rows are inserted where they belong."""
+        from .statements import execute_text
+
+        target = quote_qualified(*step.target)
+        columns = ", ".join('"' + column.replace('"', '""') + '"' for column in step.columns)
+        await self.introspect()
+        sql = f"INSERT INTO {target} ({columns}) {step.query}" if step.columns else f"INSERT INTO {target} {step.query}"
+        tag = await execute_text(self.session, sql.encode(), _Collected(None))
+        return int(tag.rpartition(b" ")[2] or 0)
+
+
+class _Collected:
+    """Rows as text, small results of our own; notices go to the client."""
+
+    def __init__(self, sink: Sink | None) -> None:
+        self.sink = sink
+        self.table: list[Row] = []
+
+    def describe(self, message: bytes) -> None:
+        self.table = []
+
+    async def rows(self, messages: bytes) -> None:
+        for message in split_messages(messages):
+            values = server_messages.parse_data_row(message)
+            self.table.append(tuple(None if value is None else value.decode() for value in values))
+
+    def notice(self, message: bytes) -> None:
+        if self.sink is not None:
+            self.sink.notice(message)
+
+
+async def _run_outside(session: Session, plan: Ddl, text: bytes, sink: Sink) -> bytes:
+    """What PostgreSQL refuses in a transaction block (CREATE INDEX CONCURRENTLY …): one place after another."""
+    if session.transaction is not None:
+        raise PgError("25001", f"{plan.verb} cannot run inside a transaction block")
+    transaction = Transaction("", session.state, explicit=False)
+    gateway = session.gateway
+    await gateway.lock_ddl(transaction)
+    try:
+        for group in gateway.snapshot.group_names:
+            backend = await session.acquire(group)
+            try:
+                backend.write(Request(text=text, snapshot=gateway.snapshot).message())
+                await pump(backend, _Collected(None))
+            finally:
+                session.give_back(backend)
+    finally:
+        gateway.unlock_ddl(transaction)
+    blocking = text.decode().replace("CONCURRENTLY", "", 1).replace("concurrently", "", 1)
+    return await _workspace_only(session, plan, blocking, sink)
+
+
+async def _workspace_only(session: Session, plan: Ddl, sql: str, sink: Sink) -> bytes:
+    session.transaction = Transaction("", session.state, explicit=False)
+    try:
+        await _begin_change(session)
+        driver = _Driver(session, sink)
+        await driver._run_workspace(RunWorkspace(sql))
+        await driver.introspect()
+    except BaseException:
+        await rollback_transaction(session)
+        raise
+    await commit_transaction(session)
+    return plan.verb.encode()

@@ -1,0 +1,294 @@
+"""The extended protocol, the thorough way: Parse, Bind, Describe, Execute, Close, Sync, Flush in any order.
+
+PostgreSQL manual 55.2.3. What a client sends up to Sync is one transaction if he has not begun one: with more than one Execute
+(or a Flush before Sync) an implicit transaction is opened, and Sync commits it over all groups it has written.
+
+After an error everything up to Sync is skipped. Statements are analysed by the schema-complete database when they are
+parsed, so errors come where PostgreSQL gives them. Portals run when they are executed; one that is read in pieces
+(Execute with a row limit) keeps its rows in a buffer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
+
+from ..core.errors import PgError, not_supported
+from ..core.limits import STATEMENTS_PER_CLIENT_MAX
+from ..executor.buffer import ResultBuffer
+from ..executor.request import Request
+from ..pgwire import backend as server_messages
+from ..pgwire import frontend
+from ..pgwire.backend import Field
+from ..pgwire.diagnostics import error_response
+from ..pgwire.framing import Message
+from ..planner.plan import Planned, SessionVerb
+from ..planner.plan import Session as SessionPlan
+from ..planner.values import NO_PARAMETERS, Parameters
+from ..sql.parse import parse_one
+from .analysis import analyze
+from .prepared import Analysis, Portal
+from .simple import abort, end_implicit
+from .sinks import ExecuteSink
+from .statements import (
+    aborted,
+    carries_parameters,
+    execute,
+    inlined,
+    plan_statement,
+    refuse_unparsed,
+    run_parsed,
+)
+from .transaction import Transaction
+
+if TYPE_CHECKING:
+    from .session import Session
+
+EXECUTE, SYNC, FLUSH = ord("E"), ord("S"), ord("H")
+
+
+async def run_batch(session: Session, batch: Sequence[Message]) -> None:
+    """The messages up to a Sync or Flush, which is the last one."""
+    if _needs_transaction(session, batch):
+        session.transaction = Transaction("", session.state, explicit=False)
+    for message in batch:
+        if message.kind == SYNC:
+            await _sync(session)
+        elif session.skip_to_sync or message.kind == FLUSH:
+            continue
+        else:
+            try:
+                await _HANDLERS[message.kind](session, message)
+            except PgError as error:
+                await _failed(session, error)
+
+
+def _needs_transaction(session: Session, batch: Sequence[Message]) -> bool:
+    """Several statements before Sync, or perhaps more to come: they succeed or fail together."""
+    if session.transaction is not None or session.skip_to_sync:
+        return False
+    executes = sum(message.kind == EXECUTE for message in batch)
+    return executes > 1 or (executes == 1 and batch[-1].kind == FLUSH)
+
+
+async def _failed(session: Session, error: PgError) -> None:
+    await abort(session)
+    session.write(error_response(error))
+    session.skip_to_sync = True
+
+
+async def _sync(session: Session) -> None:
+    try:
+        if not session.skip_to_sync:
+            await end_implicit(session)
+        elif session.transaction is not None and not session.transaction.explicit:
+            await abort(session)
+    except PgError as error:
+        session.write(error_response(error))
+    session.skip_to_sync = False
+    if session.transaction is None:
+        _drop_portals(session)
+    session.write_ready()
+
+
+def _drop_portals(session: Session) -> None:
+    for portal in session.portals.values():
+        portal.close()
+    session.portals.clear()
+
+
+# --- Parse, Bind, Describe, Close --------------------------------------------------------------------------------
+
+
+async def _parse(session: Session, message: Message) -> None:
+    parsed = frontend.parse_parse(message.raw)
+    if parsed.name and parsed.name in session.statements:
+        name = parsed.name.decode(errors="replace")
+        raise PgError("42P05", f'prepared statement "{name}" already exists')
+    if len(session.statements) >= STATEMENTS_PER_CLIENT_MAX:
+        raise PgError("53400", f"more than {STATEMENTS_PER_CLIENT_MAX} prepared statements in one session")
+    _check_failed(session, parsed.sql)
+    statement = session.make_statement(parsed.sql, parsed.parameter_types)
+    statement.analysis = await analyze(session, statement)
+    session.statements[parsed.name] = statement
+    session.write(server_messages.parse_complete())
+
+
+def _check_failed(session: Session, text: bytes) -> None:
+    """In a failed transaction only its end may be parsed."""
+    if session.transaction is None or not session.transaction.failed:
+        return
+    first = text.strip().split(None, 1)[0].upper().rstrip(b";") if text.strip() else b""
+    if first not in (b"ROLLBACK", b"COMMIT", b"ABORT", b"END"):
+        raise aborted()
+
+
+def _unknown_statement(name: bytes) -> PgError:
+    if not name:
+        return PgError("26000", "unnamed prepared statement does not exist")
+    return PgError("26000", f'prepared statement "{name.decode(errors="replace")}" does not exist')
+
+
+async def _bind(session: Session, message: Message) -> None:
+    bind = frontend.parse_bind(message.raw)
+    statement = session.statements.get(bind.statement)
+    if statement is None:
+        raise _unknown_statement(bind.statement)
+    _check_failed(session, statement.text)
+    if bind.portal and bind.portal in session.portals:
+        raise PgError("42P03", f'portal "{bind.portal.decode(errors="replace")}" already exists')
+    analysis = statement.analysis = statement.analysis or await analyze(session, statement)
+    if len(bind.values) != len(analysis.parameter_types):
+        raise PgError(
+            "08P01",
+            f"bind message supplies {len(bind.values)} parameters, but prepared statement"
+            f' "{bind.statement.decode(errors="replace")}" requires {len(analysis.parameter_types)}',
+        )
+    old = session.portals.pop(bind.portal, None)
+    if old is not None:
+        old.close()
+    portal = Portal(
+        statement,
+        Parameters(bind.values, bind.parameter_formats, analysis.parameter_types),
+        tuple(bind.result_formats),
+        fields=analysis.fields or (),
+    )
+    portal.bound = bind
+    session.portals[bind.portal] = portal
+    session.write(server_messages.bind_complete())
+
+
+async def _describe(session: Session, message: Message) -> None:
+    target = frontend.parse_describe(message.raw)
+    if target.kind == b"S":
+        statement = session.statements.get(target.name)
+        if statement is None:
+            raise _unknown_statement(target.name)
+        analysis = statement.analysis = statement.analysis or await analyze(session, statement)
+        session.write(server_messages.parameter_description(analysis.parameter_types))
+        _write_fields(session, analysis, ())
+        return
+    portal = _portal(session, target.name)
+    _write_fields(session, portal.statement.analysis or Analysis((), None), portal.result_formats)
+
+
+def _portal(session: Session, name: bytes) -> Portal:
+    portal = session.portals.get(name)
+    if portal is None:
+        raise PgError("34000", f'portal "{name.decode(errors="replace")}" does not exist')
+    return portal
+
+
+def _write_fields(session: Session, analysis: Analysis, formats: Sequence[int]) -> None:
+    fields = analysis.fields
+    if fields is None:
+        session.write(server_messages.no_data())
+        return
+    shown: list[Field] = []
+    for number, field in enumerate(fields):
+        form = formats[number] if len(formats) > 1 else formats[0] if formats else 0
+        shown.append(field._replace(format=form))
+    session.write(server_messages.row_description(shown))
+
+
+async def _close(session: Session, message: Message) -> None:
+    target = frontend.parse_close(message.raw)
+    if target.kind == b"S":
+        session.statements.pop(target.name, None)
+    else:
+        portal = session.portals.pop(target.name, None)
+        if portal is not None:
+            portal.close()
+    session.write(server_messages.close_complete())
+
+
+# --- Execute -----------------------------------------------------------------------------------------------------
+
+
+async def _execute(session: Session, message: Message) -> None:
+    request = frontend.parse_execute(message.raw)
+    portal = _portal(session, request.portal)
+    if portal.complete:
+        raise PgError("55000", f'portal "{request.portal.decode(errors="replace")}" cannot be run')
+    if request.max_rows > 0 or portal.buffer is not None:
+        await _execute_in_pieces(session, portal, request.max_rows)
+        return
+    tag = await run_portal(session, portal, ExecuteSink(session))
+    portal.complete = session.transaction is not None and portal.statement.analysis is not None
+    _write_tag(session, tag)
+
+
+def _write_tag(session: Session, tag: bytes) -> None:
+    session.write(server_messages.command_complete(tag.decode()) if tag else server_messages.empty_query())
+
+
+async def _execute_in_pieces(session: Session, portal: Portal, max_rows: int) -> None:
+    if portal.buffer is None:
+        portal.buffer = ResultBuffer()
+        portal.tag = await run_portal(session, portal, portal.buffer)
+    total = len(portal.buffer)
+    count = max_rows if max_rows > 0 else total - portal.position
+    taken = min(count, total - portal.position)
+    for first in range(portal.position, portal.position + taken, 1_000):
+        session.write(portal.buffer.read(first, min(1_000, portal.position + taken - first)))
+        await session.output.drain()
+    portal.position += taken
+    if max_rows > 0 and taken == max_rows:
+        session.write(server_messages.portal_suspended())
+        return
+    verb, _, count_text = portal.tag.rpartition(b" ")
+    _write_tag(session, verb + b" %d" % taken if verb == b"SELECT" and count_text.isdigit() else portal.tag)
+
+
+async def run_portal(session: Session, portal: Portal, sink: ExecuteSink | ResultBuffer) -> bytes:
+    """The portal's statement with its values; gives the command tag."""
+    statement = portal.statement
+    if not statement.text.strip(b" \t\r\n;"):
+        return b""
+    parsed = parse_one(statement.text)
+    if parsed.node is None:
+        await refuse_unparsed(session, parsed)
+    planned, literals = plan_statement(session, parsed)
+    request = Request(
+        text=parsed.text,
+        snapshot=session.plans.snapshot,
+        literals=literals,
+        parameters=portal.parameters,
+        parameter_types=statement.analysis.parameter_types if statement.analysis else statement.declared_types,
+        result_formats=portal.result_formats,
+        bound=portal.bound,
+        extended=True,
+    )
+    if isinstance(planned.plan, SessionPlan):
+        return await _run_verb(session, planned, request, sink)
+    if carries_parameters(planned, portal.parameters or NO_PARAMETERS):
+        return await execute_portal(session, planned, request, sink)
+    await inlined(session, request)
+    return await run_parsed(session, parse_one(request.text), sink, request)
+
+
+async def execute_portal(
+    session: Session, planned: Planned, request: Request, sink: ExecuteSink | ResultBuffer
+) -> bytes:
+    own = session.transaction.change.frozen if session.transaction and session.transaction.change else frozenset()
+    if await session.gateway.wait_thawed(planned, own):
+        planned, request.literals = plan_statement(session, parse_one(request.text))
+    return await execute(session, planned, request, sink)
+
+
+async def _run_verb(session: Session, planned: Planned, request: Request, sink: ExecuteSink | ResultBuffer) -> bytes:
+    plan = planned.plan
+    assert isinstance(plan, SessionPlan)
+    if plan.verb is SessionVerb.EXECUTE and any(request.result_formats):
+        raise not_supported("EXECUTE with binary results is not supported")
+    return await execute(session, planned, request, sink)
+
+
+Handler = Callable[["Session", Message], Awaitable[None]]
+_HANDLERS: dict[int, Handler] = {
+    ord("P"): _parse,
+    ord("B"): _bind,
+    ord("D"): _describe,
+    ord("E"): _execute,
+    ord("C"): _close,
+}

@@ -1,0 +1,306 @@
+"""The fast way of a statement: from the client's bytes to a backend and back without a task, a future or a copy of a row.
+
+Taken when everything is known: the text's plan is cached and is a Forward, its values are at hand, the session is in no
+special state, and a backend that is already in the session's state is idle (or the transaction has its branch there, or
+can open one by a BEGIN in front). Everything else answers False and goes the thorough way, which must give the same
+answer; nothing here may be the only place that does something.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from ..core.errors import PgError
+from ..engines.postgres.backend import Backend, close_statement, lost_connection
+from ..pgwire import frontend
+from ..pgwire.diagnostics import error_response
+from ..planner.plan import Forward, Planned
+from ..planner.values import NO_PARAMETERS, Parameters
+from .route import Route
+from .transaction import Branch
+
+if TYPE_CHECKING:
+    from .prepared import Statement
+    from .session import Session
+
+_LENGTH = struct.Struct("!I").unpack_from
+
+
+class FastPath:
+    """One session's fast path; it is also the `Relay` of the backend that serves it."""
+
+    __slots__ = ("backend", "planned", "preparing", "session")
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.backend: Backend | None = None  # the relay is on
+        self.planned: Planned | None = None
+        self.preparing: bytes | None = None  # the backend statement that the running message prepares
+
+    # --- from the client ---------------------------------------------------------------------------------------
+
+    def try_chunk(self, data: bytes) -> bool:
+        """A chunk that is exactly one unit of a well-known shape. False: nothing was done."""
+        size = len(data)
+        if size < 6:
+            return False
+        kind = data[0]
+        length = _LENGTH(data, 1)[0] + 1
+        if kind == 81:  # Query
+            return length == size and data[-1] == 0 and self.try_query(data[5:-1])
+        if kind == 66 and length < size:  # Bind …
+            return self._try_bind(data, length)
+        if kind == 80 and length < size:  # Parse …
+            return self._try_parse(data, length)
+        return False
+
+    def try_query(self, text: bytes) -> bool:
+        session = self.session
+        plans = session.plans
+        found = plans.find(text)
+        if found is None:
+            return False
+        planned, parts = found
+        if type(planned.plan) is not Forward or not self._allowed(planned):
+            return False
+        route = plans.route(planned)
+        place, shard = route.resolve(parts[1::2], NO_PARAMETERS)
+        if place is None:
+            place = self._any_place(route)
+            if place is None:
+                return False
+        sql = text if shard is None else render(route, shard, text, parts)
+        return self._send(place, b"Q" + struct.pack("!I", len(sql) + 5) + sql + b"\x00", planned)
+
+    def _allowed(self, planned: Planned) -> bool:
+        session = self.session
+        transaction = session.transaction
+        return (
+            planned.neutral
+            and planned.pins is None
+            and not session.pinned
+            and not session.gateway.frozen
+            and planned.verb != "COPY"
+            and (
+                transaction is None or (transaction.explicit and not transaction.failed and transaction.change is None)
+            )
+        )
+
+    def _any_place(self, route: Route) -> str | None:
+        """A statement that any group can answer: where the transaction already is, else the home group."""
+        if not route.any_group:
+            return None
+        transaction = self.session.transaction
+        if transaction is not None and transaction.branches:
+            return next(iter(transaction.branches))
+        return self.session.plans.snapshot.home_group
+
+    def _send(self, place: str, message: bytes, planned: Planned) -> bool:
+        backend = self._peek(place)
+        if backend is None:
+            return False
+        self._send_to(backend, place, message, planned)
+        return True
+
+    def _relay(self, backend: Backend, message: bytes, planned: Planned, skip: int, swallow: int) -> None:
+        session = self.session
+        self.backend = backend
+        self.planned = planned
+        session.busy = True
+        session.running[backend.place] = backend
+        backend.relay_to(self, skip_ready=skip, swallow=swallow)
+        try:
+            backend.write(message)
+        except PgError:
+            self.lost(backend)
+
+    # --- extended protocol -------------------------------------------------------------------------------------
+
+    def _try_bind(self, data: bytes, end: int, statement: Statement | None = None, parse: bytes = b"") -> bool:
+        """[Parse] Bind, Describe (of the portal) or not, Execute of all rows, Sync; all for the unnamed portal."""
+        session = self.session
+        rest = data[end:]
+        if rest not in _TAILS or session.skip_to_sync:
+            return False
+        bind = frontend.parse_bind(data[:end])
+        if bind.portal:
+            return False
+        if statement is None:
+            statement = session.statements.get(bind.statement)
+            if statement is None:
+                return False
+        plans = session.plans
+        found = plans.find(statement.text)
+        if found is None:
+            return False
+        planned, parts = found
+        if type(planned.plan) is not Forward or not self._allowed(planned):
+            return False
+        route = plans.route(planned)
+        types = statement.analysis.parameter_types if statement.analysis else statement.declared_types
+        place, shard = route.resolve(parts[1::2], Parameters(bind.values, bind.parameter_formats, types))
+        if place is None:
+            place = self._any_place(route)
+            if place is None:
+                return False
+        if parse:
+            sql = statement.text if shard is None else render(route, shard, statement.text, parts)
+            message = frontend.parse(b"", sql, statement.declared_types) + data[:end] + rest
+            return self._send(place, message, planned)
+        return self._send_prepared(place, route, shard, statement, parts, data[:end], rest)
+
+    def _send_prepared(
+        self,
+        place: str,
+        route: Route,
+        shard: int | None,
+        statement: Statement,
+        parts: list[bytes],
+        bind: bytes,
+        rest: bytes,
+    ) -> bool:
+        """The backend may have to prepare the statement first, under a name that all sessions share."""
+        session = self.session
+        name = (
+            b"h%d" % statement.number if shard is None or not route.renames else b"h%d_%d" % (statement.number, shard)
+        )
+        backend = self._peek(place)
+        if backend is None:
+            return False
+        message = frontend.rebind(bind, name) + rest
+        swallow = 0
+        if not backend.knows(name):
+            sql = statement.text if shard is None else render(route, shard, statement.text, parts)
+            evicted = backend.remember(name)
+            parse = frontend.parse(name, sql, statement.declared_types)
+            message = evicted + close_statement(name) + parse + message  # closing what is not there is no error
+            swallow = 3 if evicted else 2
+            self.preparing = name
+        self._send_to(backend, place, message, route.planned, swallow)
+        return True
+
+    def _peek(self, place: str) -> Backend | None:
+        """The backend that `_send_to` will use: the transaction's branch, or one taken from the pool."""
+        session = self.session
+        transaction = session.transaction
+        if transaction is not None:
+            branch = transaction.branches.get(place)
+            if branch is not None:
+                return branch.backend
+            if not transaction.plain:
+                return None
+        return session.gateway.pool(place).take(session.user, session.database, session.state)
+
+    def _send_to(self, backend: Backend, place: str, message: bytes, planned: Planned, swallow: int = 0) -> None:
+        transaction = self.session.transaction
+        skip = 0
+        if transaction is not None:
+            branch = transaction.branches.get(place)
+            if branch is None:
+                branch = transaction.branches[place] = Branch(backend)
+                message = frontend.query(transaction.begin_sql.encode()) + message
+                skip = 1
+            branch.wrote |= planned.writes
+            transaction.touched[id(planned)] = planned
+        self._relay(backend, message, planned, skip, swallow)
+
+    def _try_parse(self, data: bytes, end: int) -> bool:
+        """Parse of the unnamed statement and its Bind … Sync in one chunk, as libpq's PQexecParams sends them."""
+        if data[5] != 0 or data[end] != 66 or len(data) < end + 5:
+            return False
+        bind_end = end + 1 + _LENGTH(data, end + 1)[0]
+        if bind_end >= len(data):
+            return False
+        session = self.session
+        parsed = frontend.parse_parse(data[:end])
+        statement = session.make_statement(parsed.sql, parsed.parameter_types)
+        chunk = data[end:]
+        if not self._try_bind(chunk, bind_end - end, statement, data[:end]):
+            return False
+        session.statements[b""] = statement
+        return True
+
+    # --- from the backend (Relay) ------------------------------------------------------------------------------
+
+    def chunk(self, data: bytes) -> None:
+        self.session.output.write(data)
+
+    def error(self, message: bytes) -> None:
+        session = self.session
+        transaction = session.transaction
+        if transaction is not None:
+            transaction.failed = True
+        if self.preparing is not None and self.backend is not None:
+            self.backend.prepared.pop(self.preparing, None)
+        session.output.write(message)
+
+    def ready(self, backend: Backend, status: int) -> None:
+        session = self.session
+        self.backend = None
+        self.preparing = None
+        del session.running[backend.place]
+        transaction = session.transaction
+        if transaction is None:
+            session.gateway.pool(backend.place).release(backend)
+        elif status == 69:  # 'E'
+            transaction.failed = True
+        session.done()
+
+    def lost(self, backend: Backend) -> None:
+        """The backend died under the statement. What it had answered is already with the client."""
+        session = self.session
+        self.backend = None
+        session.running.pop(backend.place, None)
+        if session.transaction is not None:
+            session.transaction.failed = True
+        if session.closed:
+            return
+        session.write(error_response(lost_connection(backend.place)))
+        session.write_ready()
+        session.done()
+
+    # --- others ------------------------------------------------------------------------------------------------
+
+    def uses(self, relations: frozenset[tuple[str, str]]) -> bool:
+        return self.backend is not None and self.planned is not None and bool(self.planned.relations & relations)
+
+    def abandon(self) -> None:
+        """The client is gone while a relay is on: its answer goes nowhere, and nobody is told of its end."""
+        if self.backend is not None:
+            self.backend.relay_to(_Nowhere())
+            self.backend = None
+
+
+class _Nowhere:
+    def chunk(self, data: bytes) -> None:
+        return
+
+    def error(self, message: bytes) -> None:
+        return
+
+    def ready(self, backend: Backend, status: int) -> None:
+        return
+
+    def lost(self, backend: Backend) -> None:
+        return
+
+
+def render(route: Route, shard: int, text: bytes, parts: list[bytes]) -> bytes:
+    """The text with the partition's name in it, where the plan and the partition allow; else the text."""
+    relation = route.relation
+    if relation is None or not route.renames or not relation.shards[shard].nameable:
+        return text
+    changed = list(parts)
+    for segment, replacement in route.replacements(shard, parts[::2]):
+        changed[2 * segment] = replacement
+    return b"".join(changed)
+
+
+_EXECUTE = frontend.execute(b"", 0)
+_TAILS = frozenset(
+    (
+        _EXECUTE + frontend.sync(),
+        frontend.describe_portal(b"") + _EXECUTE + frontend.sync(),
+    )
+)

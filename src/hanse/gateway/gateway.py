@@ -1,0 +1,274 @@
+"""What all sessions of one gateway worker share: the catalog as it is now, pools, plan caches, cancel keys, freezes.
+
+Everything here runs on one event loop, so a change of the snapshot is one assignment: statements planned before it are
+in flight on their backends, statements after it see the new plan caches. A plan is never used across versions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import secrets as random
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..catalog.client import ControlClient
+from ..catalog.commands import CommitDdl
+from ..catalog.model import Snapshot
+from ..config import SYSTEM_ROLE, WORKSPACE_PLACE, NodeConfig, Secrets
+from ..core.errors import PgError
+from ..core.ids import quote_literal
+from ..core.limits import BACKENDS_PER_PLACE_MAX
+from ..engines.postgres.backend import Backend
+from ..engines.postgres.connect import Address, cancel, connect_backend
+from ..engines.postgres.pool import Pool
+from ..engines.postgres.workspace import Workspace
+from ..pgwire.scram import Password, ScramKeys
+from ..planner.plan import Context, Planned
+from .plans import Plans
+from .prepared import Analysis
+from .transaction import Savepoint, Transaction
+
+if TYPE_CHECKING:
+    from .session import Session
+
+log = logging.getLogger(__name__)
+
+STATEMENTS_KNOWN_MAX = 65_536
+CANCEL_PID_BITS = 22  # of a cancel key's process id: a counter; the bits above name the worker
+
+
+@dataclass(slots=True)
+class Gateway:
+    config: NodeConfig
+    secrets: Secrets
+    worker: int
+    control: ControlClient
+    workspace: Workspace
+    snapshot: Snapshot
+    backends_max: int = BACKENDS_PER_PLACE_MAX
+    sessions: dict[int, Session] = field(default_factory=dict)
+    pools: dict[str, Pool] = field(default_factory=dict)
+    plans: dict[Context, Plans] = field(default_factory=dict)
+    frozen: frozenset[tuple[str, str]] = frozenset()
+    thawed: asyncio.Event = field(default_factory=asyncio.Event)
+    clients: int = 0
+    mock_secret: bytes = b""
+    analyses: dict[tuple[object, ...], Analysis] = field(default_factory=dict)
+    _next_pid: int = 0
+    _next_statement: int = 0
+    _statement_numbers: dict[tuple[object, ...], int] = field(default_factory=dict)
+    _contexts: dict[Context, Context] = field(default_factory=dict)
+    _keys: dict[str, ScramKeys] = field(default_factory=dict)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _ddl_locks: dict[int, AsyncExitStack] = field(default_factory=dict)
+    _system_key: str = ""
+
+    # --- catalog -----------------------------------------------------------------------------------------------
+
+    def take_over(self, snapshot: Snapshot) -> None:
+        """From now on statements are planned on this snapshot. Changed addresses retire their pools."""
+        old = self.snapshot
+        self.snapshot = snapshot
+        self.plans = {}
+        self.analyses.clear()
+        for name, pool in self.pools.items():
+            if name != WORKSPACE_PLACE and snapshot.group_by_name.get(name) != old.group_by_name.get(name):
+                pool.retire()
+
+    def plans_for(self, context: Context, snapshot: Snapshot | None = None) -> Plans:
+        """The plan cache of everything that shares this context; a transaction's own catalog gets its own."""
+        if snapshot is not None and snapshot is not self.snapshot:
+            return Plans(snapshot, context)
+        plans = self.plans.get(context)
+        if plans is None:
+            plans = self.plans[context] = Plans(self.snapshot, context)
+        return plans
+
+    # --- backends ----------------------------------------------------------------------------------------------
+
+    def pool(self, place: str) -> Pool:
+        pool = self.pools.get(place)
+        if pool is None:
+            pool = self.pools[place] = Pool(place, self._connect, size_max=self.backends_max)
+        return pool
+
+    async def _connect(self, place: str, user: str, database: str, credentials: Any) -> Backend:
+        return await connect_backend(self.address(place), place, user, database, credentials)
+
+    def address(self, place: str) -> Address:
+        if place == WORKSPACE_PLACE:
+            for instance in self.config.instances:
+                if instance.group == WORKSPACE_PLACE:
+                    return Address("127.0.0.1", instance.port, self.config.socket_directory)
+            raise PgError("XX000", "this node has no workspace")
+        group = self.snapshot.group_by_name.get(place)
+        if group is None:
+            raise PgError("XX000", f"group {place} does not exist")
+        leader = group.leader
+        local = leader.socket_directory if leader.node == self.config.name else None
+        return Address(leader.host, leader.port, local)
+
+    async def system_backend(self, place: str) -> Backend:
+        """A connection of Hanse's own superuser, not from the pool: it must never serve a client."""
+        password = Password(self.secrets.system_password)
+        return await connect_backend(self.address(place), place, SYSTEM_ROLE, self.snapshot.database, password)
+
+    # --- sessions ----------------------------------------------------------------------------------------------
+
+    def register(self, session: Session) -> tuple[int, int]:
+        """Gives the session its cancel key: (process id, secret). The id names this worker in its upper bits."""
+        while True:
+            self._next_pid = (self._next_pid + 1) & ((1 << CANCEL_PID_BITS) - 1)
+            pid = (self.worker + 1) << CANCEL_PID_BITS | self._next_pid
+            if pid not in self.sessions:
+                break
+        self.sessions[pid] = session
+        return pid, int.from_bytes(random.token_bytes(4), "big", signed=True)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Work that nobody waits for; its failure is reported, not lost."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self.report_bug(task.exception())
+
+    def report_bug(self, error: BaseException | None) -> None:
+        log.error("unexpected error", exc_info=error)
+
+    async def verifier(self, user: str) -> str | None:
+        """The role's stored verifier. None: no such role, or one without a password; the login will fail."""
+        await self.workspace.catch_up(self.snapshot.version)
+        rows = await self.workspace.query(
+            "SELECT rolpassword FROM pg_catalog.pg_authid WHERE rolname = $1 AND rolname <> $2", user, SYSTEM_ROLE
+        )
+        return str(rows[0][0]) if rows and rows[0][0] is not None else None
+
+    def intern_keys(self, user: str, keys: ScramKeys) -> ScramKeys:
+        """A new key for a user means a new password: backends that logged in with the old one are not used again."""
+        known = self._keys.get(user)
+        if known is not None and known == keys:
+            return known
+        if known is not None:
+            for pool in self.pools.values():
+                pool.close_idle(user=user)
+        self._keys[user] = keys
+        return keys
+
+    def intern_context(self, context: Context) -> Context:
+        return self._contexts.setdefault(context, context)
+
+    def statement_number(self, text: bytes, types: tuple[int, ...], state: object) -> int:
+        """Equal for statements that may share what is prepared on a backend."""
+        key = (text, types, state)
+        number = self._statement_numbers.get(key)
+        if number is None:
+            if len(self._statement_numbers) >= STATEMENTS_KNOWN_MAX:
+                self._statement_numbers.clear()
+            self._next_statement += 1
+            number = self._statement_numbers[key] = self._next_statement
+        return number
+
+    async def cancel(self, pid: int, secret: int) -> None:
+        """A client's cancel request. One for another worker of this node is passed on to it."""
+        session = self.sessions.get(pid)
+        if session is None:
+            session = self.sessions.get(pid - (1 << 32))
+        if session is not None and session.secret & 0xFFFFFFFF == secret & 0xFFFFFFFF:
+            await session.cancel()
+
+    async def cancel_backend(self, backend: Backend) -> None:
+        if backend.cancelling is None or backend.cancelling.done():
+            backend.cancelling = asyncio.ensure_future(cancel(backend))
+        await asyncio.shield(backend.cancelling)
+
+    # --- schema changes ----------------------------------------------------------------------------------------
+
+    def new_transaction_id(self) -> str:
+        return random.token_hex(8)
+
+    async def lock_ddl(self, transaction: Transaction) -> None:
+        """The cluster's DDL lock, held until `unlock_ddl`; by then our snapshot is the newest."""
+        stack = AsyncExitStack()
+        await stack.enter_async_context(self.control.ddl_lock())
+        self._ddl_locks[id(transaction)] = stack
+
+    def unlock_ddl(self, transaction: Transaction) -> None:
+        stack = self._ddl_locks.pop(id(transaction), None)
+        if stack is not None:
+            self.spawn(stack.aclose())
+
+    async def freeze_everywhere(self, transaction: Transaction, identities: tuple[tuple[str, str], ...]) -> None:
+        if identities:
+            await self._ddl_locks[id(transaction)].enter_async_context(self.control.frozen(identities))
+
+    async def commit_change(self, transaction: Transaction) -> None:
+        """Makes the transaction's schema change the cluster's. When this returns nobody plans on an older catalog."""
+        change = transaction.change
+        assert change is not None
+        backend = transaction.branches[WORKSPACE_PLACE].backend
+        applied = f"UPDATE hanse.applied SET version = {change.version + 1}"
+        proof = await self.system_proof(backend.pid, applied)
+        await backend.query(f"SELECT hanse.run_as_system({quote_literal(applied)}, {quote_literal(proof)})")
+        command = CommitDdl(
+            transaction_id=change.transaction_id,
+            expected_version=change.version,
+            role=SYSTEM_ROLE,
+            statements=tuple(change.statements),
+            relations=change.snapshot.relations,
+            functions=change.snapshot.functions,
+            schemas=change.snapshot.schemas,
+        )
+        await self.control.propose(command)
+
+    def forget_change(self, transaction: Transaction) -> None:
+        """The transaction is over, one way or the other."""
+        transaction.change = None
+        self.unlock_ddl(transaction)
+
+    def rewind_change(self, transaction: Transaction, savepoint: Savepoint) -> None:
+        """ROLLBACK TO: the catalog is again as it was at the savepoint. The DDL lock stays until the end."""
+        change = transaction.change
+        if change is not None:
+            change.snapshot = savepoint.snapshot if savepoint.snapshot is not None else self.snapshot
+            del change.statements[savepoint.statements :]
+
+    async def system_proof(self, pid: int, statement: str) -> str:
+        """What `hanse.run_as_system` wants to see: only who can read the system role's verifier can make it."""
+        if not self._system_key:
+            rows = await self.workspace.query(
+                "SELECT rolpassword FROM pg_catalog.pg_authid WHERE rolname = $1", SYSTEM_ROLE
+            )
+            self._system_key = str(rows[0][0])
+        inner = hashlib.sha256(f"{self._system_key}:{pid}:{statement}".encode()).digest()
+        return hashlib.sha256(inner + self._system_key.encode()).hexdigest()
+
+    # --- freezes -----------------------------------------------------------------------------------------------
+
+    async def freeze(self, relations: frozenset[tuple[str, str]]) -> None:
+        """Holds new statements on these relations and returns when no running one uses them (findings-gateway 3)."""
+        self.frozen |= relations
+        self.thawed.clear()
+        while any(session.uses(relations) for session in self.sessions.values()):
+            await asyncio.sleep(0.005)
+
+    def thaw(self, relations: frozenset[tuple[str, str]]) -> None:
+        self.frozen -= relations
+        self.thawed.set()
+        self.thawed = asyncio.Event()
+
+    async def wait_thawed(self, planned: Planned, own: frozenset[tuple[str, str]]) -> bool:
+        """Waits while a relation of the statement is frozen by somebody else. True: the catalog may have changed."""
+        waited = False
+        while planned.relations & (self.frozen - own):
+            waited = True
+            event = self.thawed
+            await event.wait()
+        return waited

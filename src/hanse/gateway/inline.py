@@ -1,0 +1,55 @@
+"""Parameters as part of the text, for plans whose statements cannot carry `$n` (COPY (…), the workspace's final query …)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pglast.parser import scan
+
+
+def substitute(text: bytes, values: Sequence[str]) -> bytes:
+    """The text with every `$n` replaced by values[n-1]. Text in strings, comments and names is left alone."""
+    sql = text.decode()
+    pieces: list[str] = []
+    done = 0
+    for token in scan(sql):
+        if token.name == "PARAM":
+            pieces.append(sql[done : token.start])
+            pieces.append(f" {values[int(sql[token.start + 1 : token.end + 1]) - 1]} ")
+            done = token.end + 1
+    pieces.append(sql[done:])
+    return "".join(pieces).encode()
+
+
+def argument_list(text: str) -> list[str]:
+    """`1, 'a,b', f(2, 3)` → its arguments, at top-level commas. Parentheses around the whole list are taken off."""
+    stripped = text.strip()
+    if not stripped:
+        return []
+    tokens = scan(stripped)
+    if tokens[0].name == "ASCII_40" and _closes_at_end(stripped, tokens):
+        stripped = stripped[1:-1]
+        tokens = scan(stripped)
+    arguments, start, depth = [], 0, 0
+    for token in tokens:
+        character = stripped[token.start]
+        if token.name in ("ASCII_40", "ASCII_91"):
+            depth += 1
+        elif token.name in ("ASCII_41", "ASCII_93"):
+            depth -= 1
+        elif token.name == "ASCII_44" and character == "," and depth == 0:
+            arguments.append(stripped[start : token.start].strip())
+            start = token.end + 1
+    arguments.append(stripped[start:].strip())
+    return [argument for argument in arguments if argument]
+
+
+def _closes_at_end(text: str, tokens: Sequence[object]) -> bool:
+    """The first parenthesis is closed by the last token."""
+    depth = 0
+    for index, token in enumerate(tokens):
+        name = token.name  # type: ignore[attr-defined]
+        depth += (name == "ASCII_40") - (name == "ASCII_41")
+        if depth == 0:
+            return index == len(tokens) - 1
+    return False

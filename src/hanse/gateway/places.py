@@ -1,0 +1,76 @@
+"""The backends of one statement: branches of the session's transaction, or its own for as long as it runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..engines.postgres.backend import Backend
+from ..planner.plan import Planned
+from .ending import commit_transaction, rollback_transaction
+from .transaction import Transaction
+
+if TYPE_CHECKING:
+    from .session import Session
+
+
+class StatementPlaces:
+    """`async with`: on success what the statement began is committed, on failure rolled back; backends go home."""
+
+    def __init__(self, session: Session, planned: Planned) -> None:
+        self.session = session
+        self.planned = planned
+        self._own: dict[str, Backend] = {}
+        self._began = False
+
+    async def __aenter__(self) -> StatementPlaces:
+        if self.session.transaction is not None:
+            self.session.transaction.touched[id(self.planned)] = self.planned
+        return self
+
+    async def begin(self) -> None:
+        """Several places will be written: one transaction around the statement, unless there is one already."""
+        session = self.session
+        if session.transaction is None:
+            assert not self._own, "begin() comes before the first backend()"
+            session.transaction = Transaction("", session.state, explicit=False)
+            session.transaction.touched[id(self.planned)] = self.planned
+            self._began = True
+
+    async def backend(self, place: str) -> Backend:
+        session = self.session
+        if session.transaction is not None:
+            branch = await session.branch(place)
+            branch.wrote |= self.planned.writes
+            session.running[place] = branch.backend
+            return branch.backend
+        backend = self._own.get(place)
+        if backend is None:
+            backend = self._own[place] = await session.acquire(place)
+            session.running[place] = backend
+        return backend
+
+    def wrote(self, place: str) -> None:
+        transaction = self.session.transaction
+        if transaction is not None and place in transaction.branches:
+            transaction.branches[place].wrote = True
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        session = self.session
+        for place, backend in self._own.items():
+            if backend.answering:
+                await session.settle(backend)
+            session.running.pop(place, None)
+            if not self.planned.neutral:
+                backend.state = None
+            session.give_back(backend)
+        transaction = session.transaction
+        if transaction is not None:
+            for place, branch in transaction.branches.items():
+                if branch.backend.answering:
+                    await session.settle(branch.backend)
+                session.running.pop(place, None)
+        if self._began and transaction is not None:
+            if error is None:
+                await commit_transaction(session)
+            else:
+                await rollback_transaction(session)

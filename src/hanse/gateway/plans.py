@@ -1,0 +1,46 @@
+"""Plans of one catalog version in one context, ready to be used at once: cache, planner and compiled routes together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..catalog.model import Snapshot
+from ..planner.cache import PlanCache
+from ..planner.plan import Context, Forward, Planned
+from ..planner.planner import plan
+from ..sql.parse import Parsed, parse
+from .route import Route, compile_route
+
+
+class Plans:
+    """`find` is the hot path; `make` plans one statement and keeps it."""
+
+    __slots__ = ("_cache", "_routes", "context", "everywhere", "gathered", "snapshot")
+
+    def __init__(self, snapshot: Snapshot, context: Context) -> None:
+        self.snapshot = snapshot
+        self.context = context
+        self.everywhere = replace(context, forward_allowed=False)
+        self.gathered = replace(context, forward_allowed=False, gather_only=True)
+        self._cache = PlanCache()
+        self._routes: dict[int, Route] = {}
+
+    def find(self, text: bytes) -> tuple[Planned, list[bytes]] | None:
+        return self._cache.lookup(text)
+
+    def route(self, planned: Planned) -> Route:
+        """The compiled form of a Forward plan. Kept as long as the plan is, for the life of this object."""
+        route = self._routes.get(id(planned))
+        if route is None:
+            assert isinstance(planned.plan, Forward)
+            route = self._routes[id(planned)] = compile_route(planned, planned.plan, self.snapshot)
+        return route
+
+    def parse(self, text: bytes) -> tuple[Parsed, ...]:
+        return parse(text)
+
+    def make(self, statement: Parsed, context: Context | None = None) -> Planned:
+        return plan(statement, context or self.context, self.snapshot)
+
+    def keep(self, text: bytes, planned: Planned) -> None:
+        self._cache.store(text, planned)

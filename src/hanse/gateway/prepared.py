@@ -1,0 +1,50 @@
+"""What a client has prepared: statements by name, and portals (bound statements that are being executed)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..executor.buffer import ResultBuffer
+from ..pgwire import frontend
+from ..pgwire.backend import Field
+from ..planner.values import Parameters
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """What PostgreSQL says of a statement when it parses it: parameter types, and the result's columns (None: no rows)."""
+
+    parameter_types: tuple[int, ...]
+    fields: tuple[Field, ...] | None
+
+
+@dataclass(slots=True)
+class Statement:
+    """A prepared statement of the extended protocol. Its plan is looked up by text at every execution."""
+
+    text: bytes
+    declared_types: tuple[int, ...]
+    number: int  # names it on backends; the same for equal text, types and settings
+    analysis: Analysis | None = None
+
+
+@dataclass(slots=True)
+class Portal:
+    """A bound statement. `buffer` holds its rows when it is read in pieces; then `tag` is its command tag."""
+
+    statement: Statement
+    parameters: Parameters | None = None
+    result_formats: tuple[int, ...] = ()
+    description: bytes = b""
+    buffer: ResultBuffer | None = None
+    tag: bytes = b""
+    hold: bool = False
+    fields: tuple[Field, ...] = field(default=())
+    complete: bool = False
+    position: int = 0  # rows of `buffer` that were sent
+    bound: frontend.Bind | None = None  # the Bind message, for plans that need its values in their text
+
+    def close(self) -> None:
+        if self.buffer is not None:
+            self.buffer.close()
+            self.buffer = None

@@ -1,0 +1,551 @@
+"""One client's session, behind its connection: the order of things, and the statements that need no thought.
+
+Input comes in *units*: a Query message, or the extended-protocol messages up to Sync or Flush. One unit runs at a time; what
+arrives meanwhile waits in the framer, and the client's socket is not read while too much waits. A unit takes one of two
+ways:
+
+* **The fast way**, without a task or an await: the text is in the plan cache, its plan is a Forward, a backend in the right state
+  is idle (or the transaction has a branch there). The bytes go to the backend and its answer is relayed to the client
+  unparsed. Most statements of a running application take it.
+* **The thorough way**, a task: `simple.py` and `extended.py` interpret the unit, `statements.py` runs each statement's plan.
+
+Sans-I/O: the session writes through `Output` (the client's transport, or a list in a test) and owns no socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import Coroutine
+from typing import Any, Protocol
+
+from ..catalog.model import Snapshot
+from ..config import WORKSPACE_PLACE
+from ..core.errors import FatalError, PgError, not_supported
+from ..core.ids import parse_identifier_list, quote_identifier, quote_literal, quote_qualified
+from ..core.limits import CLIENT_BUFFER_BYTES_MAX
+from ..engines.postgres.backend import Backend
+from ..engines.postgres.slots import Slot
+from ..executor.request import Places, Sink
+from ..pgwire import backend as server_messages
+from ..pgwire import frontend
+from ..pgwire.diagnostics import error_response
+from ..pgwire.framing import Framer, Message
+from ..planner.plan import Context, Identity, Planned, TwoPhase
+from ..sql.parse import parse_one
+from . import analysis
+from .fast import FastPath
+from .gateway import Gateway
+from .plans import Plans
+from .prepared import Analysis, Portal, Statement
+from .settings import DEFAULT, SessionState, intern
+from .transaction import Branch, Transaction
+
+_LENGTH = struct.Struct("!I").unpack_from
+QUERY, PARSE, BIND, DESCRIBE, EXECUTE, CLOSE, FLUSH, SYNC, TERMINATE = (ord(c) for c in "QPBDECHSX")
+COPY_DATA, COPY_DONE, COPY_FAIL, FUNCTION_CALL = (ord(c) for c in "dcfF")
+# One row for each thing that ties the session to its backend; temporary relations by name, the rest as a line feed.
+PIN_PROOF = """SELECT relname::text FROM pg_catalog.pg_class WHERE relnamespace = pg_catalog.pg_my_temp_schema()
+UNION ALL SELECT E'\\n' FROM pg_catalog.pg_locks WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'advisory'
+UNION ALL SELECT E'\\n' FROM pg_catalog.pg_listening_channels()
+UNION ALL SELECT E'\\n' FROM pg_catalog.pg_cursors WHERE is_holdable"""
+_UNIT_PARTS = frozenset((PARSE, BIND, DESCRIBE, EXECUTE, CLOSE))
+
+
+class Output(Protocol):
+    """The way to the client."""
+
+    def write(self, data: bytes) -> None: ...
+    def close(self) -> None: ...
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+    async def drain(self) -> None: ...
+
+
+class Session:
+    """State of one client between and during his statements. `backend` the relay is on, if one is."""
+
+    def __init__(self, gateway: Gateway, output: Output, user: str, database: str, credentials: object) -> None:
+        self.gateway = gateway
+        self.output = output
+        self.user = user
+        self.database = database
+        self.credentials = credentials
+        self.state: SessionState = DEFAULT
+        self.context = Context(user=user)
+        self.transaction: Transaction | None = None
+        self.pinned: dict[str, Backend] = {}
+        self.pin_reasons: set[str] = set()
+        self.statements: dict[bytes, Statement] = {}
+        self.portals: dict[bytes, Portal] = {}
+        self.cursors: dict[str, Portal] = {}
+        self.sql_statements: dict[str, tuple[str, str]] = {}  # PREPARE name → (types, inner SQL)
+        self.busy = False
+        self.closed = False
+        self.framer = Framer()
+        self.batch: list[Message] = []
+        self.skip_to_sync = False
+        self.copy_input: asyncio.Queue[Message] | None = None
+        self.running: dict[str, Backend] = {}  # what a cancel request must reach
+        self.task: asyncio.Task[None] | None = None
+        self.pid = 0
+        self.secret = 0
+        self.fast = FastPath(self)
+        self.base_state: SessionState = DEFAULT  # what RESET goes back to: the startup packet's settings
+        self.default_search_path = '"$user", public'
+        self.temporary: frozenset[str] = frozenset()
+        self.reported: dict[str, str] = {}
+        self.settings_backend: Backend | None = None
+        self._plans: Plans | None = None
+        self._reading_paused = False
+
+    # --- plans -------------------------------------------------------------------------------------------------
+
+    @property
+    def plans(self) -> Plans:
+        """The plan cache for the catalog as it is at this moment (a transaction that changed it has its own)."""
+        plans = self._plans
+        change = self.transaction.change if self.transaction is not None else None
+        snapshot = self.gateway.snapshot if change is None else change.snapshot
+        if plans is None or plans.snapshot is not snapshot or plans.context is not self.context:
+            plans = self._plans = self.gateway.plans_for(self.context, snapshot)
+        return plans
+
+    def uses(self, relations: frozenset[tuple[str, str]]) -> bool:
+        """Whether a statement or transaction that is under way has touched one of these relations."""
+        if self.transaction is not None:
+            own = self.transaction.change
+            if own is not None and own.frozen & relations:
+                return False
+            if any(planned.relations & relations for planned in self.transaction.touched.values()):
+                return True
+        return self.fast.uses(relations)
+
+    # --- input -------------------------------------------------------------------------------------------------
+
+    def feed(self, data: bytes) -> None:
+        """Bytes from the client."""
+        if self.busy:
+            self._backlog(data)
+        elif not len(self.framer) and not self.batch and self.fast.try_chunk(data):
+            return
+        else:
+            self.framer.feed(data)
+            self.advance()
+
+    def _backlog(self, data: bytes) -> None:
+        self.framer.feed(data)
+        if self.copy_input is not None:
+            self._feed_copy()
+        elif len(self.framer) > CLIENT_BUFFER_BYTES_MAX:
+            self._pause()
+
+    def _pause(self) -> None:
+        if not self._reading_paused:
+            self._reading_paused = True
+            self.output.pause_reading()
+
+    def _resume(self) -> None:
+        if self._reading_paused:
+            self._reading_paused = False
+            self.output.resume_reading()
+
+    def _feed_copy(self) -> None:
+        """COPY FROM STDIN is running: its data goes to the task that loads it, which may stop the flow."""
+        queue = self.copy_input
+        assert queue is not None
+        while (message := self.framer.next()) is not None:
+            queue.put_nowait(message)
+        if queue.qsize() > 16:
+            self._pause()
+
+    async def next_copy_message(self) -> Message:
+        """The next message of the client during COPY FROM STDIN."""
+        assert self.copy_input is not None
+        if self.copy_input.qsize() < 4:
+            self._resume()
+        return await self.copy_input.get()
+
+    def start_copy_input(self) -> None:
+        self.copy_input = asyncio.Queue()
+        self._feed_copy()
+
+    def stop_copy_input(self) -> None:
+        self.copy_input = None
+        self._resume()
+
+    def advance(self) -> None:
+        """Starts the next unit, if one is whole and none runs."""
+        try:
+            while not self.busy and not self.closed:
+                message = self.framer.next()
+                if message is None:
+                    self._resume()
+                    return
+                self._take(message)
+        except PgError as error:
+            self.fail(FatalError(error.sqlstate, error.message, detail=error.detail))
+
+    def _take(self, message: Message) -> None:
+        kind = message.kind
+        if kind in _UNIT_PARTS:
+            self.batch.append(message)
+        elif kind == SYNC or kind == FLUSH:
+            batch, self.batch = self.batch, []
+            batch.append(message)
+            self.start(_run_batch(self, batch))
+        elif kind == QUERY:
+            text = frontend.parse_query(message.raw)
+            if not self.fast.try_query(text):
+                self.start(_run_simple(self, text))
+        elif kind == TERMINATE:
+            self.close()
+        elif kind in (COPY_DATA, COPY_DONE, COPY_FAIL):
+            return  # left over from a COPY that has failed: ignored, as PostgreSQL does
+        elif kind == FUNCTION_CALL:
+            self.write(error_response(frontend.function_call_refused()))
+            self.write_ready()
+        else:
+            raise frontend.unknown_message(kind)
+
+    # --- running -----------------------------------------------------------------------------------------------
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Runs a unit the thorough way."""
+        self.busy = True
+        self.task = asyncio.get_running_loop().create_task(self._run(work))
+
+    async def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except asyncio.CancelledError:
+            raise
+        except PgError as error:
+            self.fail(FatalError(error.sqlstate, error.message, detail=error.detail))
+        except Exception as error:  # a bug of ours: the client gets an error, not silence; the session cannot go on
+            self.gateway.report_bug(error)
+            self.fail(FatalError("XX000", "internal error of the gateway", detail=f"{type(error).__name__}: {error}"))
+        finally:
+            self.task = None
+        self.done()
+
+    def done(self) -> None:
+        """A unit has ended."""
+        self.busy = False
+        if len(self.framer) and not self.closed:
+            self.advance()
+        elif self._reading_paused:
+            self._resume()
+
+    # --- output ------------------------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        self.output.write(data)
+
+    @property
+    def status(self) -> bytes:
+        transaction = self.transaction
+        if transaction is None or not transaction.explicit:
+            return b"I"
+        return b"E" if transaction.failed else b"T"
+
+    def write_ready(self) -> None:
+        self.output.write(server_messages.ready_for_query(self.status))
+
+    def fail(self, error: FatalError) -> None:
+        """Ends the session with an error."""
+        if not self.closed:
+            self.output.write(error_response(error))
+            self.close()
+
+    # --- backends ----------------------------------------------------------------------------------------------
+
+    async def acquire(self, place: str, database: str | None = None) -> Backend:
+        """A backend in `place` that is in this session's state, outside any transaction."""
+        pinned = self.pinned.get(place) if database is None else None
+        if pinned is not None:
+            backend = pinned
+        else:
+            pool = self.gateway.pool(place)
+            name = database or self.database
+            backend = await pool.acquire(self.user, name, self.state, self.credentials)
+        if backend.state is not self.state:
+            try:
+                await self.bring_to_state(backend)
+            except BaseException:
+                backend.close()
+                raise
+        return backend
+
+    async def bring_to_state(self, backend: Backend) -> None:
+        backend.state = None
+        await backend.query(self.state.sync_sql)
+        backend.state = self.state
+
+    def give_back(self, backend: Backend) -> None:
+        """A backend that is outside a transaction and has answered everything."""
+        if self.pinned.get(backend.place) is not backend:
+            self.gateway.pool(backend.place).release(backend)
+
+    async def branch(self, place: str) -> Branch:
+        """The transaction's branch in `place`; opened now if this is its first statement there."""
+        transaction = self.transaction
+        assert transaction is not None
+        branch = transaction.branches.get(place)
+        if branch is None:
+            backend = await self.acquire(place)
+            try:
+                backend.write_ahead(frontend.query(transaction.begin_sql.encode()))
+                for statement in transaction.opening():
+                    await backend.query(statement)
+            except BaseException:
+                backend.close()
+                raise
+            branch = transaction.branches[place] = Branch(backend)
+        return branch
+
+    async def settle(self, backend: Backend) -> None:
+        """Stops what a failed statement left running in a backend, and reads its answer to the end."""
+        try:
+            await self.gateway.cancel_backend(backend)
+            while backend.answering:
+                await backend.next()
+        except PgError:
+            backend.close()
+
+    async def statement_backend(self) -> Backend:
+        """A backend for a statement that any place can answer: the transaction's first branch, else the home group's."""
+        home = self.gateway.snapshot.home_group
+        transaction = self.transaction
+        if transaction is not None and home not in transaction.branches and transaction.branches:
+            home = next(place for place in transaction.branches)
+        backend = (await self.branch(home)).backend if transaction is not None else await self.acquire(home)
+        self.running[backend.place] = backend
+        return backend
+
+    def end_statement_backend(self, backend: Backend) -> None:
+        self.running.pop(backend.place, None)
+        if self.transaction is None:
+            self.give_back(backend)
+
+    # --- settings ----------------------------------------------------------------------------------------------
+
+    def set_state(self, state: SessionState) -> None:
+        """The session's settings from now on; plans depend on some of them."""
+        if state is not self.state:
+            self.state = state
+            self.refresh_context()
+
+    def base_state_with_role(self) -> SessionState:
+        return intern(self.base_state.settings, self.state.role)
+
+    def refresh_context(self) -> None:
+        """Search path and role, as the planner must see them."""
+        role = self.state.role or self.state.get("session_authorization") or self.user
+        path = self.state.get("search_path") or self.default_search_path
+        names = tuple(role if name == "$user" else name for name in parse_identifier_list(path))
+        context = Context(search_path=names, user=role, temporary=self.temporary)
+        if context != self.context:
+            self.context = self.gateway.intern_context(context)
+
+    def report_parameters(self, backend: Backend) -> None:
+        """Tells the client of every setting it is to be told of that has changed."""
+        for name, value in backend.parameters.items():
+            if self.reported.get(name) != value:
+                self.reported[name] = value
+                self.write(server_messages.parameter_status(name, value))
+
+    # --- pins --------------------------------------------------------------------------------------------------
+
+    async def pin(self, place: str, reason: str) -> None:
+        """From now on this session keeps its backend in `place`."""
+        self.pin_reasons.add(reason)
+        if place in self.pinned:
+            return
+        backend = (await self.branch(place)).backend if self.transaction is not None else await self.acquire(place)
+        self.pinned[place] = backend
+        backend.on_notification = self.write
+
+    async def unpin_if_free(self) -> None:
+        """Lets pinned backends go when the server says that nothing of the session is left in them."""
+        for place, backend in list(self.pinned.items()):
+            rows = await backend.query(PIN_PROOF)
+            temporary = frozenset(name for (name,) in rows if name and name != "\n")
+            kept = len(rows) > 0
+            if temporary != self.temporary:
+                self.temporary = temporary
+                self.refresh_context()
+            if not kept and self.transaction is None:
+                del self.pinned[place]
+                self.pin_reasons.clear()
+                backend.on_notification = None
+                backend.state = None
+                self.give_back(backend)
+
+    def after_transaction(self, *, committed: bool) -> None:
+        """Cursors without HOLD end with their transaction; so do portals."""
+        for name, cursor in list(self.cursors.items()):
+            if not cursor.hold or not committed:
+                self.cursors.pop(name).close()
+        for portal in self.portals.values():
+            portal.close()
+        self.portals.clear()
+
+    # --- prepared statements -----------------------------------------------------------------------------------
+
+    def make_statement(self, text: bytes, types: tuple[int, ...]) -> Statement:
+        """Equal text, types and settings share a number, and with it the statements prepared on backends."""
+        return Statement(text, types, self.gateway.statement_number(text, types, self.state))
+
+    async def analyze(self, statement: Statement) -> Analysis:
+        return await analysis.analyze(self, statement)
+
+    async def type_names(self, types: tuple[int, ...]) -> list[str]:
+        return await analysis.type_names(self, types)
+
+    # --- Environment: what the executor asks of us -------------------------------------------------------------
+
+    async def evaluate(self, sql: str) -> list[tuple[str | None, ...]]:
+        backend = await self.home_backend()
+        try:
+            return await backend.query(sql)
+        finally:
+            self.end_statement_backend(backend)
+
+    async def home_backend(self) -> Backend:
+        """A backend in the home group, inside the transaction if there is one (a sequence may be new in it)."""
+        home = self.gateway.snapshot.home_group
+        if self.transaction is not None:
+            return (await self.branch(home)).backend
+        return await self.acquire(home)
+
+    async def sequence_values(self, sequence: Identity, count: int) -> list[int]:
+        """Drawn where the sequence lives, as the user; a value is never given twice, whatever becomes of it."""
+        relation = self.plans.snapshot.relation_by_identity.get(sequence)
+        place = (relation.group if relation is not None else None) or self.gateway.snapshot.home_group
+        transaction = self.transaction
+        backend = (await self.branch(place)).backend if transaction is not None else await self.acquire(place)
+        name = quote_literal(quote_qualified(*sequence))
+        try:
+            rows = await backend.query(
+                f"SELECT pg_catalog.nextval({name}::pg_catalog.regclass) FROM pg_catalog.generate_series(1, {count})"
+            )
+        finally:
+            if transaction is None:
+                self.give_back(backend)
+        return [int(row[0] or 0) for row in rows]
+
+    async def acquire_slot(self) -> Slot:
+        change = self.transaction.change if self.transaction is not None else None
+        if change is not None:
+            raise not_supported(
+                "a query over several groups is not possible after a schema change in the same transaction",
+                hint="Commit the schema change first.",
+            )
+        return await self.gateway.workspace.acquire(self.plans.snapshot.version)
+
+    async def slot_backend(self, slot: Slot) -> Backend:
+        backend = await self.acquire(WORKSPACE_PLACE, slot.database)
+        self.running[f"workspace:{slot.database}"] = backend
+        return backend
+
+    async def release_slot(self, slot: Slot, backend: Backend | None) -> None:
+        self.running.pop(f"workspace:{slot.database}", None)
+        if backend is not None:
+            if backend.answering:
+                await self.settle(backend)
+            backend.close()  # the slot's database may be dropped before it is used again
+        await slot.release()
+
+    async def partial_columns(self, plan: TwoPhase, partial: bytes) -> tuple[tuple[str, str], ...]:
+        if all(kind for _, kind in plan.partial_columns):
+            return plan.partial_columns
+        found = await self.analyze(self.make_statement(partial, ()))
+        names = await analysis.field_type_names(self, found.fields or ())
+        return tuple(
+            (name, kind or found_name) for (name, kind), found_name in zip(plan.partial_columns, names, strict=True)
+        )
+
+    def plan_inner(self, sql: str) -> Planned:
+        return self.plans.make(parse_one(sql))
+
+    def plan_gather(self, sql: str) -> Planned:
+        return self.plans.make(parse_one(sql), self.plans.gathered)
+
+    async def resolve(self, planned: Planned, sql: str, places: Places) -> str:
+        parsed = parse_one(sql)
+        place, _ = self.plans.route(planned).resolve(parsed.parts[1::2])
+        return place or self.gateway.snapshot.home_group
+
+    async def run_inner(self, text: bytes, sink: Sink) -> bytes:
+        from .statements import execute_text
+
+        return await execute_text(self, text, sink)
+
+    async def make_shards(self, relation: Identity) -> Snapshot:
+        from .ddl import make_default_shards
+
+        await make_default_shards(self, relation)
+        return self.plans.snapshot
+
+    async def system_copy_backend(self, place: str, owner: str) -> Backend:
+        backend = await self.gateway.system_backend(place)
+        try:
+            await backend.query(f"SET ROLE {quote_identifier(owner)}")
+        except BaseException:
+            backend.close()
+            raise
+        return backend
+
+    def end_system_backend(self, backend: Backend) -> None:
+        backend.close()
+
+    def write_to_client(self, data: bytes) -> None:
+        self.output.write(data)
+
+    async def drain_client(self) -> None:
+        await self.output.drain()
+
+    # --- end ---------------------------------------------------------------------------------------------------
+
+    async def cancel(self) -> None:
+        """A cancel request with this session's key: passed on to every backend that works for it."""
+        await asyncio.gather(*(self.gateway.cancel_backend(b) for b in list(self.running.values())))
+
+    def close(self) -> None:
+        """The client is gone, or must go. Open transactions are rolled back by ending their backends."""
+        if self.closed:
+            return
+        self.closed = True
+        self.gateway.sessions.pop(self.pid, None)
+        if self.task is not None and self.task is not asyncio.current_task():
+            self.task.cancel()
+        self.output.close()
+        self.fast.abandon()
+        backends = set(self.pinned.values()) | set(self.running.values())
+        if self.transaction is not None:
+            backends |= {branch.backend for branch in self.transaction.branches.values()}
+            self.gateway.forget_change(self.transaction)
+        for backend in backends:
+            self.gateway.spawn(_end(self.gateway, backend))
+        for portal in (*self.portals.values(), *self.cursors.values()):
+            portal.close()
+
+
+async def _end(gateway: Gateway, backend: Backend) -> None:
+    """Cancels what the backend still does, then ends it: its locks must not outlive the client."""
+    if not backend.closed:
+        await gateway.cancel_backend(backend)
+    backend.close()
+
+
+async def _run_simple(session: Session, text: bytes) -> None:
+    from .simple import run_simple
+
+    await run_simple(session, text)
+
+
+async def _run_batch(session: Session, batch: list[Message]) -> None:
+    from .extended import run_batch
+
+    await run_batch(session, batch)

@@ -1,0 +1,71 @@
+"""What a client has set, as a value: the session state that a backend must be brought to before it may serve him.
+
+PostgreSQL keeps settings in the backend; behind a pool they must travel with the client. A `SessionState` is the whole
+set of a session's settings that differ from the role's defaults, as (name, canonical value) pairs. Equal states are one
+object (`intern`), so "is this backend ready for this client?" is one comparison of identities. A backend comes to a state
+by RESET and one `set_config()` per setting; what a statement of unknown effect may have left behind is undone in the
+same way, because such a backend has no known state (findings-gateway 6).
+
+`role` and `session_authorization` are settings like the others here, but RESET ALL leaves them alone: they have their own RESET.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..core.ids import quote_literal
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SessionState:
+    settings: tuple[tuple[str, str], ...] = ()  # sorted by name, without role
+    role: str | None = None  # SET ROLE
+    sync_sql: str = ""
+
+    def get(self, name: str) -> str | None:
+        for setting, value in self.settings:
+            if setting == name:
+                return value
+        return None
+
+
+_known: dict[tuple[tuple[tuple[str, str], ...], str | None], SessionState] = {}
+
+
+def intern(settings: tuple[tuple[str, str], ...], role: str | None = None) -> SessionState:
+    """The one state object for these settings."""
+    key = (tuple(sorted(settings)), role)
+    state = _known.get(key)
+    if state is None:
+        if len(_known) > 10_000:
+            _known.clear()  # identities of live sessions differ from new ones then; that only costs a needless sync
+        state = _known[key] = SessionState(key[0], role, _sync_sql(key[0], role))
+    return state
+
+
+def _sync_sql(settings: tuple[tuple[str, str], ...], role: str | None) -> str:
+    statements = ["RESET SESSION AUTHORIZATION", "RESET ROLE", "RESET ALL"]
+    if settings:
+        calls = ", ".join(
+            f"pg_catalog.set_config({quote_literal(name)}, {quote_literal(value)}, false)" for name, value in settings
+        )
+        statements.append(f"SELECT {calls}")
+    if role is not None:
+        statements.append(f"SELECT pg_catalog.set_config('role', {quote_literal(role)}, false)")
+    return "; ".join(statements)
+
+
+DEFAULT = intern(())
+
+
+def with_setting(state: SessionState, name: str, value: str | None) -> SessionState:
+    """The state after SET name = value, or after RESET name (None)."""
+    if name == "role":
+        return intern(state.settings, None if value in (None, "none") else value)
+    rest = tuple(pair for pair in state.settings if pair[0] != name)
+    return intern(rest if value is None else (*rest, (name, value)), state.role)
+
+
+def without_settings(state: SessionState) -> SessionState:
+    """The state after RESET ALL: the role stays, as in PostgreSQL."""
+    return intern((), state.role)

@@ -1,0 +1,73 @@
+"""The simple protocol: one message, any number of statements, one transaction unless they say otherwise.
+
+PostgreSQL manual 55.2.2.1: several statements in one Query message run as one implicit transaction; BEGIN in the middle makes it
+an explicit one from its start, COMMIT in the middle ends it and the rest begins another.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..core.errors import PgError
+from ..executor.request import Sink
+from ..pgwire import backend as server_messages
+from ..pgwire.diagnostics import error_response
+from ..sql.parse import Parsed
+from .ending import commit_transaction, rollback_transaction
+from .sinks import SimpleSink
+from .statements import run_parsed
+from .transaction import Transaction
+
+if TYPE_CHECKING:
+    from .session import Session
+
+
+async def run_simple(session: Session, text: bytes) -> None:
+    """Everything from a Query message to its ReadyForQuery."""
+    sink = SimpleSink(session)
+    try:
+        statements = session.plans.parse(text)
+        if not statements:
+            session.write(server_messages.empty_query())
+        elif len(statements) == 1:
+            await _run(session, statements[0], sink)
+        else:
+            await _run_several(session, text, statements, sink)
+        await end_implicit(session)
+    except PgError as error:
+        await abort(session)
+        session.write(error_response(error))
+    session.write_ready()
+
+
+async def _run(session: Session, statement: Parsed, sink: Sink) -> None:
+    tag = await run_parsed(session, statement, sink)
+    session.write(server_messages.command_complete(tag.decode()) if tag else server_messages.empty_query())
+
+
+async def _run_several(session: Session, text: bytes, statements: tuple[Parsed, ...], sink: Sink) -> None:
+    for statement in statements:
+        if session.transaction is None:
+            session.transaction = Transaction("", session.state, explicit=False)
+        try:
+            await _run(session, statement, sink)
+        except PgError as error:
+            if error.position is not None:
+                error.position += len(text[: statement.start].decode())
+            raise
+
+
+async def end_implicit(session: Session) -> None:
+    """The end of a message or pipeline commits what it began by itself."""
+    if session.transaction is not None and not session.transaction.explicit:
+        await commit_transaction(session)
+
+
+async def abort(session: Session) -> None:
+    """After an error: an explicit transaction has failed, an implicit one is over."""
+    transaction = session.transaction
+    if transaction is None:
+        return
+    transaction.failed = True
+    if not transaction.explicit:
+        await rollback_transaction(session)

@@ -1,0 +1,86 @@
+"""PREPARE, EXECUTE and DEALLOCATE of SQL (not of the protocol).
+
+The inner statement is kept as text. EXECUTE puts its arguments into the text, each cast to the parameter's type, and runs
+that: the planner then routes it like any other statement. The names are one namespace with the protocol's, as in PostgreSQL.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..core.errors import PgError
+from ..executor.request import Sink
+from ..planner.plan import Session as SessionPlan
+from ..sql.parse import parse_one
+from .inline import argument_list, substitute
+
+if TYPE_CHECKING:
+    from .session import Session
+
+
+async def prepare(session: Session, plan: SessionPlan, text: bytes, sink: Sink) -> bytes:
+    if plan.name.encode() in session.statements:
+        raise PgError("42P05", f'prepared statement "{plan.name}" already exists')
+    types = await _type_oids(session, plan.types)
+    statement = session.make_statement(plan.argument.encode(), types)
+    statement.analysis = await session.analyze(statement)
+    session.statements[plan.name.encode()] = statement
+    return b"PREPARE"
+
+
+async def _type_oids(session: Session, types: str) -> tuple[int, ...]:
+    names = argument_list(types)
+    if not names:
+        return ()
+    backend = await session.statement_backend()
+    try:
+        # A type's name cannot be a parameter; the parser has seen it as a type, so it is no injection.
+        casts = ", ".join(f"pg_catalog.pg_typeof(NULL::{name})::oid" for name in names)
+        rows = await backend.query(f"SELECT {casts}")
+    finally:
+        session.end_statement_backend(backend)
+    return tuple(int(oid or 0) for oid in rows[0])
+
+
+async def execute(session: Session, plan: SessionPlan, text: bytes, sink: Sink) -> bytes:
+    from .statements import execute_text
+
+    inner = await inner_text(session, plan)
+    return await execute_text(session, inner, sink)
+
+
+async def inner_text(session: Session, plan: SessionPlan) -> bytes:
+    """The text that EXECUTE stands for."""
+    statement = session.statements.get(plan.name.encode())
+    if statement is None:
+        raise PgError("26000", f'prepared statement "{plan.name}" does not exist')
+    analysis = statement.analysis or await session.analyze(statement)
+    arguments = argument_list(plan.argument)
+    expected = len(analysis.parameter_types)
+    if len(arguments) != expected:
+        raise PgError(
+            "42601",
+            f'wrong number of parameters for prepared statement "{plan.name}"',
+            detail=f"Expected {expected} parameters but got {len(arguments)}.",
+        )
+    names = await session.type_names(analysis.parameter_types)
+    values = [_cast(argument, name) for argument, name in zip(arguments, names, strict=True)]
+    return substitute(parse_one(statement.text).text, values)
+
+
+def _cast(argument: str, type_name: str) -> str:
+    """A plain constant stays in a form that the planner routes by."""
+    return f"{argument}::{type_name}" if argument.isdigit() or _is_string(argument) else f"({argument})::{type_name}"
+
+
+def _is_string(argument: str) -> bool:
+    return argument.startswith("'") and argument.endswith("'") and "'" not in argument[1:-1].replace("''", "")
+
+
+async def deallocate(session: Session, plan: SessionPlan, text: bytes, sink: Sink) -> bytes:
+    if plan.name == "all":
+        session.statements.clear()
+        return b"DEALLOCATE ALL"
+    if session.statements.pop(plan.name.encode(), None) is None:
+        raise PgError("26000", f'prepared statement "{plan.name}" does not exist')
+    return b"DEALLOCATE"

@@ -1,0 +1,197 @@
+"""One statement, from its plan to its command tag: the table of plan kinds, and what is done before any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from ..config import WORKSPACE_PLACE
+from ..core.errors import PgError
+from ..executor import copying, gathering, inserting, replicating, scattering, writeback
+from ..executor.request import Places, Request, Sink, pump
+from ..planner.plan import (
+    Asked,
+    Broadcast,
+    CopyIn,
+    CopyOut,
+    Ddl,
+    Explain,
+    Forward,
+    Gather,
+    InsertRows,
+    Planned,
+    Replicate,
+    Scatter,
+    SessionVerb,
+    TwoPhase,
+    WriteBack,
+)
+from ..planner.plan import Session as SessionPlan
+from ..planner.values import NO_PARAMETERS, Parameters
+from ..sql.parse import Parsed, parse_one
+from . import ddl, explaining, verbs
+from .analysis import describe, parameter_literals
+from .fast import render
+from .inline import substitute
+from .places import StatementPlaces
+
+if TYPE_CHECKING:
+    from .session import Session
+
+_AFTER_FAILURE = frozenset(
+    (SessionVerb.ROLLBACK, SessionVerb.COMMIT, SessionVerb.ROLLBACK_TO, SessionVerb.PREPARE_TRANSACTION)
+)
+_MAY_UNPIN = frozenset(("SELECT", "DROP", "UNLISTEN", "DISCARD", "CREATE", "CLOSE", "CALL", "DO"))
+
+
+async def run_parsed(session: Session, statement: Parsed, sink: Sink, request: Request | None = None) -> bytes:
+    """Plans and runs one statement; gives its command tag. `request` None: the simple protocol."""
+    if statement.node is None:
+        await refuse_unparsed(session, statement)
+    planned, literals = plan_statement(session, statement)
+    own = session.transaction.change.frozen if session.transaction and session.transaction.change else frozenset()
+    if await session.gateway.wait_thawed(planned, own):
+        planned, literals = plan_statement(session, statement)
+    if request is None:
+        request = Request(text=statement.text, snapshot=session.plans.snapshot)
+    request.literals = literals
+    return await execute(session, planned, request, sink)
+
+
+def plan_statement(session: Session, statement: Parsed) -> tuple[Planned, list[bytes]]:
+    plans = session.plans
+    found = plans.find(statement.text)
+    if found is not None:
+        return found
+    planned = plans.make(statement)
+    plans.keep(statement.text, planned)
+    return planned, statement.parts[1::2]
+
+
+async def refuse_unparsed(session: Session, statement: Parsed) -> None:
+    """Our parser did not understand the text: the server says why. It only parses, so nothing can happen by mistake."""
+    backend = await session.acquire(WORKSPACE_PLACE)
+    try:
+        await describe(backend, statement.text, ())
+    finally:
+        session.give_back(backend)
+    raise PgError("0A000", "this statement is not understood", hint="Please report it with its text.")
+
+
+async def execute_text(session: Session, text: bytes, sink: Sink, *, binary: bool = False) -> bytes:
+    """A statement inside another: of a cursor, of EXECUTE, of CREATE TABLE AS."""
+    request = None
+    if binary:
+        request = Request(text=text, snapshot=session.plans.snapshot, extended=True, result_formats=(1,))
+    return await run_parsed(session, parse_one(text), sink, request)
+
+
+async def execute(session: Session, planned: Planned, request: Request, sink: Sink) -> bytes:
+    """Runs a plan inside the session's transaction, or a statement's own."""
+    plan = planned.plan
+    transaction = session.transaction
+    if isinstance(plan, SessionPlan):
+        if transaction is not None and transaction.failed and plan.verb not in _AFTER_FAILURE:
+            raise aborted()
+        return await verbs.HANDLERS[plan.verb](session, plan, request.text, sink)
+    if transaction is not None and transaction.failed:
+        raise aborted()
+    if isinstance(plan, Ddl):
+        return await ddl.run(session, plan, request.text, sink)
+    if isinstance(plan, Explain):
+        return await explaining.run(session, plan, sink)
+    if planned.pins is not None:
+        await session.pin(session.gateway.snapshot.home_group, planned.pins)
+    async with StatementPlaces(session, planned) as places:
+        tag = await _RUNNERS[type(plan)](session, planned, request, places, sink)
+    if session.pinned and session.transaction is None and planned.verb.split()[0] in _MAY_UNPIN:
+        await session.unpin_if_free()
+    return tag
+
+
+def aborted() -> PgError:
+    return PgError("25P02", "current transaction is aborted, commands ignored until end of transaction block")
+
+
+# --- one runner for each kind of plan ----------------------------------------------------------------------------
+
+
+async def _forward(session: Session, planned: Planned, request: Request, places: Places, sink: Sink) -> bytes:
+    plan = planned.plan
+    assert isinstance(plan, Forward)
+    route = session.plans.route(planned)
+    place, shard = route.resolve(request.literals, request.parameters or NO_PARAMETERS)
+    if place is None and plan.any_group:
+        place = (await session.statement_backend()).place
+    if place is None:
+        return await _everywhere(session, request, places, sink)
+    backend = await places.backend(place)
+    text = plan.sql.encode() if plan.sql is not None else request.text
+    if shard is not None and plan.sql is None:
+        text = render(route, shard, text, list(parse_one(text).parts))
+    if planned.verb == "COPY":
+        return await copying.forward(session, backend, text.decode(), sink)
+    backend.write(request.message(text))
+    return await pump(backend, sink)
+
+
+async def _everywhere(session: Session, request: Request, places: Places, sink: Sink) -> bytes:
+    """The values do not meet in one group after all: the same statement, planned without that hope."""
+    statement = parse_one(request.text)
+    planned = session.plans.make(statement, session.plans.everywhere)
+    assert not (isinstance(planned.plan, Forward) and planned.plan.place is None and planned.plan.prunes)
+    if request.parameters is not None and not carries_parameters(planned, request.parameters):
+        await inlined(session, request)
+        planned = session.plans.make(parse_one(request.text), session.plans.everywhere)
+    return await _RUNNERS[type(planned.plan)](session, planned, request, places, sink)
+
+
+async def _broadcast(session: Session, planned: Planned, request: Request, places: Places, sink: Sink) -> bytes:
+    plan = planned.plan
+    assert isinstance(plan, Broadcast)
+    if plan.transactional:
+        await places.begin()
+    elif session.transaction is not None:
+        raise PgError("25001", f"{planned.verb} cannot run inside a transaction block")
+    text = request.text if plan.sql is None else plan.sql.encode()
+    tag = b""
+    for place in (*plan.groups, *((WORKSPACE_PLACE,) if plan.workspace else ())):
+        backend = await places.backend(place)
+        backend.write(Request(text=text, snapshot=request.snapshot).message())
+        answer = await pump(backend, sink)
+        tag = tag or answer
+    return tag
+
+
+def carries_parameters(planned: Planned, parameters: Parameters) -> bool:
+    """Whether the plan's statements can take `$n` as the client sent them."""
+    plan = planned.plan
+    if isinstance(plan, InsertRows):
+        computed = [value for _, value in plan.added] + [each.value for each in plan.replaced]
+        return not any(isinstance(value, Asked) and "$" in value.sql for value in computed)
+    return not parameters.values or isinstance(plan, Forward | Scatter)
+
+
+async def inlined(session: Session, request: Request) -> None:
+    """Writes the request's parameters into its text, as constants of their types."""
+    assert request.bound is not None
+    values = await parameter_literals(session, request.parameter_types, request.bound)
+    request.text = substitute(request.text, values)
+    request.parameters, request.parameter_types, request.bound = None, (), None
+    request.literals = parse_one(request.text).parts[1::2]
+
+
+Runner = Callable[["Session", Planned, Request, Places, Sink], Awaitable[bytes]]
+
+_RUNNERS: dict[type, Runner] = {
+    Forward: _forward,
+    Broadcast: _broadcast,
+    Scatter: scattering.run,
+    InsertRows: inserting.run,
+    Replicate: replicating.run_replicate,
+    TwoPhase: gathering.run_two_phase,
+    Gather: gathering.run_gather,
+    WriteBack: writeback.run,
+    CopyIn: copying.run_in,
+    CopyOut: copying.run_out,
+}

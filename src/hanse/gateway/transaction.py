@@ -1,0 +1,90 @@
+"""A client's transaction, as branches: one backend in each place it has touched.
+
+BEGIN is sent to a place only when the transaction first needs it there, together with what a late branch must be told: the
+transaction's own characteristics, its SET LOCALs and its savepoints, in the order they came. A savepoint therefore exists
+in every branch, and ROLLBACK TO means the same in all of them.
+
+A transaction is *explicit* (the client said BEGIN) or *implicit* (one statement, or one pipeline up to Sync, that writes
+in several places). `failed` follows the first error of any branch: until ROLLBACK nothing else runs anywhere, which is what
+one server would do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..catalog.model import Snapshot
+from ..core.ids import quote_identifier
+from ..engines.postgres.backend import Backend
+from ..planner.plan import Planned
+from .settings import SessionState
+
+
+@dataclass(slots=True)
+class Branch:
+    backend: Backend
+    wrote: bool = False
+
+
+@dataclass(slots=True)
+class Savepoint:
+    name: str
+    state: SessionState  # the session's settings when it was set
+    local_count: int  # how many of `Transaction.local` came before it
+    snapshot: Snapshot | None  # the transaction's own view of the catalog, if it had changed the schema by then
+    statements: int = 0  # how many logged statements of the change came before it
+
+
+@dataclass(slots=True)
+class SchemaChange:
+    """What a transaction has done to the schema so far. Committed with the transaction, through the control plane."""
+
+    transaction_id: str
+    snapshot: Snapshot  # the catalog as this transaction sees it
+    version: int  # the committed version it is based on
+    statements: list[str] = field(default_factory=list)  # for the log, as run in the schema-complete database
+    frozen: frozenset[tuple[str, str]] = frozenset()
+
+
+@dataclass(slots=True)
+class Transaction:
+    options: str  # the text after BEGIN: 'ISOLATION LEVEL …, READ ONLY'
+    state_before: SessionState
+    explicit: bool = True
+    failed: bool = False
+    branches: dict[str, Branch] = field(default_factory=dict)
+    local: list[str] = field(default_factory=list)  # SET LOCAL, SET TRANSACTION …: replayed on late branches
+    savepoints: list[Savepoint] = field(default_factory=list)
+    touched: dict[int, Planned] = field(default_factory=dict)
+    change: SchemaChange | None = None
+    mixed: bool = False  # settings of the branches were changed by us in the middle: known to nobody at the end
+
+    @property
+    def begin_sql(self) -> str:
+        return f"BEGIN {self.options}" if self.options else "BEGIN"
+
+    @property
+    def plain(self) -> bool:
+        """A late branch needs nothing but BEGIN."""
+        return not self.local and not self.savepoints
+
+    def opening(self) -> list[str]:
+        """What a late branch is told after BEGIN."""
+        statements: list[str] = []
+        done = 0
+        for savepoint in self.savepoints:
+            statements += self.local[done : savepoint.local_count]
+            done = savepoint.local_count
+            statements.append(f"SAVEPOINT {quote_identifier(savepoint.name)}")
+        return statements + self.local[done:]
+
+    def find_savepoint(self, name: str) -> int | None:
+        """The index of the innermost savepoint of this name."""
+        for index in range(len(self.savepoints) - 1, -1, -1):
+            if self.savepoints[index].name == name:
+                return index
+        return None
+
+    @property
+    def writers(self) -> list[str]:
+        return [place for place, branch in self.branches.items() if branch.wrote]

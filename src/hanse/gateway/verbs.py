@@ -1,0 +1,349 @@
+"""Statements about the session itself: transactions, savepoints, settings, SQL-level PREPARE, LISTEN.
+
+Each function is `async (session, plan, text, sink) -> command tag`. What PostgreSQL must judge (is this a valid value for
+that setting?) is run on a backend, and only then noted here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from ..core.errors import PgError, not_supported
+from ..core.ids import quote_identifier, quote_literal
+from ..executor.request import Sink, pump, run
+from ..pgwire import frontend
+from ..pgwire.diagnostics import notice_response
+from ..planner.plan import Session as SessionPlan
+from ..planner.plan import SessionVerb
+from . import cursors, sqlprepare
+from .ending import commit_transaction, rollback_transaction
+from .settings import with_setting
+from .transaction import Savepoint, Transaction
+
+if TYPE_CHECKING:
+    from .session import Session
+
+Handler = Callable[["Session", SessionPlan, bytes, Sink], Awaitable[bytes]]
+
+
+def _warning(sink: Sink, sqlstate: str, message: str) -> None:
+    sink.notice(notice_response(PgError(sqlstate, message, severity="WARNING")))
+
+
+# --- transactions ------------------------------------------------------------------------------------------------
+
+
+async def begin(session: Session, plan: SessionPlan, text: bytes, sink: Sink) -> bytes:
+    tag = text.lstrip()[:5].upper() == b"START" and b"START TRANSACTION" or b"BEGIN"
+    transaction = session.transaction
+    if transaction is None:
+        session.transaction = Transaction(plan.argument, session.state)
+    elif transaction.explicit:
+        _warning(sink, "25001", "there is already a transaction in progress")
+    else:
+        transaction.explicit = True  # BEGIN inside a multi-statement message or a pipeline
+        if plan.argument:
+            await _everywhere(session, f"SET TRANSACTION {plan.argument}")
+            transaction.local.append(f"SET TRANSACTION {plan.argument}")
+    return tag
+
+
+async def commit(session: Session, plan: SessionPlan, text: bytes, sink: Sink) -> bytes:
+    return await _end(session, plan, sink, commit_transaction)
+
+
+async def _rolled_back(session: Session) -> bytes:
+    await rollback_transaction(session)
+    return b"ROLLBACK"
+
+
+async def rollback(session: Session, plan: SessionPlan, text: bytes, sink: Sink) -> bytes:
+    return await _end(session, plan, sink, _rolled_back)
+
+
+async def _end(session: Session, plan: SessionPlan, sink: Sink, end: Callable[[Session], Awaitable[bytes]]) -> bytes:
+    transaction = session.transaction
+    ours = b"COMMIT" if end is commit_transaction else b"ROLLBACK"
+    if transaction is None or not transaction.explicit:
+        if plan.argument == "chain":
+            raise PgError("25P01", f"{ours.decode()} AND CHAIN can only be used in transaction blocks")
+        _warning(sink, "25P01", "there is no transaction in progress")
+        return ours if transaction is None else await end(session)
+    tag = await end(session)
+    if plan.argument == "chain":
+        session.transaction = Transaction(transaction.options, session.state)
+    return tag
+
+
+def _block(session: Session, what: str) -> Transaction:
+    if session.transaction is None or not session.transaction.explicit:
+        raise PgError("25P01", f"{what} can only be used in transaction blocks")
+    return session.transaction
+
+
+async def savepoint(session: Session, plan: SessionPlan, text: bytes, sink: Sink) -> bytes:
+    transaction = _block(session, "SAVEPOINT")
+    await _everywhere(session, f"SAVEPOINT {quote_identifier(plan.name)}")
+    change = transaction.change
+    transaction.savepoints.append(
+        Savepoint(
+            plan.name,
+            session.state,
+            len(transaction.local),
+            None if change is None else change.snapshot,
+            0 if change is None else len(change.statements),
+        )
+    )
+    return b"SAVEPOINT"
+
+
+def _find(transaction: Transaction, name: str) -> int:
+    index = transaction.find_savepoint(name)
+    if index is None:
+        raise PgError("3B001", f'savepoint "{name}" does not exist')
+    return index
+
+
+async def release(session: Session, plan: SessionPlan, text: bytes, sink: Sink) -> bytes:
+    transaction = _block(session, "RELEASE SAVEPOINT")
+    index = _find(transaction, plan.name)
+    await _everywhere(session, f"RELEASE SAVEPOINT {quote_identifier(plan.name)}")
+    del transaction.savepoints[index:]
+    return b"RELEASE"
+
+
+async def rollback_to(session: Session, plan: SessionPlan, text: bytes, sink: Sink) -> bytes:
+    transaction = _block(session, "ROLLBACK TO SAVEPOINT")
+    index = _find(transaction, plan.name)
+    kept = transaction.savepoints[index]
+    await _everywhere(session, f"ROLLBACK TO SAVEPOINT {quote_identifier(plan.name)}")
+    del transaction.savepoints[index + 1 :]
+    del transaction.local[kept.local_count :]
+    transaction.failed = False
+    session.gateway.rewind_change(transaction, kept)
+    if session.state is not kept.state:
+        session.set_state(kept.state)
+        transaction.mixed = True  # a branch opened after the SET has it outside the transaction: bring all to the state
+        await _everywhere(session, kept.state.sync_sql)
+    return b"ROLLBACK"
+
+
+async def _everywhere(session: Session, sql: str) -> None:
+    """In every branch of the transaction, at once. The first error is raised when all have answered."""
+    assert session.transaction is not None
+    branches = session.transaction.branches.values()
+    results = await asyncio.gather(*(run(branch.backend, sql) for branch in branches), return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+
+
+async def user_two_phase(session: Session, plan: SessionPlan, text: bytes, sink: Sink) -> bytes:
+    """PREPARE TRANSACTION, COMMIT PREPARED, ROLLBACK PREPARED of the user's own making."""
+    if plan.name.startswith("hanse:"):
+        raise PgError("42501", "transaction identifiers beginning with hanse: belong to the cluster")
+    sql = text.decode()
+    if plan.argument == "prepare":
+        transaction = _block(session, "PREPARE TRANSACTION")
+        if transaction.change is not None:
+            raise not_supported("a transaction that changed the schema cannot be prepared")
+        if transaction.failed:
+            await rollback_transaction(session)
+            return b"ROLLBACK"
+        try:
+            await _everywhere(session, sql)
+        finally:
+            await rollback_transaction(session)  # where PREPARE succeeded nothing is left to roll back
+        return b"PREPARE TRANSACTION"
+    found = await _places_of(session, plan.name)
+    if not found:
+        raise PgError("42704", f'prepared transaction with identifier "{plan.name}" does not exist')
+    for place in found:
+        backend = await session.acquire(place)
+        try:
+            await run(backend, sql)
+        finally:
+            session.give_back(backend)
+    return b"COMMIT PREPARED" if plan.argument == "commit" else b"ROLLBACK PREPARED"
+
+
+async def _places_of(session: Session, gid: str) -> list[str]:
+    found = []
+    for place in session.gateway.snapshot.group_names:
+        backend = await session.acquire(place)
+        try:
+            sql = f"SELECT 1 FROM pg_catalog.pg_prepared_xacts WHERE gid = {quote_literal(gid)}"
+            if await backend.query(sql):
+                found.append(place)
+        finally:
+            session.give_back(backend)
+    return found
+
+
+# --- settings ----------------------------------------------------------------------------------------------------
+
+
+async def set_setting(session: Session, plan: SessionPlan, text: bytes, sink: Sink) -> bytes:
+    """SET name = value: judged by PostgreSQL on one backend (in a transaction: on every branch), then remembered."""
+    await _judge(session, text.decode(), sink)
+    value = await _current(session, plan.name)
+    if plan.name == "standard_conforming_strings" and value == "off":
+        await _judge(session, "SET standard_conforming_strings = on", sink)
+        raise not_supported("standard_conforming_strings cannot be turned off", hint="Write E'' strings where needed.")
+    await _remember(session, plan.name, value)
+    return b"SET"
+
+
+async def reset(session: Session, plan: SessionPlan, text: bytes, sink: Sink) -> bytes:
+    """RESET goes back to what the session started with, as in PostgreSQL."""
+    if plan.name == "all":
+        session.set_state(session.base_state_with_role())
+        await _bring_all(session)
+        return b"RESET"
+    await _judge(session, text.decode(), sink)
+    await _remember(session, plan.name, session.base_state.get(plan.name))
+    if session.base_state.get(plan.name) is not None:
+        await _bring_all(session)
+    return b"RESET"
+
+
+async def _judge(session: Session, sql: str, sink: Sink) -> None:
+    if session.transaction is not None:
+        if not session.transaction.branches:
+            await session.branch(session.gateway.snapshot.home_group)
+        await _everywhere(session, sql)
+        return
+    backend = await session.acquire(session.gateway.snapshot.home_group)
+    session.settings_backend = backend
+    try:
+        backend.state = None
+        backend.write(frontend.query(sql.encode()))
+        await pump(backend, sink)
+    except BaseException:
+        session.settings_backend = None
+        session.give_back(backend)
+        raise
+
+
+async def _current(session: Session, name: str) -> str | None:
+    backend = session.settings_backend
+    if session.transaction is not None:
+        backend = next(iter(session.transaction.branches.values())).backend
+    assert backend is not None
+    rows = await backend.query(f"SELECT pg_catalog.current_setting({quote_literal(name)}, true)")
+    return rows[0][0]
+
+
+async def _remember(session: Session, name: str, value: str | None) -> None:
+    session.set_state(with_setting(session.state, name, value))
+    backend, session.settings_backend = session.settings_backend, None
+    if backend is not None:
+        backend.state = session.state
+        session.report_parameters(backend)
+        session.give_back(backend)
+    elif session.transaction is not None:
+        session.report_parameters(next(iter(session.transaction.branches.values())).backend)
+
+
+async def _bring_all(session: Session) -> None:
+    if session.transaction is not None:
+        session.transaction.mixed = True
+        await _everywhere(session, session.state.sync_sql)
+    backend = await session.acquire(session.gateway.snapshot.home_group) if session.transaction is None else None
+    if backend is not None:
+        session.report_parameters(backend)
+        session.give_back(backend)
+
+
+async def set_in_transaction(session: Session, plan: SessionPlan, text: bytes, sink: Sink) -> bytes:
+    """SET LOCAL, SET TRANSACTION, SET CONSTRAINTS: for this transaction only, on present and future branches."""
+    sql = text.decode()
+    transaction = session.transaction
+    if transaction is None or not transaction.explicit:
+        what = " ".join(sql.split()[:2]).upper()
+        _warning(sink, "25P01", f"{what} can only be used in transaction blocks")
+        return b"SET CONSTRAINTS" if plan.verb is SessionVerb.SET_CONSTRAINTS else b"SET"
+    if not transaction.branches:
+        await session.branch(session.gateway.snapshot.home_group)
+    await _everywhere(session, sql)
+    transaction.local.append(sql)
+    return b"SET CONSTRAINTS" if plan.verb is SessionVerb.SET_CONSTRAINTS else b"SET"
+
+
+async def show(session: Session, plan: SessionPlan, text: bytes, sink: Sink) -> bytes:
+    backend = await session.statement_backend()
+    backend.write(frontend.query(text))
+    try:
+        return await pump(backend, sink)
+    finally:
+        session.end_statement_backend(backend)
+
+
+async def discard(session: Session, plan: SessionPlan, text: bytes, sink: Sink) -> bytes:
+    if plan.name == "all":
+        if session.transaction is not None:
+            raise PgError("25001", "DISCARD ALL cannot run inside a transaction block")
+        session.statements.clear()
+        session.sql_statements.clear()
+        for portal in session.cursors.values():
+            portal.close()
+        session.cursors.clear()
+        session.set_state(session.base_state)
+    if plan.name in ("all", "temp", "temporary"):
+        for backend in list(session.pinned.values()):
+            await run(backend, text.decode())
+            if plan.name == "all":
+                backend.state, backend.prepared = None, type(backend.prepared)()
+        await session.unpin_if_free()
+    return f"DISCARD {plan.name.upper()}".encode()
+
+
+# --- notifications -----------------------------------------------------------------------------------------------
+
+
+async def listen(session: Session, plan: SessionPlan, text: bytes, sink: Sink) -> bytes:
+    home = session.gateway.snapshot.home_group
+    if plan.verb is SessionVerb.LISTEN:
+        await session.pin(home, "LISTEN")
+    backend = await session.statement_backend()
+    backend.write(frontend.query(text))
+    try:
+        return await pump(backend, sink)
+    finally:
+        session.end_statement_backend(backend)
+        if plan.verb is SessionVerb.UNLISTEN:
+            await session.unpin_if_free()
+
+
+async def empty(session: Session, plan: SessionPlan, text: bytes, sink: Sink) -> bytes:
+    return b""
+
+
+HANDLERS: dict[SessionVerb, Handler] = {
+    SessionVerb.BEGIN: begin,
+    SessionVerb.COMMIT: commit,
+    SessionVerb.ROLLBACK: rollback,
+    SessionVerb.SAVEPOINT: savepoint,
+    SessionVerb.RELEASE: release,
+    SessionVerb.ROLLBACK_TO: rollback_to,
+    SessionVerb.PREPARE_TRANSACTION: user_two_phase,
+    SessionVerb.SET: set_setting,
+    SessionVerb.SET_LOCAL: set_in_transaction,
+    SessionVerb.SET_TRANSACTION: set_in_transaction,
+    SessionVerb.SET_CONSTRAINTS: set_in_transaction,
+    SessionVerb.RESET: reset,
+    SessionVerb.SHOW: show,
+    SessionVerb.DISCARD: discard,
+    SessionVerb.PREPARE: sqlprepare.prepare,
+    SessionVerb.EXECUTE: sqlprepare.execute,
+    SessionVerb.DEALLOCATE: sqlprepare.deallocate,
+    SessionVerb.DECLARE: cursors.declare,
+    SessionVerb.FETCH: cursors.fetch,
+    SessionVerb.CLOSE: cursors.close,
+    SessionVerb.LISTEN: listen,
+    SessionVerb.UNLISTEN: listen,
+    SessionVerb.NOTIFY: listen,
+    SessionVerb.EMPTY: empty,
+}

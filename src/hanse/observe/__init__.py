@@ -1,0 +1,1 @@
+"""Metric and event declarations, and their exporters."""

@@ -1,0 +1,1 @@
+"""From a statement and a catalog snapshot to a plan."""

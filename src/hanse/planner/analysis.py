@@ -1,0 +1,236 @@
+"""What a statement touches and calls, collected once and used by every planner of this package.
+
+`analyse` resolves tables (through views), finds what the conditions say of partition keys (`restrict`), and
+classifies functions. `Analysis.planned` wraps a plan with what the session must know whatever the plan is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import product
+from typing import Any
+
+from pglast import ast
+
+from ..catalog.model import Kind, Relation, Snapshot, Strategy
+from ..core import errors
+from ..sql.functions import Call, FunctionClass, calls, casts_to_catalog_type, is_volatile, pinning
+from ..sql.parse import Parsed
+from ..sql.scope import TableRef
+from ..sql.walk import walk
+from .facts import Closure
+from .operands import TEXTS, Operands, parameters
+from .plan import AnyOf, Between, Context, Equal, Identity, Plan, Planned, Prune, Value
+from .restrict import Restriction, Table
+
+_ALTERNATIVES_MAX = 100
+_WRITES = (ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt, ast.MergeStmt)
+_COPIED = (Kind.REFERENCE, Kind.MATERIALIZED_VIEW)
+_PLACED = (Kind.SINGLE, Kind.PARTITION, Kind.SEQUENCE)
+
+
+@dataclass(eq=False)
+class Analysis:
+    """`tables` are all tables at any depth, those of views included."""
+
+    parsed: Parsed
+    context: Context
+    snapshot: Snapshot
+    operands: Operands
+    tables: tuple[Table, ...]
+    calls: tuple[Call, ...]
+    unseen: bool = False
+    frozen: tuple[int, ...] = ()
+    _conditions: dict[int, Equal | AnyOf | Between | None] = field(default_factory=dict)
+
+    # --- tables by kind ----------------------------------------------------------------------------------------
+
+    @cached_property
+    def base(self) -> tuple[Table, ...]:
+        """All but views."""
+        return tuple(table for table in self.tables if _kind(table.ref) is not Kind.VIEW)
+
+    @cached_property
+    def sharded(self) -> tuple[Table, ...]:
+        return tuple(table for table in self.base if _kind(table.ref) is Kind.SHARDED)
+
+    @cached_property
+    def placed(self) -> tuple[Table, ...]:
+        """Tables whose rows are in one group: single tables, partitions by name, sequences."""
+        return tuple(table for table in self.base if _kind(table.ref) in _PLACED)
+
+    @cached_property
+    def places(self) -> frozenset[str]:
+        relations = (table.ref.relation for table in self.placed)
+        return frozenset(relation.group or self.snapshot.home_group for relation in relations if relation)
+
+    @cached_property
+    def copied(self) -> tuple[Table, ...]:
+        """Tables with the same rows in every group."""
+        return tuple(table for table in self.base if _kind(table.ref) in _COPIED)
+
+    @cached_property
+    def catalogs(self) -> tuple[Table, ...]:
+        return tuple(table for table in self.base if table.ref.is_catalog)
+
+    @cached_property
+    def temporary(self) -> tuple[Table, ...]:
+        return tuple(table for table in self.base if table.ref.temporary)
+
+    @cached_property
+    def unknown(self) -> tuple[Table, ...]:
+        return tuple(table for table in self.base if table.ref.unknown)
+
+    @cached_property
+    def targets(self) -> tuple[Table, ...]:
+        return tuple(table for table in self.tables if table.ref.target)
+
+    def target(self) -> Table:
+        """The table that a top-level INSERT, UPDATE, DELETE or MERGE writes."""
+        node = self.parsed.node.relation
+        return next(table for table in self.tables if table.ref.node is node)
+
+    # --- functions ---------------------------------------------------------------------------------------------
+
+    @cached_property
+    def classes(self) -> frozenset[FunctionClass]:
+        return frozenset(call.kind for call in self.calls)
+
+    @cached_property
+    def looks_up_catalog(self) -> bool:
+        return FunctionClass.CATALOG in self.classes or casts_to_catalog_type(self.parsed.node)
+
+    def volatile(self, node: Any) -> bool:
+        return is_volatile(node, self.snapshot)
+
+    # --- keys --------------------------------------------------------------------------------------------------
+
+    def condition(self, table: Table) -> Equal | AnyOf | Between | None:
+        """What the statement says of a sharded table's key, None: nothing."""
+        known = self._conditions.get(id(table), False)
+        if known is False:
+            known = self._conditions[id(table)] = self._find_condition(table)
+        return known  # type: ignore[return-value]
+
+    def prune(self, table: Table) -> Prune:
+        assert table.ref.relation is not None
+        return Prune(table.ref.relation.identity, self.condition(table))
+
+    def _find_condition(self, table: Table) -> Equal | AnyOf | Between | None:
+        relation, terms = table.ref.relation, table.key_terms()
+        if relation is None or terms is None:
+            return None
+        closure = table.closure()
+        columns: list[list[Value]] = []
+        for term, type_oid in zip(terms, relation.key_types, strict=True):
+            values = self._first_values(closure.values(term), type_oid)
+            if values is None:
+                return self._between(relation, closure, terms[0])
+            columns.append(values)
+        alternatives = tuple(Equal(values) for values in product(*columns))
+        if len(alternatives) > _ALTERNATIVES_MAX:
+            return None
+        return alternatives[0] if len(alternatives) == 1 else AnyOf(alternatives)
+
+    def _first_values(self, candidates: list[tuple[Any, ...]], type_oid: int) -> list[Value] | None:
+        for expressions in candidates:
+            values = [self.operands.value(expression, type_oid) for expression in expressions]
+            if all(value is not None for value in values):
+                return [value for value in values if value is not None]
+        return None
+
+    def _between(self, relation: Relation, closure: Closure, term: Any) -> Between | None:
+        """Only where the order is the type's own: texts are left out, a column may have another collation."""
+        if len(relation.key) != 1 or relation.strategy is Strategy.HASH or relation.key_types[0] in (*TEXTS, 1042):
+            return None
+        lower, lower_inclusive = self._bound(closure, term, relation.key_types[0], ">")
+        upper, upper_inclusive = self._bound(closure, term, relation.key_types[0], "<")
+        if lower is None and upper is None:
+            return None
+        return Between(lower, upper, lower_inclusive, upper_inclusive)
+
+    def _bound(self, closure: Closure, term: Any, type_oid: int, side: str) -> tuple[Value | None, bool]:
+        for operator, expression in closure.bounds(term):
+            if operator.startswith(side):
+                value = self.operands.value(expression, type_oid)
+                if value is not None:
+                    return value, operator.endswith("=")
+        return None, True
+
+    def meets_target(self, table: Table, target: Table) -> bool:
+        """Whether a sharded table is co-located with the target and joined to it on the whole key."""
+        mine, others = table.key_terms(), target.key_terms()
+        if mine is None or others is None or not self.colocated(table, target):
+            return False
+        closure = table.closure()
+        return all(closure.same(one, other) for one, other in zip(mine, others, strict=True))
+
+    def colocated(self, one: Table, other: Table) -> bool:
+        left, right = one.ref.relation, other.ref.relation
+        if left is None or right is None or left.colocation is None:
+            return False
+        return left.colocation == right.colocation
+
+    # --- the result --------------------------------------------------------------------------------------------
+
+    @cached_property
+    def relations(self) -> frozenset[Identity]:
+        return frozenset(table.ref.identity for table in self.tables if table.ref.relation is not None)
+
+    @cached_property
+    def pins(self) -> str | None:
+        reasons = (pinning(call) for call in self.calls)
+        return next((reason for reason in reasons if reason), "temporary table" if self.temporary else None)
+
+    @cached_property
+    def writes(self) -> bool:
+        """Changes or locks rows, or calls what may."""
+        for node in walk(self.parsed.node):
+            if isinstance(node, (*_WRITES, ast.LockingClause)):
+                return True
+        if any(call.name.startswith("lo_") or call.name == "lowrite" for call in self.calls):
+            return True
+        users = [call for call in self.calls if call.kind is FunctionClass.USER]
+        return any(self.volatile(call.node) for call in users)
+
+    def planned(self, plan: Plan, *, template_safe: bool = False) -> Planned:
+        node = self.parsed.node
+        rows = isinstance(node, ast.SelectStmt) or getattr(node, "returningClause", None) is not None
+        return Planned(
+            plan=plan,
+            verb=self.parsed.verb,
+            returns_rows=rows,
+            writes=self.writes,
+            relations=self.relations,
+            neutral=not self.classes & {FunctionClass.SESSION, FunctionClass.USER},
+            pins=self.pins,
+            template_safe=template_safe and self.parsed.templatable,
+            frozen=self.frozen,
+        )
+
+
+def analyse(parsed: Parsed, context: Context, snapshot: Snapshot) -> Analysis:
+    """Everything about a SELECT, INSERT, UPDATE, DELETE or MERGE that planning needs."""
+    uses = parameters(parsed.node)
+    restriction = Restriction(snapshot, context, uses)
+    restriction.statement(parsed.node)
+    frozen = [parsed.literal_of(node) for node in uses.frozen]
+    return Analysis(
+        parsed,
+        context,
+        snapshot,
+        Operands(parsed, context.parameter_types, uses),
+        tuple(restriction.tables),
+        tuple(calls(parsed.node, snapshot)),
+        restriction.unseen,
+        tuple(written[0] for written in frozen if written is not None),
+    )
+
+
+def _kind(ref: TableRef[Relation]) -> Kind | None:
+    return ref.relation.kind if ref.relation is not None and not ref.is_catalog else None
+
+
+def refuse(what: str, hint: str | None = None) -> errors.PgError:
+    return errors.not_supported(what, hint=hint)

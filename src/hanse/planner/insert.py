@@ -1,0 +1,415 @@
+"""INSERT.
+
+================================================= =================================================================
+one row with its key, nothing to be added         `Forward`: the text as it is, to the key's group
+several rows, or values to be computed first      `InsertRows`: the rows are split by shard
+rows of a query that meets the target             `Forward`, or `Scatter`: each group inserts what it selects
+any other query                                   `WriteBack`: the rows are computed, then split by shard
+into a reference table                            `InsertRows(replicated)`, `Replicate`
+into a single table                               `Forward` to its group
+================================================= =================================================================
+
+**Values that one party must compute.** A column that the client leaves out, or gives as DEFAULT, gets its value from
+the gateway when it is part of the key, when it comes from a sequence, or, for a reference table, when two groups
+might compute two values. Such columns are *added* to the column list; a DEFAULT, or a key expression that only
+PostgreSQL can evaluate, is *replaced* in its place, because evaluating it again in the group might give another value
+than the one routed by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pglast import ast, enums
+from pglast.parser import ParseError, parse_sql
+
+from ..catalog.model import Column, Kind, Relation
+from ..core.errors import PgError, not_supported
+from ..core.ids import parse_identifier_list
+from ..sql.functions import AGGREGATES, differs_by_place
+from ..sql.walk import names, walk
+from .analysis import Analysis
+from .forward import plan_forward
+from .plan import (
+    Asked,
+    Constant,
+    Equal,
+    FromSequence,
+    InsertRows,
+    Planned,
+    Replaced,
+    Replicate,
+    Scatter,
+    Value,
+    WriteBack,
+)
+from .restrict import Table
+from .spans import InsertText, Row
+from .targets import only_copies, refuse_target, rest_of
+
+_DEFAULT = ast.SetToDefault
+_SYSTEM_VALUE, _USER_VALUE = enums.OverridingKind.OVERRIDING_SYSTEM_VALUE, enums.OverridingKind.OVERRIDING_USER_VALUE
+
+
+def plan_insert(analysis: Analysis) -> Planned:
+    """The plan of a top-level INSERT. Raises PgError 0A000 for what cannot be done over several groups."""
+    target = analysis.target()
+    relation = target.ref.relation
+    if relation is None or relation.kind not in (Kind.SHARDED, Kind.REFERENCE):
+        return _elsewhere(analysis, target)
+    insert = _Insert(analysis, target, relation)
+    if relation.kind is Kind.REFERENCE:
+        return insert.into_copies()
+    return insert.into_shards()
+
+
+def _elsewhere(analysis: Analysis, target: Table) -> Planned:
+    """Temporary and single tables, views, and what is no table."""
+    planned = plan_forward(analysis)
+    if planned is not None:
+        return planned
+    refuse_target(analysis, target)
+    if target.ref.relation is None or analysis.parsed.node.selectStmt is None:
+        raise not_supported("this INSERT reads tables of other groups than its temporary table's")
+    return _Insert(analysis, target, target.ref.relation).write_back()
+
+
+@dataclass(slots=True)
+class _Insert:
+    analysis: Analysis
+    target: Table
+    relation: Relation
+    text_asked: bool = False  # an expression of the text, literals and all, is part of the plan
+
+    @property
+    def node(self) -> Any:
+        return self.analysis.parsed.node
+
+    # --- into a sharded table ----------------------------------------------------------------------------------
+
+    def into_shards(self) -> Planned:
+        query = self.node.selectStmt
+        if query is None or not query.valuesLists or query.withClause or self.node.withClause or _sorted(query):
+            return self._of_query()
+        if rest_of(self.analysis, self.target) and not only_copies(self.analysis, self.target):
+            return self._single() or self.write_back()
+        return self._single() or self._of_rows()
+
+    def _single(self) -> Planned | None:
+        """One row whose key is known, with nothing for the gateway to compute."""
+        query = self.node.selectStmt
+        if len(query.valuesLists) != 1 or self.added() or self._given_defaults(query.valuesLists):
+            return None
+        if not all(self.relation.column_by_name[name].not_null or self._is_unique(name) for name in self.relation.key):
+            if any(isinstance(value, ast.ParamRef) for value in query.valuesLists[0]):
+                return None  # a NULL has a shard of its own
+        return plan_forward(self.analysis)
+
+    def _is_unique(self, name: str) -> bool:
+        return any(unique.primary and name in unique.columns for unique in self.relation.unique_keys)
+
+    def _of_rows(self) -> Planned:
+        text = InsertText(self.analysis.parsed)
+        values, rows = self.node.selectStmt.valuesLists, text.rows()
+        columns = self._columns(len(values[0]))
+        added = self.added()
+        replaced: list[Replaced] = []
+        keys: list[Equal] = []
+        for number, (row, spans) in enumerate(zip(values, rows, strict=True)):
+            found = self._replacements(number, row, spans, columns, text)
+            replaced.extend(found)
+            keys.append(self._key(row, columns, dict(added), {each.column: each.value for each in found}))
+        plan = self._insert_rows(text, rows, columns, added, tuple(keys), tuple(replaced))
+        return self.analysis.planned(plan, template_safe=not self.text_asked)
+
+    def _insert_rows(
+        self,
+        text: InsertText,
+        rows: list[Row],
+        columns: list[str],
+        added: tuple[tuple[str, Value], ...],
+        keys: tuple[Equal, ...],
+        replaced: tuple[Replaced, ...],
+    ) -> InsertRows:
+        return InsertRows(
+            relation=self.relation.identity,
+            keys=keys,
+            rows=tuple(text.span(row.start, row.end) for row in rows),
+            added=added,
+            columns_end=text.columns_end(),
+            columns_missing=not self.node.cols,
+            column_names=tuple(columns) if not self.node.cols else (),
+            values_start=text.values_start(),
+            override=self._override({name for name, _ in added} | {each.column for each in replaced}),
+            replicated=self.relation.kind is Kind.REFERENCE,
+            replaced=replaced,
+        )
+
+    def _key(
+        self, row: tuple[Any, ...], columns: list[str], added: dict[str, Value], replaced: dict[str, Value]
+    ) -> Equal:
+        values: list[Value] = []
+        for name, type_oid in zip(self.relation.key, self.relation.key_types, strict=True):
+            if name in replaced:
+                values.append(replaced[name])
+            elif name in added:
+                values.append(added[name])
+            elif name in columns:
+                node = row[columns.index(name)]
+                values.append(self.analysis.operands.value(node, type_oid) or Constant(None))
+            else:
+                values.append(Constant(None))  # no default: NULL
+        return Equal(tuple(values))
+
+    def _replacements(
+        self, number: int, row: tuple[Any, ...], spans: Row, columns: list[str], text: InsertText
+    ) -> list[Replaced]:
+        found: list[Replaced] = []
+        for name, node, (start, end) in zip(columns, row, spans.items, strict=True):
+            value = self._replacement(name, node, text.text[start:end])
+            if value is not None:
+                found.append(Replaced(row=number, column=name, span=text.span(start, end), value=value))
+        return found
+
+    def _replacement(self, name: str, node: Any, written: str) -> Value | None:
+        column = self.relation.column_by_name.get(name)
+        if column is None:
+            return None  # PostgreSQL says that there is no such column
+        if isinstance(node, _DEFAULT):
+            return self._default(column)
+        if name not in self.relation.key or _is_null(node):
+            return None
+        type_oid = self.relation.key_types[self.relation.key.index(name)]
+        if self.analysis.operands.value(node, type_oid) is not None and not self._must_ask(node):
+            return None
+        self.text_asked = True
+        return Asked(f"CAST(({written}) AS {column.type_name})")
+
+    def _must_ask(self, node: Any) -> bool:
+        """The gateway could not read a value and plans again: all but the plainest forms are left to PostgreSQL."""
+        if self.analysis.context.forward_allowed:
+            return False
+        number = isinstance(node, ast.A_Const) and isinstance(node.val, ast.Integer)
+        return not number and not isinstance(node, ast.ParamRef)
+
+    # --- columns -----------------------------------------------------------------------------------------------
+
+    def _columns(self, width: int) -> list[str]:
+        if self.node.cols:
+            if any(column.indirection for column in self.node.cols):
+                raise not_supported("INSERT into parts of a column is not supported for a table in several groups")
+            found = [column.name for column in self.node.cols]
+        else:
+            found = [column.name for column in self.relation.columns][:width]
+        if width > len(found):
+            raise PgError("42601", "INSERT has more expressions than target columns")
+        if width < len(found) and self.node.cols:
+            raise PgError("42601", "INSERT has more target columns than expressions")
+        return found
+
+    def _width(self) -> int:
+        query = self.node.selectStmt
+        if query is None:
+            return 0
+        if query.valuesLists:
+            return len(query.valuesLists[0])
+        return len(self.node.cols or ()) or self._query_width(query)
+
+    def _query_width(self, query: Any) -> int:
+        while query.op != enums.SetOperation.SETOP_NONE:
+            query = query.larg
+        targets = query.targetList or query.valuesLists[0]
+        star = any(isinstance(found, ast.A_Star) for found in walk(query.targetList))
+        return len(self.relation.columns) if star else len(targets)
+
+    def added(self) -> tuple[tuple[str, Value], ...]:
+        """The columns that the client leaves out and that the gateway must fill."""
+        given = set(self._columns(self._width())) if self.node.selectStmt is not None else set()
+        found = ((column.name, self._default(column)) for column in self.relation.columns if column.name not in given)
+        return tuple((name, value) for name, value in found if value is not None)
+
+    def _default(self, column: Column) -> Value | None:
+        """What the gateway must compute for a column's default, None where a group may."""
+        if column.generated:
+            return None
+        if column.default_sequence is not None:
+            return FromSequence(_sequence(column.default_sequence))
+        in_key = column.name in self.relation.key
+        if column.default is None:
+            return None
+        copied = self.relation.kind is Kind.REFERENCE
+        if in_key or (copied and (column.default_volatile or self._differs(column.default))):
+            return Asked(f"CAST(({column.default}) AS {column.type_name})")
+        return None
+
+    def _differs(self, default: str) -> bool:
+        try:
+            return differs_by_place(parse_sql(f"SELECT {default}")[0].stmt, self.analysis.snapshot)
+        except ParseError:
+            return True
+
+    def _override(self, computed: set[str]) -> bool:
+        if self.node.override == _SYSTEM_VALUE:
+            return False
+        always = {column.name for column in self.relation.columns if column.identity == "a"}
+        return bool(always & computed)
+
+    def _given_defaults(self, rows: Any) -> bool:
+        columns = self._columns(len(rows[0]))
+        if self.node.override == _USER_VALUE and any(self._is_identity(name) for name in columns):
+            raise not_supported(
+                "OVERRIDING USER VALUE is not supported for a table in several groups",
+                hint="Leave the identity column out of the column list.",
+            )
+        for row in rows:
+            for name, node in zip(columns, row, strict=False):
+                column = self.relation.column_by_name.get(name)
+                if isinstance(node, _DEFAULT) and column is not None and self._default(column) is not None:
+                    return True
+        return False
+
+    def _is_identity(self, name: str) -> bool:
+        column = self.relation.column_by_name.get(name)
+        return column is not None and bool(column.identity)
+
+    # --- rows of a query ---------------------------------------------------------------------------------------
+
+    def _of_query(self) -> Planned:
+        if self.node.selectStmt is not None and not self.added():
+            planned = plan_forward(self.analysis) or self._pushed_down()
+            if planned is not None:
+                return planned
+        return self.write_back()
+
+    def _pushed_down(self) -> Planned | None:
+        """Each group inserts what it selects: the new key is the key of a co-located source row."""
+        query = self.node.selectStmt
+        sources = [table for table in self.analysis.sharded if table is not self.target]
+        others = [table for table in self.analysis.base if table not in sources and table is not self.target]
+        if not sources or any(table not in self.analysis.copied for table in others) or self.analysis.unseen:
+            return None
+        if not _row_by_row(query) or query.withClause or self.node.withClause:
+            return None
+        if not all(self._meets(table, sources[0]) for table in sources) or not self._carries(sources[0]):
+            return None
+        prune = self.analysis.prune(sources[0])
+        prunes = (prune,) if prune.condition is not None else ()
+        return self.analysis.planned(Scatter(groups=self.relation.groups, prunes=prunes))
+
+    def _meets(self, table: Table, source: Table) -> bool:
+        return table is source or self.analysis.meets_target(table, source)
+
+    def _carries(self, source: Table) -> bool:
+        """The target's key columns are given the source's key columns; read from the facts about the new rows."""
+        ours, theirs = self.target.key_terms(), source.key_terms()
+        if ours is None or theirs is None or not self.analysis.colocated(self.target, source):
+            return False
+        closure = self.target.closure()
+        return all(closure.same(one, other) for one, other in zip(ours, theirs, strict=True))
+
+    def write_back(self) -> Planned:
+        text = InsertText(self.analysis.parsed)
+        sql = self.analysis.parsed.sql
+        start, tail = text.source_start(), text.tail_start()
+        query = "SELECT" if self.node.selectStmt is None else sql[start:tail].strip()
+        if any(isinstance(node, _DEFAULT) for node in walk(self.node.selectStmt)):
+            raise not_supported(
+                "DEFAULT beside a subquery in VALUES is not supported for a table in several groups",
+                hint="Leave the column out of the column list.",
+            )
+        if self.node.withClause is not None:
+            query = self._with_query(sql[: text.insert_start()], query)
+        relation, alias = self.relation, self.node.relation.alias
+        columns = self._columns(self._width()) if self.node.selectStmt is not None else []
+        added = self.added() if relation.kind in (Kind.SHARDED, Kind.REFERENCE) else ()
+        return self.analysis.planned(
+            WriteBack(
+                verb="insert",
+                relation=relation.identity,
+                query_sql=query,
+                columns=tuple(columns),
+                tail_sql=sql[tail:].strip(),
+                added=added,
+                override=self._override({name for name, _ in added}) or self.node.override == _SYSTEM_VALUE,
+                alias=alias.aliasname if alias is not None else None,
+            )
+        )
+
+    def _with_query(self, clause: str, query: str) -> str:
+        if any(not isinstance(cte.ctequery, ast.SelectStmt) for cte in self.node.withClause.ctes):
+            raise not_supported("a WITH query that writes is not supported in an INSERT over several groups")
+        if self.node.selectStmt.withClause is None:
+            return f"{clause.strip()} {query}"
+        return f"{clause.strip()} SELECT * FROM ({query}) AS hanse_rows"
+
+    # --- into a reference table --------------------------------------------------------------------------------
+
+    def into_copies(self) -> Planned:
+        if not only_copies(self.analysis, self.target):
+            return self.write_back()
+        query = self.node.selectStmt
+        plain = query is not None and query.valuesLists and not query.withClause and not self.node.withClause
+        rows = query.valuesLists if plain and not _sorted(query) else ()
+        tail = (self.node.onConflictClause, self.node.returningClause)
+        if not rows or self._unsteady(rows) or self._unsteady(tail) or len(self.analysis.base) > 1:
+            return self.analysis.planned(Replicate(relation=self.relation.identity, volatile=self._query_is_unsteady()))
+        self._given_defaults(rows)
+        text = InsertText(self.analysis.parsed)
+        spans, columns = text.rows(), self._columns(len(rows[0]))
+        replaced = [
+            each
+            for number, (row, span) in enumerate(zip(rows, spans, strict=True))
+            for each in self._replacements(number, row, span, columns, text)
+        ]
+        keys = tuple(Equal(()) for _ in rows)
+        plan = self._insert_rows(text, spans, columns, self.added(), keys, tuple(replaced))
+        strings = any(isinstance(node, ast.String) for node in walk(rows))  # 'now' might come in their place
+        return self.analysis.planned(plan, template_safe=not self.text_asked and not strings)
+
+    def _unsteady(self, node: Any) -> bool:
+        return differs_by_place(node, self.analysis.snapshot)
+
+    def _query_is_unsteady(self) -> bool:
+        """Two groups might select, or compute, other rows: LIMIT without a full order, sequences, clocks."""
+        limited = any(isinstance(found, ast.SelectStmt) and found.limitCount for found in walk(self.node.selectStmt))
+        return limited or self._unsteady(self.node) or bool(self.added()) or self.node.selectStmt is None
+
+
+def _sorted(query: Any) -> bool:
+    return bool(query.sortClause or query.limitCount or query.limitOffset)
+
+
+def _row_by_row(query: Any) -> bool:
+    """Neither grouped, limited, nor combined: the union of what each group selects is the whole."""
+    if query.op != enums.SetOperation.SETOP_NONE or _sorted(query) or query.valuesLists or query.lockingClause:
+        return False
+    if query.distinctClause or query.groupClause or query.havingClause or query.windowClause:
+        return False
+    calls = (found for found in walk(query.targetList) if isinstance(found, ast.FuncCall))
+    return not any(call.over is not None or call.agg_star or names(call.funcname)[-1] in AGGREGATES for call in calls)
+
+
+def _is_null(node: Any) -> bool:
+    return isinstance(node, ast.A_Const) and bool(node.isnull)
+
+
+def _sequence(name: str) -> tuple[str, str]:
+    parts = tuple(_split_name(name))
+    return (parts[0], parts[1]) if len(parts) == 2 else ("public", parts[0])
+
+
+def _split_name(name: str) -> Iterator[str]:
+    """`schema."Name"` → its two parts."""
+    rest = name
+    while rest:
+        if rest.startswith('"'):
+            end = rest.index('"', 1)
+            while rest[end : end + 2] == '""':
+                end = rest.index('"', end + 2)
+            yield rest[1:end].replace('""', '"')
+            rest = rest[end + 2 :]
+        else:
+            head, _, rest = rest.partition(".")
+            yield parse_identifier_list(head)[0]

@@ -1,0 +1,36 @@
+"""What a writing statement may touch besides its target."""
+
+from __future__ import annotations
+
+from ..catalog.model import Kind
+from ..core.errors import PgError, not_supported
+from .analysis import Analysis
+from .restrict import Table
+
+
+def rest_of(analysis: Analysis, target: Table) -> tuple[Table, ...]:
+    """All tables but the target (and views, whose tables are there)."""
+    return tuple(table for table in analysis.base if table is not target)
+
+
+def only_copies(analysis: Analysis, target: Table) -> bool:
+    """Besides the target nothing but reference tables is read, and nothing else is written."""
+    rest = rest_of(analysis, target)
+    return not analysis.unseen and all(table in analysis.copied and not table.ref.target for table in rest)
+
+
+def refuse_target(analysis: Analysis, target: Table) -> None:
+    """Raise for targets that no plan can write."""
+    relation, name = target.ref.relation, target.ref.identity[1]
+    if target.ref.is_catalog:
+        raise PgError("42501", f'permission denied: "{name}" is a system catalog')
+    if relation is not None and relation.kind is Kind.VIEW:
+        raise not_supported(
+            f'cannot write to view "{name}" whose rows are in several groups',
+            hint="Write to the view's table.",
+        )
+    if len([table for table in analysis.tables if table.ref.target]) > 1:
+        raise not_supported(
+            "a WITH query that writes cannot be part of a statement over several groups",
+            hint="Run the statements one after another in a transaction.",
+        )

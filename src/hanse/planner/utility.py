@@ -1,0 +1,427 @@
+"""What is not a query: transactions, settings, cursors, prepared statements, locks, maintenance, schema changes.
+
+One function for each class of PostgreSQL's grammar; `UTILITIES` is the table. What is in no table is a schema change
+(`Ddl`), which `catalog.ddl` carries out, or refuses with its reasons.
+
+Temporary objects live in the session's backend in the home group: what makes or changes one goes there as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from pglast import ast, enums
+
+from ..catalog.model import Kind, Snapshot
+from ..core.errors import not_supported
+from ..sql.parse import Parsed, parse_one
+from ..sql.scope import CATALOG_SCHEMAS, is_temporary, named_tables, table_refs
+from ..sql.walk import names, walk
+from .inner import arguments, inner_start, type_list
+from .plan import Broadcast, Context, Ddl, Explain, Forward, Plan, Planned, Session, SessionVerb
+
+_FETCH_ALL = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Utility:
+    """One statement to be planned, with what that needs."""
+
+    parsed: Parsed
+    context: Context
+    snapshot: Snapshot
+    plan_inner: Callable[[Parsed, Context, Snapshot], Planned]
+
+    @property
+    def node(self) -> Any:
+        return self.parsed.node
+
+    def planned(
+        self,
+        plan: Plan,
+        *,
+        returns_rows: bool = False,
+        writes: bool = False,
+        neutral: bool = True,
+        pins: str | None = None,
+        template_safe: bool = False,
+    ) -> Planned:
+        relations = frozenset(
+            ref.relation.identity
+            for ref in table_refs(self.node, self.snapshot, self.context)
+            if ref.relation is not None
+        )
+        return Planned(
+            plan=plan,
+            verb=self.parsed.verb,
+            returns_rows=returns_rows,
+            writes=writes,
+            relations=relations,
+            neutral=neutral,
+            pins=pins,
+            template_safe=template_safe,
+        )
+
+    def session(self, verb: SessionVerb, name: str = "", argument: str = "", **more: Any) -> Planned:
+        returns_rows = bool(more.pop("returns_rows", False))
+        return self.planned(Session(verb=verb, name=name, argument=argument, **more), returns_rows=returns_rows)
+
+    def at_home(self, *, pins: str | None = None, neutral: bool = True, returns_rows: bool = False) -> Planned:
+        plan = Forward(place=self.snapshot.home_group)
+        return self.planned(plan, writes=True, neutral=neutral, pins=pins, returns_rows=returns_rows)
+
+
+# --- transactions ------------------------------------------------------------------------------------------------
+
+_KINDS = enums.TransactionStmtKind
+_SAVEPOINTS = {
+    _KINDS.TRANS_STMT_SAVEPOINT: SessionVerb.SAVEPOINT,
+    _KINDS.TRANS_STMT_RELEASE: SessionVerb.RELEASE,
+    _KINDS.TRANS_STMT_ROLLBACK_TO: SessionVerb.ROLLBACK_TO,
+}
+_TWO_PHASE = {
+    _KINDS.TRANS_STMT_PREPARE: "prepare",
+    _KINDS.TRANS_STMT_COMMIT_PREPARED: "commit",
+    _KINDS.TRANS_STMT_ROLLBACK_PREPARED: "rollback",
+}
+
+
+def _transaction(utility: Utility) -> Planned:
+    node = utility.node
+    kind = _KINDS(node.kind)
+    if kind in _SAVEPOINTS:
+        return utility.session(_SAVEPOINTS[kind], node.savepoint_name)
+    if kind in _TWO_PHASE:
+        return utility.session(SessionVerb.PREPARE_TRANSACTION, node.gid, _TWO_PHASE[kind])
+    if kind in (_KINDS.TRANS_STMT_BEGIN, _KINDS.TRANS_STMT_START):
+        return utility.session(SessionVerb.BEGIN, "begin", transaction_modes(node.options))
+    verb = SessionVerb.COMMIT if kind == _KINDS.TRANS_STMT_COMMIT else SessionVerb.ROLLBACK
+    return utility.session(verb, "", "chain" if node.chain else "")
+
+
+def transaction_modes(options: Iterable[Any] | None) -> str:
+    """The modes of BEGIN or SET TRANSACTION as SQL: 'ISOLATION LEVEL SERIALIZABLE READ ONLY'."""
+    words: list[str] = []
+    for option in options or ():
+        value = option.arg.val
+        if option.defname == "transaction_isolation":
+            words.append(f"ISOLATION LEVEL {value.sval.upper()}")
+        elif option.defname == "transaction_read_only":
+            words.append("READ ONLY" if value.ival else "READ WRITE")
+        else:
+            words.append("DEFERRABLE" if value.ival else "NOT DEFERRABLE")
+    return " ".join(words)
+
+
+def _constraints(utility: Utility) -> Planned:
+    return utility.session(SessionVerb.SET_CONSTRAINTS, "", utility.parsed.sql)
+
+
+# --- settings ----------------------------------------------------------------------------------------------------
+
+_SETS = enums.VariableSetKind
+
+
+def _set(utility: Utility) -> Planned:
+    node, text = utility.node, utility.parsed.sql
+    kind = _SETS(node.kind)
+    if kind is _SETS.VAR_RESET_ALL:
+        return utility.session(SessionVerb.RESET, "all")
+    if kind is _SETS.VAR_RESET:
+        return utility.session(SessionVerb.RESET, node.name.lower())
+    if kind is _SETS.VAR_SET_MULTI:
+        return _set_modes(utility, text)
+    verb = SessionVerb.SET_LOCAL if node.is_local else SessionVerb.SET
+    return utility.session(verb, node.name.lower(), text)
+
+
+def _set_modes(utility: Utility, text: str) -> Planned:
+    node = utility.node
+    if node.name == "TRANSACTION":
+        return utility.session(SessionVerb.SET_TRANSACTION, "", transaction_modes(node.args))
+    if node.name == "TRANSACTION SNAPSHOT":
+        raise not_supported("SET TRANSACTION SNAPSHOT is not supported", hint="A snapshot is one group's only.")
+    if len(node.args) > 1:
+        raise not_supported(
+            "SET SESSION CHARACTERISTICS takes one mode at a time here",
+            hint="Set default_transaction_isolation and default_transaction_read_only one after the other.",
+        )
+    return utility.session(SessionVerb.SET, f"default_{node.args[0].defname}", text)
+
+
+def _show(utility: Utility) -> Planned:
+    return utility.session(SessionVerb.SHOW, utility.node.name.lower(), returns_rows=True)
+
+
+def _discard(utility: Utility) -> Planned:
+    name = enums.DiscardMode(utility.node.target).name.removeprefix("DISCARD_").lower()
+    return utility.session(SessionVerb.DISCARD, name)
+
+
+# --- prepared statements and cursors -----------------------------------------------------------------------------
+
+
+def _prepare(utility: Utility) -> Planned:
+    inner = utility.parsed.sql[inner_start(utility.parsed, "AS") :]
+    types = type_list(utility.parsed) if utility.node.argtypes else ""
+    return utility.session(SessionVerb.PREPARE, utility.node.name, inner, types=types)
+
+
+def _execute(utility: Utility) -> Planned:
+    given = arguments(utility.parsed) if utility.node.params else ""
+    return utility.session(SessionVerb.EXECUTE, utility.node.name, given, returns_rows=True)
+
+
+def _deallocate(utility: Utility) -> Planned:
+    return utility.session(SessionVerb.DEALLOCATE, utility.node.name or "all")
+
+
+_CURSOR_BINARY, _CURSOR_SCROLL, _CURSOR_NO_SCROLL, _CURSOR_HOLD = 0x0001, 0x0002, 0x0004, 0x0020  # parsenodes.h
+
+
+def _declare(utility: Utility) -> Planned:
+    node = utility.node
+    bits = {
+        "binary": _CURSOR_BINARY,
+        "scroll": _CURSOR_SCROLL,
+        "no scroll": _CURSOR_NO_SCROLL,
+        "hold": _CURSOR_HOLD,
+    }
+    options = frozenset(word for word, bit in bits.items() if node.options & bit)
+    inner = utility.parsed.sql[inner_start(utility.parsed, "FOR") :]
+    return utility.session(SessionVerb.DECLARE, node.portalname, inner, options=options)
+
+
+def _fetch(utility: Utility) -> Planned:
+    node = utility.node
+    direction = enums.FetchDirection(node.direction).name.removeprefix("FETCH_").lower()
+    return utility.session(
+        SessionVerb.FETCH,
+        node.portalname,
+        utility.parsed.sql,
+        direction=direction,
+        count=None if node.howMany == _FETCH_ALL else node.howMany,
+        move=bool(node.ismove),
+        returns_rows=not node.ismove,
+    )
+
+
+def _close(utility: Utility) -> Planned:
+    return utility.session(SessionVerb.CLOSE, utility.node.portalname or "all")
+
+
+# --- notifications -----------------------------------------------------------------------------------------------
+
+
+def _listen(utility: Utility) -> Planned:
+    return utility.session(SessionVerb.LISTEN, utility.node.conditionname)
+
+
+def _unlisten(utility: Utility) -> Planned:
+    return utility.session(SessionVerb.UNLISTEN, utility.node.conditionname or "*")
+
+
+def _notify(utility: Utility) -> Planned:
+    """A notification is one group's: the home group is where everybody listens."""
+    return utility.session(SessionVerb.NOTIFY, utility.node.conditionname, utility.node.payload or "")
+
+
+# --- what every group does ---------------------------------------------------------------------------------------
+
+
+def _everywhere(utility: Utility, *, transactional: bool = True, writes: bool = True) -> Planned:
+    plan = Broadcast(groups=utility.snapshot.group_names, transactional=transactional)
+    return utility.planned(plan, writes=writes)
+
+
+def _one_place(utility: Utility) -> str | None:
+    """The one group that has all tables named, None where several may be touched."""
+    places: set[str] = set()
+    for ref in table_refs(utility.node, utility.snapshot, utility.context):
+        if ref.temporary or ref.unknown:
+            places.add(utility.snapshot.home_group)
+        elif ref.relation is not None and ref.relation.kind in (Kind.SINGLE, Kind.PARTITION, Kind.SEQUENCE):
+            places.add(ref.relation.group or utility.snapshot.home_group)
+        else:
+            return None
+    return places.pop() if len(places) == 1 else None
+
+
+def _lock(utility: Utility) -> Planned:
+    place = _one_place(utility)
+    return utility.planned(Forward(place=place), writes=True) if place else _everywhere(utility)
+
+
+def _truncate(utility: Utility) -> Planned:
+    place = None if utility.node.behavior == enums.DropBehavior.DROP_CASCADE else _one_place(utility)
+    return utility.planned(Forward(place=place), writes=True) if place else _everywhere(utility)
+
+
+def _vacuum(utility: Utility) -> Planned:
+    place = _one_place(utility) if utility.node.rels else None
+    if place is not None and _touches_temporary(utility):
+        return utility.planned(Forward(place=place), pins="temporary table")
+    return _everywhere(utility, transactional=not utility.node.is_vacuumcmd, writes=False)
+
+
+def _maintain(utility: Utility) -> Planned:
+    """CLUSTER, REINDEX: of a partitioned table they commit as they go, so never inside a transaction block."""
+    if _touches_temporary(utility):
+        return utility.at_home(pins="temporary table")
+    return _everywhere(utility, transactional=False, writes=False)
+
+
+def _checkpoint(utility: Utility) -> Planned:
+    return _everywhere(utility, transactional=False, writes=False)
+
+
+def _body(utility: Utility) -> Planned:
+    """CALL and DO: a body may do anything, also end transactions; it runs where single tables are."""
+    return utility.at_home(neutral=False, returns_rows=isinstance(utility.node, ast.CallStmt))
+
+
+def _load(utility: Utility) -> Planned:
+    return utility.at_home(pins="loaded library", neutral=False)
+
+
+# --- EXPLAIN -----------------------------------------------------------------------------------------------------
+
+
+def _explain(utility: Utility) -> Planned:
+    node, parsed = utility.node, utility.parsed
+    options = {option.defname: option for option in node.options or ()}
+    start = inner_start(parsed, "EXPLAIN")
+    inner_sql = parsed.sql[start:]
+    inner = utility.plan_inner(parse_one(inner_sql), utility.context, utility.snapshot)
+    analyze = _is_on(options.get("analyze"))
+    words = parsed.sql[:start].strip()[len("EXPLAIN") :].strip()
+    form = options["format"].arg.sval.lower() if "format" in options else "text"
+    plan = Explain(options_sql=words, analyze=analyze, inner_sql=inner_sql, inner=inner, format=form)
+    return utility.planned(plan, returns_rows=True, writes=analyze and inner.writes)
+
+
+def _is_on(option: Any) -> bool:
+    if option is None:
+        return False
+    value = option.arg
+    if value is None:
+        return True
+    text = str(value.sval if isinstance(value, ast.String) else getattr(value, "ival", getattr(value, "boolval", "")))
+    return text.lower() in ("true", "on", "1")
+
+
+# --- schema changes ----------------------------------------------------------------------------------------------
+
+_PINNING = "temporary table"
+
+
+def plan_ddl(utility: Utility) -> Planned:
+    """Any schema change. One of a temporary object stays in the session's own backend."""
+    node = utility.node
+    if _makes_temporary(node):
+        return _make_temporary(utility)
+    if _touches_temporary(utility):
+        return utility.at_home(pins=_PINNING, neutral=True)
+    plan = Ddl(verb=utility.parsed.verb, transactional=not _commits_by_itself(node))
+    return utility.planned(plan, writes=True, returns_rows=isinstance(node, ast.SelectStmt))
+
+
+def _makes_temporary(node: Any) -> bool:
+    made = getattr(node, "into", None) or getattr(node, "intoClause", None)
+    made = made.rel if made is not None else None
+    for name in ("relation", "sequence", "view"):
+        if made is None and type(node) in (ast.CreateStmt, ast.CreateSeqStmt, ast.ViewStmt):
+            made = getattr(node, name, None)
+    if made is None:
+        return False
+    return bool(made.relpersistence == "t" or (made.schemaname or "").startswith("pg_temp"))
+
+
+def _make_temporary(utility: Utility) -> Planned:
+    """CREATE TEMPORARY …; with AS, only of rows that the home group has."""
+    home = utility.snapshot.home_group
+    for ref in table_refs(utility.node, utility.snapshot, utility.context):
+        relation = ref.relation
+        if relation is None or _is_made(utility.node, ref.node):
+            continue
+        here = relation.kind in (Kind.REFERENCE, Kind.MATERIALIZED_VIEW) or (relation.group or "") == home
+        if not here and not _only_shape(utility.node):
+            raise not_supported(
+                f'a temporary table cannot be made from rows of "{relation.name}", which are in other groups',
+                hint="Create the temporary table first, then fill it with INSERT … VALUES or COPY.",
+            )
+    rows = isinstance(utility.node, ast.SelectStmt)
+    return utility.at_home(pins=_PINNING, neutral=True, returns_rows=rows)
+
+
+def _is_made(node: Any, range_var: Any) -> bool:
+    return range_var is getattr(node, "relation", None) or range_var is getattr(node, "view", None)
+
+
+def _only_shape(node: Any) -> bool:
+    """CREATE TEMP TABLE (LIKE …), INHERITS: columns are taken, no rows."""
+    return isinstance(node, ast.CreateStmt)
+
+
+def _touches_temporary(utility: Utility) -> bool:
+    if any(
+        is_temporary(each.node.schemaname, each.node.relname, utility.context) for each in named_tables(utility.node)
+    ):
+        return True
+    if isinstance(utility.node, ast.DropStmt):
+        paths = [names(path) for path in utility.node.objects or () if isinstance(path, tuple)]
+        return any(
+            is_temporary(path[-2] if len(path) > 1 else None, path[-1], utility.context) for path in paths if path
+        )
+    return False
+
+
+def _commits_by_itself(node: Any) -> bool:
+    """CONCURRENTLY: PostgreSQL refuses it inside a transaction block."""
+    if getattr(node, "concurrent", False) and not isinstance(node, ast.RefreshMatViewStmt):
+        return True
+    commands = getattr(node, "cmds", None) or ()
+    return any(isinstance(found, ast.PartitionCmd) and found.concurrent for found in walk(tuple(commands)))
+
+
+CONVERSIONS = frozenset(("create_distributed_table", "create_reference_table", "undistribute_table"))
+
+
+def converts(node: Any) -> bool:
+    """`SELECT create_distributed_table(…)` and relatives."""
+    if not isinstance(node, ast.SelectStmt) or node.fromClause or node.whereClause or len(node.targetList or ()) != 1:
+        return False
+    (target,) = node.targetList or ()
+    path = names(target.val.funcname) if isinstance(target.val, ast.FuncCall) else ()
+    schemas = ((), ("public",), *((schema,) for schema in CATALOG_SCHEMAS))
+    return bool(path) and path[-1] in CONVERSIONS and path[:-1] in schemas
+
+
+UTILITIES: dict[type, Callable[[Utility], Planned]] = {
+    ast.CallStmt: _body,
+    ast.CheckPointStmt: _checkpoint,
+    ast.ClosePortalStmt: _close,
+    ast.ClusterStmt: _maintain,
+    ast.ConstraintsSetStmt: _constraints,
+    ast.DeallocateStmt: _deallocate,
+    ast.DeclareCursorStmt: _declare,
+    ast.DiscardStmt: _discard,
+    ast.DoStmt: _body,
+    ast.ExecuteStmt: _execute,
+    ast.ExplainStmt: _explain,
+    ast.FetchStmt: _fetch,
+    ast.ListenStmt: _listen,
+    ast.LoadStmt: _load,
+    ast.LockStmt: _lock,
+    ast.NotifyStmt: _notify,
+    ast.PrepareStmt: _prepare,
+    ast.ReindexStmt: _maintain,
+    ast.TransactionStmt: _transaction,
+    ast.TruncateStmt: _truncate,
+    ast.UnlistenStmt: _unlisten,
+    ast.VacuumStmt: _vacuum,
+    ast.VariableSetStmt: _set,
+    ast.VariableShowStmt: _show,
+}

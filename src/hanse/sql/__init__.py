@@ -1,0 +1,1 @@
+"""The one door to PostgreSQL's grammar (pglast)."""

@@ -1,0 +1,1 @@
+"""Atomic commit over several groups, and its recovery."""

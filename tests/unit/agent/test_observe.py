@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from hanse.agent.observe import observe_processes, table_statuses
+from hanse.agent.topology import Request, plan_cluster
+from hanse.catalog.model import Bound, Kind, Relation, Shard, Snapshot
+from hanse.config import Secrets
+
+SECRETS = Secrets(system_password="s", user_password="p", control_token="t")
+
+
+def test_a_cluster_of_which_nothing_runs(tmp_path: Path) -> None:
+    cluster = plan_cluster(Request(nodes=2), cluster_id="c", choose_ports=lambda count: list(range(100, 100 + count)))
+    status = observe_processes(tmp_path, cluster, SECRETS)
+    assert status.state == "stopped"
+    assert {node.state for node in status.nodes} == {"stopped"}
+    assert [(g.name, g.leader, [i.pid for i in g.instances]) for g in status.groups] == [
+        ("g1", "g1.1", [None]),
+        ("g2", "g2.1", [None]),
+    ]
+    shape = msgspec.json.decode(msgspec.json.encode(status))
+    assert set(shape) == {"dsn", "state", "data", "elsewhere", "nodes", "groups", "gateways", "tables"}
+    assert set(shape["gateways"][0]) == {"node", "worker", "host", "port", "pid", "state"}
+    assert {"name", "node", "host", "port", "pid", "role", "state"} <= set(shape["groups"][0]["instances"][0])
+    assert {"name", "host", "gateway_port", "state"} <= set(shape["nodes"][0])
+
+
+def test_tables_are_shown_by_kind_and_their_partitions_as_shards() -> None:
+    shard = Shard(schema="public", name="t_0", group="g2", bound=Bound(modulus=1, remainder=0))
+    relations = (
+        Relation(schema="public", name="t", kind=Kind.SHARDED, key=("a", "b"), shards=(shard,)),
+        Relation(schema="public", name="t_0", kind=Kind.PARTITION, group="g2"),
+        Relation(schema="My schema", name="r", kind=Kind.REFERENCE),
+        Relation(schema="public", name="s", kind=Kind.SINGLE, group="g1"),
+        Relation(schema="public", name="v", kind=Kind.VIEW),
+    )
+    shown = [
+        (t.name, t.kind, t.key, [(s.name, s.group) for s in t.shards], t.group)
+        for t in table_statuses(Snapshot(relations=relations))
+    ]
+    assert shown == [
+        ("public.t", "sharded", ["a", "b"], [("public.t_0", "g2")], None),
+        ('"My schema".r', "reference", [], [], None),
+        ("public.s", "single", [], [], "g1"),
+    ]
