@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 LISTEN_POLL_S = 0.02
 SUPERVISE_POLL_S = 0.05
+PROBE_PAUSE_S = 0.5
 
 Progress = Callable[[dict[str, str]], None]  # node → what it is doing
 
@@ -162,6 +163,7 @@ def _wait_ready(supervisor: Supervisor, prepared: Prepared, progress: Progress, 
             missing = asyncio.run(gateways_answer(prepared.cluster, prepared.secrets))
             if missing is None:
                 return True
+            ending.wait(PROBE_PAUSE_S)
         if time.monotonic() > deadline:
             raise UserMistake(
                 f"the cluster is not ready after {START_TIMEOUT_S:.0f} s: {missing} (logs are in {prepared.data_dir})"

@@ -60,7 +60,7 @@ def prepare(data_dir: Path, request: Request) -> Prepared:
     """Raises UserMistake; then nothing has changed, except that an empty directory may have been made."""
     check_request(request)
     data_dir = data_dir.absolute()
-    fresh = not (data_dir / CLUSTER_FILE).exists()
+    fresh = not cluster_exists(data_dir)
     if fresh:
         _check_new(data_dir, request)
         _make_directory(data_dir)
@@ -74,7 +74,7 @@ def prepare(data_dir: Path, request: Request) -> Prepared:
 
 
 def _prepare_locked(data_dir: Path, request: Request, lock: int) -> Prepared:
-    fresh = not (data_dir / CLUSTER_FILE).exists()
+    fresh = not cluster_exists(data_dir)
     cluster = _plan_new(data_dir, request) if fresh else _plan_existing(data_dir, request)
     secrets = _make_secrets(request) if fresh else load_secrets(data_dir / SECRETS_FILE)
     for node in cluster.nodes:
@@ -91,10 +91,17 @@ def _prepare_locked(data_dir: Path, request: Request, lock: int) -> Prepared:
 
 def load_existing(data_dir: Path) -> tuple[ClusterConfig, Secrets]:
     """For commands that need a cluster. Raises UserMistake where there is none, or it is somebody else's."""
-    if not (data_dir / CLUSTER_FILE).exists():
+    if not cluster_exists(data_dir):
         raise UserMistake(f"there is no cluster in {data_dir}; `hanse up` makes one")
     check_owner(data_dir)
     return load_cluster_config(data_dir / CLUSTER_FILE), load_secrets(data_dir / SECRETS_FILE)
+
+
+def cluster_exists(data_dir: Path) -> bool:
+    try:
+        return (data_dir / CLUSTER_FILE).exists()
+    except PermissionError:
+        raise UserMistake(f"{data_dir} may not be entered by user {user_name(os.geteuid())}") from None
 
 
 def check_owner(data_dir: Path) -> None:
@@ -104,8 +111,6 @@ def check_owner(data_dir: Path) -> None:
         owner = file.stat().st_uid
     except FileNotFoundError:
         return
-    except PermissionError:
-        raise UserMistake(f"{data_dir} may not be entered by user {user_name(os.geteuid())}") from None
     if owner != os.geteuid():
         raise UserMistake(
             f"the cluster in {data_dir} belongs to user {user_name(owner)}; run hanse as that user, "

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -168,6 +169,14 @@ class NodeAgent:
         await _settle(part.stop() for part in self._instances)
         if self._control is not None:
             await _settle([self._control.stop()])
+        self._remove_socket_directory()
+
+    def _remove_socket_directory(self) -> None:
+        """One outside the data directory (/tmp) would be left behind for ever; the next start makes it again."""
+        path = self.config.socket_directory
+        if path is not None and not Path(path).is_relative_to(self.config.data_dir):
+            with suppress(OSError):  # not empty: something is still there, and needs it
+                Path(path).rmdir()
 
 
 async def _all(*steps: Awaitable[None]) -> None:

@@ -5,6 +5,7 @@ A mistake of the person (`UserMistake`) is one sentence on standard error and ex
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 from typing import Any
@@ -23,6 +24,7 @@ COMMANDS = {
 }
 HIDDEN = ("supervise", "gateway-worker")
 EXIT_MISTAKE = 2
+SURROUNDINGS = (errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # not our bugs
 
 
 class LazyGroup(click.Group):
@@ -47,6 +49,11 @@ class LazyGroup(click.Group):
             return super().main(*arguments, **options)
         except UserMistake as mistake:
             click.echo(f"hanse: {mistake}", err=True)
+            sys.exit(EXIT_MISTAKE)
+        except OSError as error:
+            if error.errno not in SURROUNDINGS:
+                raise
+            click.echo(f"hanse: {error.filename or 'this'}: {error.strerror}", err=True)
             sys.exit(EXIT_MISTAKE)
 
 

@@ -115,6 +115,15 @@ class CopySplitter:
         self._held = _Held([], [], 0)
         self._finishing = False
 
+    @property
+    def binary(self) -> bool:
+        return self._binary
+
+    @property
+    def started(self) -> frozenset[int]:
+        """Destinations of a binary stream that have got its header."""
+        return frozenset(self._started)
+
     def _make_scanner(self) -> RowScanner | BinaryScanner:
         if not self._binary:
             return RowScanner(self._options, self._relation.name, self._columns)

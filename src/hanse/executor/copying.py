@@ -24,6 +24,7 @@ from ..pgwire import backend as server_messages
 from ..pgwire import frontend
 from ..pgwire.diagnostics import parse_error
 from ..planner.plan import CopyIn, CopyOut, Forward, Gather, Planned, Scatter
+from .copy_binary import HEADER, TRAILER
 from .copy_concatenate import StreamFilter, closing, opening
 from .copy_formats import CopyOptions
 from .copy_split import Added, AddedRow, CopySplitter
@@ -140,12 +141,20 @@ async def _feed(
             if splitter is not None:
                 await supply.prepare(environment, splitter.rows_at_most(b""))
                 await send(splitter.finish())
+                await _send_empty(splitter, backends)
             return
         elif kind == ord("f"):
             reason = frontend.parse_copy_fail(message.raw).decode(errors="replace")
             raise PgError("57014", f"COPY from stdin failed: {reason}")
         elif kind not in (ord("S"), ord("H")):
             raise frontend.unexpected_in_copy(kind)
+
+
+async def _send_empty(splitter: CopySplitter, backends: Sequence[Backend]) -> None:
+    """A binary stream has a header and a trailer even where it has no row."""
+    if splitter.binary:
+        for number in set(range(len(backends))) - splitter.started:
+            await send_copy_data(backends[number], HEADER + TRAILER)
 
 
 async def _abort(backends: Sequence[Backend]) -> None:
@@ -378,6 +387,8 @@ async def copy_between(snapshot: Snapshot, backends: Mapping[str, Backend], move
             async for piece in copy_out_pieces(backends[source]):
                 await _deal(splitter, payload(piece), groups, source, backends, spool)
             await _deal(splitter, None, groups, source, backends, spool)
+            for number in () if splitter is None else set(range(len(groups))) - splitter.started:
+                await _send_to(groups[number], HEADER + TRAILER, source, backends, spool)
             counts = [await finish_copy_in(backends[group]) for group in others]
             if source in groups:
                 counts.append(await _load_spool(backends[source], into, spool))
@@ -406,10 +417,16 @@ async def _deal(
     else:
         batches = list(splitter.feed(data) if data is not None else splitter.finish())
     for destination, piece in batches:
-        if groups[destination] == source:
-            spool.write(piece)
-        else:
-            await send_copy_data(backends[groups[destination]], piece)
+        await _send_to(groups[destination], piece, source, backends, spool)
+
+
+async def _send_to(
+    group: str, data: bytes, source: str, backends: Mapping[str, Backend], spool: tempfile.SpooledTemporaryFile[bytes]
+) -> None:
+    if group == source:
+        spool.write(data)
+    else:
+        await send_copy_data(backends[group], data)
 
 
 async def _load_spool(backend: Backend, sql: str, spool: tempfile.SpooledTemporaryFile[bytes]) -> int:

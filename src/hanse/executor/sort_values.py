@@ -178,12 +178,14 @@ def _uint4(data: bytes) -> int:
 _DATES = frozenset((1082, 1114, 1184))
 
 _TEXT: dict[int, Decoder] = {
-    16: _bytes, 19: _bytes, 20: int, 21: int, 23: int, 25: _bytes, 26: int, 700: _float_text, 701: _float_text,
-    1042: _padded, 1043: _bytes, 1082: _local_text, 1083: _bytes, 1114: _local_text, 1184: _zoned_text, 1700: _numeric_text,
-    2950: _bytes,
+    16: _bytes, 19: _bytes, 20: int, 21: int, 23: int, 25: _bytes, 26: int, 700: _float_text,
+    701: _float_text,
+    1042: _padded, 1043: _bytes, 1082: _local_text, 1083: _bytes, 1114: _local_text, 1184: _zoned_text,
+    1700: _numeric_text, 2950: _bytes,
 }  # fmt: skip
 
 _BINARY: dict[int, Decoder] = {
-    16: _bytes, 19: _bytes, 20: _int8, 21: _int2, 23: _int4, 25: _bytes, 26: _uint4, 700: _float4_binary, 701: _float8_binary,
-    1042: _padded, 1043: _bytes, 1082: _int4, 1083: _int8, 1114: _int8, 1184: _int8, 1700: _numeric_binary, 2950: _bytes,
+    16: _bytes, 19: _bytes, 20: _int8, 21: _int2, 23: _int4, 25: _bytes, 26: _uint4, 700: _float4_binary,
+    701: _float8_binary, 1042: _padded, 1043: _bytes, 1082: _int4, 1083: _int8, 1114: _int8, 1184: _int8,
+    1700: _numeric_binary, 2950: _bytes,
 }  # fmt: skip

@@ -38,6 +38,7 @@ from ..config import WORKSPACE_PLACE
 from ..core.errors import PgError
 from ..core.ids import quote_literal, quote_qualified
 from ..engines.postgres.backend import Backend, split_messages
+from ..engines.postgres.replay import as_client, as_system
 from ..executor.copying import copy_between
 from ..executor.request import Request, Sink, pump
 from ..pgwire import backend as server_messages
@@ -202,22 +203,10 @@ class _Driver:
     async def _run_workspace(self, step: RunWorkspace) -> list[Row]:
         rows = await self._run(self._backend(WORKSPACE_PLACE), step.sql, step.system, self.sink)
         self.transaction.branches[WORKSPACE_PLACE].wrote = True
-        if step.system:
-            self.change.statements.append(f"RESET SESSION AUTHORIZATION; RESET ROLE; {step.sql}")
-        else:
-            self.change.statements.append(self._logged(step.sql))
+        settings = {name: value for name, value in self.session.state.settings if name in _REPLAYED_SETTINGS}
+        logged = as_system(step.sql) if step.system else as_client(step.sql, role=self.session.context.user, settings=settings)
+        self.change.statements.append(logged)
         return rows
-
-    def _logged(self, sql: str) -> str:
-        """The statement with what it depends on, for the replay in other nodes' schema-complete databases."""
-        state = self.session.state
-        user = quote_literal(self.session.context.user)
-        settings = "".join(
-            f"SELECT pg_catalog.set_config({quote_literal(name)}, {quote_literal(value)}, true); "
-            for name, value in state.settings
-            if name in _REPLAYED_SETTINGS
-        )
-        return f"{settings}SELECT pg_catalog.set_config('role', {user}, true); {sql}"
 
     async def _run_groups(self, sql: Mapping[str, tuple[str, ...]], system: bool) -> dict[str, list[Row]]:
         groups = [group for group in self.change.snapshot.group_names if sql.get(group)]

@@ -21,7 +21,7 @@ from ..catalog.model import Snapshot
 from ..config import SYSTEM_ROLE, WORKSPACE_PLACE, NodeConfig, Secrets
 from ..core.errors import PgError
 from ..core.ids import quote_literal
-from ..core.limits import BACKENDS_PER_PLACE_MAX
+from ..core.limits import BACKENDS_PER_PLACE_MAX, DDL_LOCK_WAIT_S_MAX
 from ..engines.postgres.backend import Backend
 from ..engines.postgres.connect import Address, cancel, connect_backend
 from ..engines.postgres.pool import Pool
@@ -65,6 +65,7 @@ class Gateway:
     _keys: dict[str, ScramKeys] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _ddl_locks: dict[int, AsyncExitStack] = field(default_factory=dict)
+    _ddl_turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _system_key: str = ""
 
     # --- catalog -----------------------------------------------------------------------------------------------
@@ -195,9 +196,21 @@ class Gateway:
         return random.token_hex(8)
 
     async def lock_ddl(self, transaction: Transaction) -> None:
-        """The cluster's DDL lock, held until `unlock_ddl`; by then our snapshot is the newest."""
+        """The cluster's DDL lock, held until `unlock_ddl`; by then our snapshot is the newest.
+
+        The control plane gives it to one worker, this worker to one of its sessions at a time.
+        """
+        try:
+            await asyncio.wait_for(self._ddl_turn.acquire(), DDL_LOCK_WAIT_S_MAX)
+        except TimeoutError:
+            raise PgError("55P03", "could not obtain the lock for schema changes in time") from None
         stack = AsyncExitStack()
-        await stack.enter_async_context(self.control.ddl_lock())
+        stack.callback(self._ddl_turn.release)
+        try:
+            await stack.enter_async_context(self.control.ddl_lock())
+        except BaseException:
+            await stack.aclose()
+            raise
         self._ddl_locks[id(transaction)] = stack
 
     def unlock_ddl(self, transaction: Transaction) -> None:

@@ -62,7 +62,7 @@ def plan_statement(session: Session, statement: Parsed) -> tuple[Planned, list[b
     plans = session.plans
     found = plans.find(statement.text)
     if found is not None:
-        return found
+        return found[0], found[1][1::2]
     planned = plans.make(statement)
     plans.keep(statement.text, planned)
     return planned, statement.parts[1::2]

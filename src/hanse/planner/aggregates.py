@@ -36,9 +36,10 @@ from ..catalog.model import Snapshot
 from ..sql.functions import FunctionClass, classify
 from . import inference
 from .colnames import column_name
-from .locality import Base, Elsewhere, aggregate_calls, all_bytewise, is_aggregate, windows
+from .grouping import aggregate_calls, all_bytewise, is_aggregate, windows
 from .merge_rules import UNLIMITED, limits
 from .names import expanded_star, group_expression, is_star, output_of, resolve, same_key
+from .spread import Base, Elsewhere
 from .tree import (
     Node,
     ast,

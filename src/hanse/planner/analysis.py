@@ -14,7 +14,6 @@ from typing import Any
 from pglast import ast
 
 from ..catalog.model import Kind, Relation, Snapshot, Strategy
-from ..core import errors
 from ..sql.functions import Call, FunctionClass, calls, casts_to_catalog_type, is_volatile, pinning
 from ..sql.parse import Parsed
 from ..sql.scope import TableRef
@@ -53,7 +52,13 @@ class Analysis:
 
     @cached_property
     def sharded(self) -> tuple[Table, ...]:
-        return tuple(table for table in self.base if _kind(table.ref) is Kind.SHARDED)
+        return tuple(table for table in self.base if _kind(table.ref) is Kind.SHARDED and not self._is_bare(table))
+
+    def _is_bare(self, table: Table) -> bool:
+        """A sharded table that has no shards yet is empty in every group. Only an INSERT needs to know that it is sharded."""
+        relation = table.ref.relation
+        inserted = table.ref.target and isinstance(self.parsed.node, ast.InsertStmt | ast.SelectStmt)
+        return relation is not None and not relation.shards and not inserted
 
     @cached_property
     def placed(self) -> tuple[Table, ...]:
@@ -68,7 +73,8 @@ class Analysis:
     @cached_property
     def copied(self) -> tuple[Table, ...]:
         """Tables with the same rows in every group."""
-        return tuple(table for table in self.base if _kind(table.ref) in _COPIED)
+        bare = (table for table in self.base if _kind(table.ref) is Kind.SHARDED and self._is_bare(table))
+        return (*(table for table in self.base if _kind(table.ref) in _COPIED), *bare)
 
     @cached_property
     def catalogs(self) -> tuple[Table, ...]:
@@ -184,6 +190,10 @@ class Analysis:
         return next((reason for reason in reasons if reason), "temporary table" if self.temporary else None)
 
     @cached_property
+    def locks(self) -> bool:
+        return any(isinstance(node, ast.LockingClause) for node in walk(self.parsed.node))
+
+    @cached_property
     def writes(self) -> bool:
         """Changes or locks rows, or calls what may."""
         for node in walk(self.parsed.node):
@@ -205,7 +215,7 @@ class Analysis:
             relations=self.relations,
             neutral=not self.classes & {FunctionClass.SESSION, FunctionClass.USER},
             pins=self.pins,
-            template_safe=template_safe and self.parsed.templatable,
+            template_safe=template_safe and self.parsed.templatable and not self.operands.uses.unplaced,
             frozen=self.frozen,
         )
 
@@ -230,7 +240,3 @@ def analyse(parsed: Parsed, context: Context, snapshot: Snapshot) -> Analysis:
 
 def _kind(ref: TableRef[Relation]) -> Kind | None:
     return ref.relation.kind if ref.relation is not None and not ref.is_catalog else None
-
-
-def refuse(what: str, hint: str | None = None) -> errors.PgError:
-    return errors.not_supported(what, hint=hint)

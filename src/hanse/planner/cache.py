@@ -52,14 +52,14 @@ class PlanCache:
         return len(self._exact) + len(self._old_exact) + len(self._templates) + len(self._old_templates)
 
     def lookup(self, text: bytes) -> Hit | None:
-        """The plan of a text and the text's literals (as `sql.literals.split` numbers them), or None."""
+        """The plan of a text and the text's parts (`sql.literals.split`: literals at odd places), or None."""
         hit = self._exact.get(text)
         if hit is not None:
             return hit
         parts = cut(text)
         found = self._templates.get(tuple(parts[::2]))
         if type(found) is Planned:
-            return found, parts[1::2]
+            return found, parts
         return self._slow_lookup(text, parts, found)
 
     def _slow_lookup(self, text: bytes, parts: list[bytes], found: Any) -> Hit | None:
@@ -74,17 +74,16 @@ class PlanCache:
                 return None
             self._put_template(key, found)
         planned = found.get(parts) if isinstance(found, _Variants) else found
-        return None if planned is None else (planned, parts[1::2])
+        return None if planned is None else (planned, parts)
 
     def store(self, text: bytes, planned: Planned) -> None:
         """Keep a plan: under the text's template if the plan allows it and the text is plain, else under the text."""
         parts = cut(text)
         plain = parts_are_plain(parts)
-        literals = parts[1::2] if plain else []
-        if planned.template_safe and plain and literals:
+        if planned.template_safe and plain and len(parts) > 1:
             self._store_template(parts, planned)
         else:
-            self._put_exact(text, (planned, literals))
+            self._put_exact(text, (planned, parts if plain else [text]))
 
     def _store_template(self, parts: list[bytes], planned: Planned) -> None:
         key = tuple(parts[::2])

@@ -67,7 +67,9 @@ def _in(utility: Utility, relation: Relation) -> Planned:
     columns, options = _columns(node, relation), _options(node)
     if relation.kind is Kind.REFERENCE:
         columns = columns or tuple(column.name for column in relation.columns if not column.generated)
-    plan = CopyIn(relation=relation.identity, columns=columns, options=options, options_sql=options_sql(node))
+    plan = CopyIn(
+        relation=relation.identity, columns=columns, options=options, options_sql=options_sql(node, header=False)
+    )
     return utility.planned(plan, writes=True)
 
 
@@ -130,9 +132,13 @@ def _text(value: Any) -> str:
     return str(getattr(value, "sval", None) or getattr(value, "fval", None) or "")
 
 
-def options_sql(node: Any) -> str:
-    """The options in today's form, `WITH (FORMAT csv, HEADER true)`, whichever form they came in; '' without any."""
-    written = [f"{option.defname.upper()}{_value_sql(option.arg)}" for option in node.options or ()]
+def options_sql(node: Any, *, header: bool = True) -> str:
+    """The options in today's form, `WITH (FORMAT csv, HEADER true)`, whichever form they came in; '' without any.
+
+    `header` False: without HEADER, where the gateway takes the header line away before rows are dealt out.
+    """
+    kept = [option for option in node.options or () if header or option.defname.lower() != "header"]
+    written = [f"{option.defname.upper()}{_value_sql(option.arg)}" for option in kept]
     return f"WITH ({', '.join(written)})" if written else ""
 
 

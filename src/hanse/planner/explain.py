@@ -1,8 +1,8 @@
 """What EXPLAIN says of a plan above PostgreSQL's own lines: the route, the places, the statements sent.
 
-    Hanse: two phases over g1, g2
-      Each group: SELECT city AS g0, count(*) AS p0 FROM users GROUP BY 1
-      Workspace: SELECT g0 AS city, CAST(COALESCE(sum(p0), 0) AS bigint) AS count FROM hanse_partial GROUP BY g0
+Hanse: two phases over g1, g2
+  Each group: SELECT city AS g0, count(*) AS p0 FROM users GROUP BY 1
+  Workspace: SELECT g0 AS city, CAST(COALESCE(sum(p0), 0) AS bigint) AS count FROM hanse_partial GROUP BY g0
 """
 
 from __future__ import annotations

@@ -88,6 +88,9 @@ def _placed(analysis: Analysis) -> Forward | None:
 
 
 def _by_place(analysis: Analysis, place: str | None) -> Forward:
+    """Locks on a reference table's rows are taken where its writers begin: in the first group."""
+    if place is None and analysis.copied and analysis.locks:
+        place = analysis.snapshot.group_names[0]
     if place is None and analysis.classes & {FunctionClass.USER, FunctionClass.SESSION, FunctionClass.SERVER}:
         place = analysis.snapshot.home_group
     return Forward(place=place, any_group=place is None)

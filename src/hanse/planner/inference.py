@@ -18,8 +18,10 @@ INTEGERS = (INT2, INT4, INT8)
 NUMBERS = (INT2, INT4, INT8, NUMERIC, FLOAT4, FLOAT8)
 
 _NAMED = {
-    "bool": BOOL, "int2": INT2, "int4": INT4, "int8": INT8, "text": TEXT, "oid": OID, "float4": FLOAT4, "float8": FLOAT8,
-    "bpchar": BPCHAR, "varchar": VARCHAR, "date": DATE, "time": TIME, "timestamp": TIMESTAMP, "timestamptz": TIMESTAMPTZ,
+    "bool": BOOL, "int2": INT2, "int4": INT4, "int8": INT8, "text": TEXT, "oid": OID, "float4": FLOAT4,
+    "float8": FLOAT8,
+    "bpchar": BPCHAR, "varchar": VARCHAR, "date": DATE, "time": TIME, "timestamp": TIMESTAMP,
+    "timestamptz": TIMESTAMPTZ,
     "interval": INTERVAL, "numeric": NUMERIC, "uuid": UUID, "name": NAME, "money": MONEY,
 }  # fmt: skip
 _SUM = {

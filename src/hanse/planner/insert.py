@@ -41,13 +41,12 @@ from .plan import (
     Planned,
     Replaced,
     Replicate,
-    Scatter,
     Value,
     WriteBack,
 )
 from .restrict import Table
 from .spans import InsertText, Row
-from .targets import only_copies, refuse_target, rest_of
+from .targets import only_copies, refuse_target, rest_of, scattered
 
 _DEFAULT = ast.SetToDefault
 _SYSTEM_VALUE, _USER_VALUE = enums.OverridingKind.OVERRIDING_SYSTEM_VALUE, enums.OverridingKind.OVERRIDING_USER_VALUE
@@ -296,7 +295,7 @@ class _Insert:
             return None
         prune = self.analysis.prune(sources[0])
         prunes = (prune,) if prune.condition is not None else ()
-        return self.analysis.planned(Scatter(groups=self.relation.groups, prunes=prunes))
+        return scattered(self.analysis, self.relation.groups, prunes)
 
     def _meets(self, table: Table, source: Table) -> bool:
         return table is source or self.analysis.meets_target(table, source)

@@ -67,6 +67,7 @@ class Uses:
     """
 
     frozen: list[Any] = field(default_factory=list)
+    unplaced: bool = False  # a constant of the text became part of the plan: it serves this text only
     total: Counter[int] = field(default_factory=Counter)
     typed: defaultdict[int, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
 
@@ -106,6 +107,7 @@ class Operands:
             return Constant(int(bool(node.val.boolval)))
         written = self.parsed.literal_of(node)
         if written is None:
+            self.uses.unplaced |= id(node) in self.parsed.constant_offsets
             return _known(node.val, type_oid)
         index, negative = written
         return Arithmetic("-", Constant(0), Literal(index)) if negative else Literal(index)

@@ -37,7 +37,18 @@ from .clock import names_moment, reads_clock
 from .locality import VIEW_SEARCH_PATH, view_query
 from .names import Item, Scope, relation_outputs, resolve
 from .plan import Context, Identity, Prune, Pull
-from .tree import Node, Unprintable, ast, conjuncts, is_plain_column, render_expression, strings, transform, walk
+from .tree import (
+    Node,
+    Unprintable,
+    ast,
+    conjuncts,
+    is_plain_column,
+    parse_expression,
+    render_expression,
+    strings,
+    transform,
+    walk,
+)
 
 PruneOf = Callable[[Identity], Prune | None]
 _SYSTEM_COLUMNS = frozenset(("ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"))
@@ -61,6 +72,7 @@ class _Wanted:
     owners: set[str | None] = field(default_factory=set)
     locks: set[str] = field(default_factory=set)
     in_function: bool = False  # read by a body, of which nothing more is known
+    only: set[bool] = field(default_factory=set)  # whether occurrences say ONLY, which a sharded table has no rows for
 
 
 class Collector:
@@ -124,7 +136,12 @@ class Collector:
         wanted.owners.add(owner)
         wanted.columns |= mentioned.columns_of(relation, occurrence)
         wanted.locks |= occurrence.locks
-        condition = _condition(relation, occurrence, self.snapshot, context)
+        wanted.only.add(relation.kind is Kind.SHARDED and not occurrence.node.inh)
+        if len(wanted.only) > 1:
+            raise not_supported(
+                f"table {relation.name} is read with and without ONLY in one statement over several groups"
+            )
+        condition = _FALSE if True in wanted.only else _condition(relation, occurrence, self.snapshot, context)
         if condition is None:
             wanted.conditions = None
         elif wanted.conditions is not None:
@@ -149,6 +166,10 @@ class Collector:
                 wanted.columns |= set(relation.column_by_name)
                 wanted.conditions = None
                 wanted.in_function = True
+                wanted.only.add(False)
+
+
+_FALSE = parse_expression("false")
 
 
 def _in_order(wanted: _Wanted) -> tuple[str, ...]:

@@ -35,11 +35,24 @@ def renames_for(analysis: Analysis) -> tuple[Rename, ...]:
     relation, range_var = table.ref.relation, table.ref.node
     if relation is None or not relation.nameable or table.via_view or not range_var.inh or range_var.catalogname:
         return ()
-    if len(named_tables(node)) != 1 or not all(shard.nameable for shard in relation.shards):
+    if (
+        len(named_tables(node)) != 1
+        or not _is_direct(node, range_var)
+        or not all(shard.nameable for shard in relation.shards)
+    ):
         return ()
     if not _columns_allow(node, relation, range_var) or _assigns_key(node, relation):
         return ()
     return _rename(analysis, relation, range_var)
+
+
+def _is_direct(node: Any, range_var: Any) -> bool:
+    """The table stands in the statement itself, not in a WITH query or a subquery."""
+    if node.withClause is not None:
+        return False
+    return any(
+        item is range_var for item in (getattr(node, "relation", None), *(getattr(node, "fromClause", None) or ()))
+    )
 
 
 def _rename(analysis: Analysis, relation: Relation, range_var: Any) -> tuple[Rename, ...]:

@@ -104,6 +104,7 @@ class Restriction:
     tables: list[Table] = field(default_factory=list)
     unseen: bool = False  # a view could not be looked into
     _views: int = 0
+    _writing_view: bool = False  # what a view reads is what a statement writes through it
 
     # --- statements --------------------------------------------------------------------------------------------
 
@@ -180,7 +181,7 @@ class Restriction:
     def _insert(self, node: Any, outer: Scope | None, given: Facts, ctes: Ctes) -> None:
         target = self._table(node.relation, {}, target=True)
         facts = self._new_rows(node, target.sources[0], outer, given, ctes) if node.selectStmt else ()
-        self._record(target, facts)
+        self._record_below(target, facts)
         scope = Scope(outer)
         self._subqueries((node.onConflictClause, node.returningClause), scope, given, ctes)
 
@@ -263,9 +264,9 @@ class Restriction:
         name = alias.name or node.relname
         if not target and node.schemaname is None and node.relname in ctes:
             return _of_output(name, None if alias.renamed else ctes[node.relname])
-        ref = resolve(Named(node, 0, target), self.snapshot, self.context)
+        ref = resolve(Named(node, 0, target or self._writing_view), self.snapshot, self.context)
         relation = ref.relation
-        if relation is not None and relation.kind is Kind.VIEW and not target:
+        if relation is not None and relation.kind is Kind.VIEW:
             return self._view(relation, name, ref, alias.renamed)
         source = Source(name, relation, node)
         if relation is not None and not alias.renamed:
@@ -281,9 +282,11 @@ class Restriction:
         if query is None:
             self.unseen = True
             return _Item(sources=[Source(name)], tables=[(ref, Source(name), self._views > 0)])
+        before, self._writing_view = self._writing_view, ref.target
         self._views += 1
         item = self._subselect(query, _Alias(name, renamed), None, (), {})
         self._views -= 1
+        self._writing_view = before
         item.tables.append((ref, Source(name), self._views > 0))
         return item
 
@@ -349,6 +352,14 @@ class Restriction:
     def _record(self, item: _Item, given: Facts) -> None:
         for ref, source, via_view in item.tables:
             self.tables.append(Table(ref, source, given, via_view))
+
+    def _record_below(self, item: _Item, given: Facts) -> None:
+        """The target of an INSERT: what a view selects says nothing of the rows that are put in through it."""
+        if item.below:
+            given = ()
+        self._record(item, given)
+        for side, _ in item.below:
+            self._record_below(side, given)
 
     def _subqueries(self, expressions: Iterable[Any], scope: Scope, given: Facts, ctes: Ctes) -> None:
         for expression in expressions:

@@ -21,19 +21,12 @@ from . import calls
 from .aggregates import split
 from .analysis import Analysis, analyse
 from .clock import names_database, names_moment, reads_clock, with_database, without_clock
-from .locality import (
-    Analyzer,
-    Base,
-    Elsewhere,
-    Spread,
-    distinct_is_local,
-    group_is_local,
-    is_grouped,
-    windows_are_local,
-)
+from .grouping import distinct_is_local, group_is_local, is_grouped, windows_are_local
+from .locality import Analyzer
 from .merge_rules import merged, merged_set_operation
 from .plan import AnyOf, Context, Equal, Forward, Gather, Identity, Merge, Plan, Planned, Prune, Scatter, TwoPhase
 from .pulls import Collector
+from .spread import Base, Elsewhere, Spread
 from .tree import Node, Unprintable, ast, changed, render, walk
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from ..catalog.model import Kind
 from ..core.errors import PgError, not_supported
 from .analysis import Analysis
+from .clock import reads_clock, without_clock
+from .plan import Planned, Prune, Scatter
 from .restrict import Table
+from .tree import Unprintable, render
 
 
 def rest_of(analysis: Analysis, target: Table) -> tuple[Table, ...]:
@@ -34,3 +37,17 @@ def refuse_target(analysis: Analysis, target: Table) -> None:
             "a WITH query that writes cannot be part of a statement over several groups",
             hint="Run the statements one after another in a transaction.",
         )
+
+
+def scattered(
+    analysis: Analysis, groups: tuple[str, ...], prunes: tuple[Prune, ...], *, template_safe: bool = False
+) -> Planned:
+    """Each of the groups runs the statement; now() is the same for all of them (see `clock`)."""
+    node = analysis.parsed.node
+    if not reads_clock(node):
+        return analysis.planned(Scatter(groups=groups, prunes=prunes), template_safe=template_safe)
+    try:
+        sql = render(without_clock(node))
+    except Unprintable as error:
+        raise not_supported("this statement cannot use the clock over several groups", detail=str(error)) from error
+    return analysis.planned(Scatter(groups=groups, prunes=prunes, sql=sql, clock=True))

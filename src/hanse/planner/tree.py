@@ -26,17 +26,27 @@ class Unprintable(Exception):
     """The printer's text does not mean the same tree."""
 
 
-@cache
+_SLOTS: dict[type, tuple[str, ...]] = {}
+_CHILDREN: dict[type, tuple[str, ...]] = {}
+
+
 def _slots(kind: type) -> tuple[str, ...]:
-    """Fields that carry meaning: not the positions in the text, nor whether a call was written `trim(x)` or `btrim(x)`."""
-    slots: Any = getattr(kind, "__slots__", {})
-    return tuple(name for name, info in slots.items() if info.c_type != "ParseLoc" and name != "funcformat")
+    """Fields that carry meaning: not positions in the text, nor whether a call was written `trim(x)` or `btrim(x)`."""
+    known = _SLOTS.get(kind)
+    if known is None:
+        slots: Any = getattr(kind, "__slots__", {})
+        known = tuple(name for name, info in slots.items() if info.c_type != "ParseLoc" and name != "funcformat")
+        _SLOTS[kind] = known
+    return known
 
 
-@cache
 def _children(kind: type) -> tuple[str, ...]:
-    slots: Any = getattr(kind, "__slots__", {})
-    return tuple(name for name, info in slots.items() if info.c_type.endswith("*") and info.c_type != "char*")
+    known = _CHILDREN.get(kind)
+    if known is None:
+        slots: Any = getattr(kind, "__slots__", {})
+        known = tuple(name for name, info in slots.items() if info.c_type.endswith("*") and info.c_type != "char*")
+        _CHILDREN[kind] = known
+    return known
 
 
 def children(node: Node) -> Iterator[Node]:

@@ -323,9 +323,10 @@ def plan_ddl(utility: Utility) -> Planned:
     if _makes_temporary(node):
         return _make_temporary(utility)
     if _touches_temporary(utility):
-        return utility.at_home(pins=_PINNING, neutral=True)
+        return utility.at_home(pins=_PINNING)
     plan = Ddl(verb=utility.parsed.verb, transactional=not _commits_by_itself(node))
-    return utility.planned(plan, writes=True, returns_rows=isinstance(node, ast.SelectStmt))
+    rows = isinstance(node, ast.SelectStmt) and node.intoClause is None
+    return utility.planned(plan, writes=True, returns_rows=rows)
 
 
 def _makes_temporary(node: Any) -> bool:
@@ -352,8 +353,7 @@ def _make_temporary(utility: Utility) -> Planned:
                 f'a temporary table cannot be made from rows of "{relation.name}", which are in other groups',
                 hint="Create the temporary table first, then fill it with INSERT … VALUES or COPY.",
             )
-    rows = isinstance(utility.node, ast.SelectStmt)
-    return utility.at_home(pins=_PINNING, neutral=True, returns_rows=rows)
+    return utility.at_home(pins=_PINNING)
 
 
 def _is_made(node: Any, range_var: Any) -> bool:

@@ -26,11 +26,12 @@ from ..sql.functions import differs_by_place
 from ..sql.render import NotRenderable, render
 from ..sql.walk import names, walk
 from .analysis import Analysis
+from .facts import conjuncts
 from .forward import plan_forward
-from .plan import Equal, Forward, Planned, Prune, Replicate, Scatter, WriteBack
+from .plan import Equal, Forward, Planned, Prune, Replicate, WriteBack
 from .restrict import Table
 from .spans import returning_start
-from .targets import only_copies, refuse_target, rest_of
+from .targets import only_copies, refuse_target, rest_of, scattered
 
 
 def plan_change(analysis: Analysis) -> Planned:
@@ -67,7 +68,7 @@ def scatter(analysis: Analysis, target: Table, relation: Relation) -> Planned:
     prune = analysis.prune(target)
     prunes = (prune,) if prune.condition is not None else ()
     safe = not prunes and not analysis.operands.uses.total and not _compares_key(analysis, target)
-    return analysis.planned(Scatter(groups=relation.groups, prunes=prunes), template_safe=safe)
+    return scattered(analysis, relation.groups, prunes, template_safe=safe)
 
 
 def _compares_key(analysis: Analysis, target: Table) -> bool:
@@ -172,8 +173,18 @@ class _Query:
             if target.indirection:
                 raise not_supported("UPDATE of a part of a column is not supported over several groups")
             columns.append(target.name)
-            values.append(self._value(target))
+            values.append(self._typed(target.name, self._value(target)))
         return tuple(columns), values
+
+    def _typed(self, name: str, value: Any) -> Any:
+        """The value in the column's type, as the assignment would make it; a length is left to the assignment."""
+        column = self.relation.column_by_name.get(name)
+        if column is None:
+            return value
+        selected: Any = parse_sql(f"SELECT CAST(NULL AS {column.type_name})")[0].stmt
+        cast = selected.targetList[0].val
+        cast.arg, cast.typeName.typmods = value, None
+        return cast
 
     def _value(self, target: Any) -> Any:
         value = target.val
@@ -283,7 +294,9 @@ def plan_merge(analysis: Analysis) -> Planned:
     assigned = relation is not None and _merge_assigns(analysis, relation)
     if not (sharded and (by_source or assigned)):
         planned = plan_forward(analysis)
-        if planned is not None:
+        if planned is not None and (relation is None or not sharded):
+            return planned
+        if planned is not None and relation is not None and _inserts_joined_key(analysis, target, relation):
             return planned
     refuse_target(analysis, target)
     if relation is not None and relation.kind is Kind.REFERENCE and only_copies(analysis, target):
@@ -297,7 +310,6 @@ def plan_merge(analysis: Analysis) -> Planned:
 
 
 _NOT_BY_SOURCE = enums.MergeMatchKind.MERGE_WHEN_NOT_MATCHED_BY_SOURCE
-_NOT_BY_TARGET = enums.MergeMatchKind.MERGE_WHEN_NOT_MATCHED_BY_TARGET
 
 
 def _merge_assigns(analysis: Analysis, relation: Relation) -> bool:
@@ -306,12 +318,38 @@ def _merge_assigns(analysis: Analysis, relation: Relation) -> bool:
     return any(target.name in relation.key for clause in updates for target in clause.targetList or ())
 
 
+def _inserts(analysis: Analysis) -> list[Any]:
+    """The WHEN NOT MATCHED THEN INSERT clauses."""
+    clauses = analysis.parsed.node.mergeWhenClauses
+    return [clause for clause in clauses if clause.commandType == enums.CmdType.CMD_INSERT]
+
+
+def _inserts_joined_key(analysis: Analysis, target: Table, relation: Relation) -> bool:
+    """Inserted rows get the key that ON equates with the target's, hence go where the target's rows are."""
+    joined: dict[str, list[Any]] = {}
+    for conjunct in conjuncts(analysis.parsed.node.joinCondition):
+        if isinstance(conjunct, ast.A_Expr) and names(conjunct.name) == ("=",):
+            for side, other in ((conjunct.lexpr, conjunct.rexpr), (conjunct.rexpr, conjunct.lexpr)):
+                path = names(side.fields) if isinstance(side, ast.ColumnRef) else ()
+                if len(path) == 2 and path[0] == target.source.name:
+                    joined.setdefault(path[1], []).append(other)
+    for clause in _inserts(analysis):
+        values = _inserted(clause, relation)
+        if any(values.get(name) not in joined.get(name, ()) for name in relation.key):
+            return False
+    return True
+
+
+def _inserted(clause: Any, relation: Relation) -> dict[str, Any]:
+    columns = [column.name for column in clause.targetList or ()] or [column.name for column in relation.columns]
+    return dict(zip(columns, clause.values or (), strict=False))
+
+
 def _merges_by_group(analysis: Analysis, target: Table, relation: Relation) -> bool:
     """Source rows must be in the group of the target rows they match, or else of the row they become."""
-    if not each_group_alone(analysis, target):
+    if not _each_group_merges(analysis, target):
         return False
-    inserts = [clause for clause in analysis.parsed.node.mergeWhenClauses if clause.matchKind == _NOT_BY_TARGET]
-    inserts = [clause for clause in inserts if clause.commandType == enums.CmdType.CMD_INSERT]
+    inserts = _inserts(analysis)
     if not inserts:
         return True
     source = analysis.parsed.node.sourceRelation
@@ -321,9 +359,22 @@ def _merges_by_group(analysis: Analysis, target: Table, relation: Relation) -> b
     return all(_inserts_key(clause, table, relation) for clause in inserts)
 
 
+def _each_group_merges(analysis: Analysis, target: Table) -> bool:
+    """As `each_group_alone`, but the source is preserved: what joins it to the target is known of the target only."""
+    closure, keys = target.closure(), target.key_terms()
+    for table in rest_of(analysis, target):
+        theirs = table.key_terms()
+        if table in analysis.copied and not table.ref.target:
+            continue
+        if keys is None or theirs is None or table.ref.target or not analysis.colocated(table, target):
+            return False
+        if not all(closure.same(one, other) for one, other in zip(theirs, keys, strict=True)):
+            return False
+    return not analysis.unseen
+
+
 def _inserts_key(clause: Any, source: Table, relation: Relation) -> bool:
-    columns = [column.name for column in clause.targetList or ()] or [column.name for column in relation.columns]
-    values = dict(zip(columns, clause.values or (), strict=False))
+    values = _inserted(clause, relation)
     assert source.ref.relation is not None
     for mine, theirs in zip(relation.key, source.ref.relation.key, strict=True):
         value = values.get(mine)

@@ -8,7 +8,7 @@ Segments and literals alternate, beginning and ending with a segment; joined the
 are the *template*: texts that differ in values only share it, and with it a plan (see `planner.cache`).
 
 **One regular expression, no lexer.** It knows quoted strings, numbers and quoted identifiers. What it does not know
-(comments, `E''`, `U&''`, `B''`, `X''`, `N''`, dollar quotes, a string continued on the next line) makes a text not
+(comments, `E''`, `U&''`, `B''`, `X''`, `N''`, dollar quotes, `.5`, a string continued on the next line) makes a text not
 *plain*. `cut` is the bare regular expression, for the hot path; `split` gives texts that are not plain back in one
 piece.
 
@@ -32,7 +32,8 @@ from collections.abc import Sequence
 # Both alternatives begin with a character of one class, which lets the matcher skip all other bytes in C.
 _LITERAL = (
     rb"['0-9](?:(?<=')[^']*(?:''[^']*)*'"
-    rb"|(?<=[0-9])(?<![\w$\x80-\xff][0-9])\w*(?:\.\w*)?(?:(?<=[eE])[+-][0-9]+)?)"
+    rb"|(?<=[0-9])(?<![\w$\x80-\xff][0-9])"
+    rb"(?:[xX]\w*|\w*(?:\.\w*)?(?:(?<=[eE])[+-][0-9]\w*)?))"  # no exponent in 0x1e-5
 )
 _SPLIT = re.compile(rb"(" + _LITERAL + rb")").split
 _FIND = re.compile(rb'"[^"]*"|(' + _LITERAL + rb")").finditer
@@ -72,8 +73,12 @@ def parts_are_plain(parts: Sequence[bytes]) -> bool:
         segment = parts[position]
         if _MARK(segment) or segment.count(b'"') % 2:
             return False
-        before_string = position < last and parts[position + 1].startswith(b"'")
-        if before_string and (_GLUED(segment) or (position and not segment.strip())):
+        if position == last:
+            break
+        if not parts[position + 1].startswith(b"'"):
+            if segment.endswith(b"."):  # .5: the point belongs to the number
+                return False
+        elif _GLUED(segment) or (position and not segment.strip()):
             return False
     return True
 

@@ -119,7 +119,19 @@ ALTER TABLE big ALTER COLUMN txt SET STATISTICS 500
 def described(db: Places, server: Server, place: str) -> str:
     """What psql shows of everything in the database."""
     commands = [argument for name in ("big", "bv", "bvv") for argument in ("-c", rf"\d+ {name}")]
-    psql = ["psql", "-X", "-d", f"{db.tag}_{place}", *commands, "-c", r"\dp", "-c", r"\dd", "-c", r"\ds+"]
+    psql = [
+        str(BINARIES / "psql"),
+        "-X",
+        "-d",
+        f"{db.tag}_{place}",
+        *commands,
+        "-c",
+        r"\dp",
+        "-c",
+        r"\dd",
+        "-c",
+        r"\ds+",
+    ]
     answer = subprocess.run(
         psql, env=server.environment | {"PGDATABASE": ""}, capture_output=True, text=True, check=True
     )

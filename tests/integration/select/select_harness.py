@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psycopg
 from psycopg import pq
+from select_data import ROWS
 
 from hanse.catalog.model import Bound, Column, Function, Group, Kind, Relation, Shard, Snapshot, Strategy, UniqueKey
 from hanse.executor.merge import Merger, Unsortable, bounds, key_function
@@ -21,8 +22,6 @@ from hanse.planner.clock import with_time
 from hanse.planner.plan import Context, Forward, Gather, Planned, Pull, Scatter, TwoPhase
 from hanse.planner.select import plan_select
 from hanse.sql.parse import parse_one
-
-from select_data import ROWS
 
 GROUPS = ("g1", "g2")
 SHARDED = {  # table → (strategy, key, clause name)
@@ -111,7 +110,9 @@ class World:
                 return _failed(result)
             results.append(result)
         described = _columns(results[0], self.groups[plan.groups[0]])
-        columns = [f"{name} {kind or seen[1]}" for (name, kind), seen in zip(plan.partial_columns, described, strict=True)]
+        columns = [
+            f"{name} {kind or seen[1]}" for (name, kind), seen in zip(plan.partial_columns, described, strict=True)
+        ]
         with self.workspace.transaction(force_rollback=True):
             self.workspace.execute(f"CREATE TEMPORARY TABLE hanse_partial ({', '.join(columns)})")  # type: ignore[arg-type]
             for result in results:

@@ -52,7 +52,9 @@ def test_corpus(databases: World, route: str, sql: str) -> None:
     expected = databases.expected(sql)
     answer = databases.run(sql, planned)
     in_order = ordered(sql)
-    assert comparable(answer, in_order) == comparable(expected, in_order), "\n".join(describe(planned, databases.snapshot))
+    assert comparable(answer, in_order) == comparable(expected, in_order), "\n".join(
+        describe(planned, databases.snapshot)
+    )
     assert isinstance(planned.plan, ROUTES[route]), _why(planned.plan)
 
 
@@ -63,11 +65,11 @@ def _why(plan: Plan) -> str:
 @pytest.mark.parametrize(("route", "sql"), [pair for pair in corpus() if pair[0] in ("scatter", "two")])
 def test_corpus_gathered(databases: World, route: str, sql: str) -> None:
     """The safe way is right for what has a better one, too: it is taken when the gateway cannot compare a type."""
-    from hanse.planner.pulls import Collector
     from hanse.planner.plan import Context
+    from hanse.planner.pulls import Collector
     from hanse.sql.parse import parse_one
 
-    if "TABLESAMPLE" in sql or "seen" in sql and "now()" in sql:
+    if "TABLESAMPLE" in sql or ("seen" in sql and "now()" in sql) or "tableoid" in sql or "xmin" in sql:
         pytest.skip("depends on where it runs")
     collector = Collector(databases.snapshot, Context())
     collector.statement(parse_one(sql).node)

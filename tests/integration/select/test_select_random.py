@@ -42,7 +42,16 @@ _NUMBERS = {
     "u": ["u.id", "u.age", "u.score"], "o": ["o.qty", "o.amount", "o.big", "o.order_id"], "p": ["p.a", "p.v"], "c": ["c.id"],
     "t": ["o.total", "o.n"], "s": ["u.id", "u.age", "u.score"], "e": ["e.n"],
 }  # fmt: skip
-_AGGREGATES = ["sum({n})", "avg({n})", "min({c})", "max({n})", "count(*)", "count({c})", "count(DISTINCT {c})", "sum(DISTINCT {n})"]
+_AGGREGATES = [
+    "sum({n})",
+    "avg({n})",
+    "min({c})",
+    "max({n})",
+    "count(*)",
+    "count({c})",
+    "count(DISTINCT {c})",
+    "sum(DISTINCT {n})",
+]
 _RARE = ["stddev({n}::numeric)", "avg({n}) FILTER (WHERE {n} > 20)", "sum({n} * 2) + 1", "array_agg({c} ORDER BY {c})"]
 
 
@@ -83,7 +92,11 @@ def _tail(draw: random.Random, outputs: int) -> str:
 
 def statement(draw: random.Random) -> str:
     source, kinds = draw.choice(_FROM)
-    where = " WHERE " + " AND ".join(_condition(draw, kinds) for _ in range(draw.randint(1, 2))) if draw.random() < 0.7 else ""
+    where = (
+        " WHERE " + " AND ".join(_condition(draw, kinds) for _ in range(draw.randint(1, 2)))
+        if draw.random() < 0.7
+        else ""
+    )
     columns = [_choose(draw, kinds, _COLUMNS) for _ in range(draw.randint(1, 3))]
     if draw.random() < 0.4:
         distinct = "DISTINCT " if draw.random() < 0.3 else ""

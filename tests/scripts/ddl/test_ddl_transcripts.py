@@ -47,7 +47,7 @@ def play(db: Places, text: str) -> str:
         statement = block.split("\n----")[0].strip()
         try:
             db.run(statement)
-            lines = [line.replace(f"TO {db.user}", "TO me") for line in map(shown, db.steps) if line]
+            lines = [line.replace(f"OWNER TO {db.user}", "OWNER TO me") for line in map(shown, db.steps) if line]
         except PgError as error:
             lines = [str(error), *(f"DETAIL: {error.detail}",) * bool(error.detail)]
         blocks.append("\n".join([statement, "----", *lines]))

@@ -1,7 +1,8 @@
 """Transcripts of the planner: a statement, `----`, its plan over the snapshot of `towns.py`.
 
-A line `# context: temporary=t1 forward_allowed=no parameter_types=20,25 search_path=a,b` before a statement changes the context for
-it. `HANSE_REWRITE=1 pytest tests/scripts/planner` writes the files anew; read the difference before keeping it.
+A line `# context: temporary=t1 forward_allowed=no parameter_types=20,25 search_path=a,b` before a statement changes
+the context for it. `HANSE_REWRITE=1 pytest tests/scripts/planner` writes the files anew; read the difference before
+keeping it.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from hanse.executor.merge import Merger, Unsortable, bounds, key_function, merge
 from hanse.executor.rows import field_reader, first_descriptions, first_fields, split_messages
 from hanse.executor.sort_values import decoder
 from hanse.pgwire.backend import Field, data_row, parse_data_row, parse_row_description, row_description
+from hanse.planner.merge_rules import SORTABLE_TYPES
 from hanse.planner.plan import Merge, Param, SortKey
 
 
@@ -198,7 +199,9 @@ def test_binary_values() -> None:
     parts = [(0x4000, 2, 0, ()), (0, 0, 1, (12, 3400)), (0, 0, 0, ()), (0, -1, 2, (100,)), (0, 1, 0, (1, 2))]
     del parts[0]
     packed = [struct.pack(f"!hhHh{len(d)}h", len(d), weight, sign, scale, *d) for sign, weight, scale, d in parts]
-    assert [numeric(value) for value in packed] == [decoder(1700, False)(t) for t in (b"12.34", b"0", b"0.01", b"10002")]
+    assert [numeric(value) for value in packed] == [
+        decoder(1700, False)(t) for t in (b"12.34", b"0", b"0.01", b"10002")
+    ]
     negative = struct.pack("!hhHhhh", 2, 0, 0x4000, 1, 12, 5000)
     assert numeric(negative) == decoder(1700, False)(b"-12.5")
     assert numeric(struct.pack("!hhHh", 0, 0, 0xC000, 0)) == decoder(1700, False)(b"NaN")
@@ -208,6 +211,13 @@ def test_binary_values() -> None:
 def test_unsortable(type_oid: int, iso: bool) -> None:
     with pytest.raises(Unsortable):
         key_function((SortKey(column=0),), (Column(type_oid),), iso_dates=iso)
+
+
+def test_planner_and_executor_agree_on_sortable_types() -> None:
+    for binary in (False, True):
+        for type_oid in SORTABLE_TYPES:
+            decoder(type_oid, binary)
+    assert set(ASCENDING) <= SORTABLE_TYPES
 
 
 # --- messages ----------------------------------------------------------------------------------------------------

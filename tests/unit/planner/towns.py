@@ -1,8 +1,9 @@
 """The fixed snapshot that planner tests plan against.
 
-accounts, batch (bigint keys), orders and order_lines (co-located, with line items), pairs (two-column key), names (text key), events
-(uuid key with a volatile default), tickets (identity key), readings (RANGE over dates), users (RANGE over ids), regions (LIST), countries
-and currencies (reference), settings (single, g1), audit (single, g2), some views, sequences and functions. Groups g1 and g2.
+accounts, batch (bigint keys), orders and order_lines (co-located, with line items), pairs (two-column key), names
+(text key), events (uuid key with a volatile default), tickets (identity key), readings (RANGE over dates), users
+(RANGE over ids), regions (LIST), countries and currencies (reference), settings (single, g1), audit (single, g2),
+some views, sequences and functions. Groups g1 and g2.
 """
 
 from __future__ import annotations
@@ -101,7 +102,9 @@ def sequence(name: str, group: str = "g1") -> Relation:
 
 SERIAL = {"default_volatile": True, "not_null": True}
 
-ACCOUNTS = hashed("accounts", columns("aid bigint, bid integer, balance bigint, filler text"), "aid", unique_keys=primary("aid"))
+ACCOUNTS = hashed(
+    "accounts", columns("aid bigint, bid integer, balance bigint, filler text"), "aid", unique_keys=primary("aid")
+)
 ORDERS = hashed(
     "orders",
     columns("customer_id bigint, order_id bigint, status integer, placed_on date"),
@@ -192,7 +195,13 @@ CURRENCIES = plain(
     Kind.REFERENCE,
     columns(
         "id integer, code text, added timestamp with time zone",
-        id=column("id", "integer", default="nextval('currencies_id_seq')", default_sequence="public.currencies_id_seq", **SERIAL),
+        id=column(
+            "id",
+            "integer",
+            default="nextval('currencies_id_seq')",
+            default_sequence="public.currencies_id_seq",
+            **SERIAL,
+        ),
         added=column("added", "timestamp with time zone", default="clock_timestamp()", default_volatile=True),
     ),
     unique_keys=primary("id"),
@@ -202,9 +211,17 @@ AUDIT = plain("audit", Kind.SINGLE, columns("id bigint, what text"), group="g2")
 ACCOUNTS_0 = plain("accounts_0", Kind.PARTITION, ACCOUNTS.columns, group="g1", parent=("public", "accounts"))
 
 VIEWS = (
-    view("rich", "SELECT accounts.aid, accounts.balance FROM public.accounts WHERE accounts.balance > 1000", ACCOUNTS.columns[:3:2]),
+    view(
+        "rich",
+        "SELECT accounts.aid, accounts.balance FROM public.accounts WHERE accounts.balance > 1000",
+        ACCOUNTS.columns[:3:2],
+    ),
     view("totals", "SELECT sum(accounts.balance) AS total FROM public.accounts", (column("total", "numeric"),)),
-    view("euro", "SELECT countries.code, countries.name FROM public.countries WHERE countries.code = 'de'::text", COUNTRIES.columns),
+    view(
+        "euro",
+        "SELECT countries.code, countries.name FROM public.countries WHERE countries.code = 'de'::text",
+        COUNTRIES.columns,
+    ),
     view("my_tables", "SELECT pg_class.relname FROM pg_catalog.pg_class", (column("relname"),)),
 )
 
@@ -216,9 +233,28 @@ SNAPSHOT = Snapshot(
         for name, port in (("g1", 5501), ("g2", 5502))
     ),
     relations=(
-        *(ACCOUNTS, ORDERS, ORDER_LINES, PAIRS, NAMES, NOTES, SECRETS, EVENTS, TICKETS, VISITS, USERS, READINGS, REGIONS),
+        *(
+            ACCOUNTS,
+            ORDERS,
+            ORDER_LINES,
+            PAIRS,
+            NAMES,
+            NOTES,
+            SECRETS,
+            EVENTS,
+            TICKETS,
+            VISITS,
+            USERS,
+            READINGS,
+            REGIONS,
+        ),
         *(COUNTRIES, CURRENCIES, SETTINGS, AUDIT, ACCOUNTS_0, *VIEWS),
-        *(sequence("tickets_id_seq"), sequence("visits_visit_id_seq", "g2"), sequence("currencies_id_seq"), sequence("free", "g2")),
+        *(
+            sequence("tickets_id_seq"),
+            sequence("visits_visit_id_seq", "g2"),
+            sequence("currencies_id_seq"),
+            sequence("free", "g2"),
+        ),
     ),
     functions=(
         Function(schema="public", name="pay", kind="p", language="plpgsql", volatility="v", argument_count=1),

@@ -10,7 +10,20 @@ from hanse.catalog.model import Bound, Column, Function, Group, Kind, Relation, 
 from hanse.core.errors import PgError
 from hanse.planner.clock import PLACEHOLDER, with_time
 from hanse.planner.explain import describe
-from hanse.planner.plan import AnyOf, Context, Equal, Gather, Literal, Merge, Param, Planned, Pull, Scatter, SortKey, TwoPhase
+from hanse.planner.plan import (
+    AnyOf,
+    Context,
+    Equal,
+    Gather,
+    Literal,
+    Merge,
+    Param,
+    Planned,
+    Pull,
+    Scatter,
+    SortKey,
+    TwoPhase,
+)
 from hanse.planner.select import plan_select
 from hanse.sql.parse import parse_one
 
@@ -34,7 +47,9 @@ T = sharded("t", "k", ("x", 23, "integer"), ("note", 25, "text"), ("unused", 25,
 U = sharded("u", "k", ("x", 23, "integer"), ("y", 23, "integer"))
 KEYED = sharded("keyed", "k", ("v", 23, "integer"), unique_keys=(UniqueKey(name="p", columns=("k",), primary=True),))
 RLS = sharded("guarded", "k", ("v", 23, "integer"), row_security=True)
-S = Relation(schema="public", name="s", kind=Kind.SINGLE, group="g2", columns=columns(("id", 23, "integer"), ("w", 25, "text")))
+S = Relation(
+    schema="public", name="s", kind=Kind.SINGLE, group="g2", columns=columns(("id", 23, "integer"), ("w", 25, "text"))
+)
 FOREIGN = Column(name="word", type_oid=25, type_name="text", collation="de-x-icu")
 OTHER = sharded("other", "k")
 OTHER = Relation(**{f: getattr(OTHER, f) for f in OTHER.__struct_fields__} | {"columns": (*OTHER.columns, FOREIGN)})
@@ -98,7 +113,7 @@ def test_limit_as_parameter() -> None:
     assert isinstance(found, Scatter)
     assert (found.merge.limit, found.merge.offset) == (Param(1), Param(0))
     assert found.sql is not None
-    assert found.sql.endswith("LIMIT CAST($2 AS bigint) + COALESCE(CAST($1 AS bigint), 0)")
+    assert found.sql.endswith("LIMIT (CAST($2 AS bigint) + COALESCE(CAST($1 AS bigint), 0))")
 
 
 def test_prunes_to_the_shards_of_a_list() -> None:
@@ -164,7 +179,9 @@ def test_two_phases() -> None:
 
 
 def test_columns_and_conditions() -> None:
-    pulls = gathered("SELECT t.x FROM t LEFT JOIN s ON s.id = t.x AND s.w <> 'a' WHERE t.note LIKE 'n%' AND s.id IS NULL")
+    pulls = gathered(
+        "SELECT t.x FROM t LEFT JOIN s ON s.id = t.x AND s.w <> 'a' WHERE t.note LIKE 'n%' AND s.id IS NULL"
+    )
     assert pulls["t"].columns == ("x", "note")
     assert pulls["t"].where == "note LIKE 'n%'"
     assert pulls["s"].columns == ("id", "w")

@@ -1,4 +1,4 @@
-"""A stand-in for the gateway where this tree has none: relays bytes between clients and group g1. Put on PYTHONPATH."""
+"""A stand-in for the gateway that relays bytes between clients and group g1. See lifecycle_tools.environment()."""
 
 import asyncio
 import pathlib
