@@ -9,7 +9,7 @@ from ..engines.postgres.backend import Backend
 from ..engines.postgres.slots import Slot
 from ..pgwire.framing import Message
 from ..planner.plan import Identity, Planned, TwoPhase
-from .request import Places, Sink
+from .request import Places, Request, Sink
 
 
 class Environment(Protocol):
@@ -36,6 +36,9 @@ class Environment(Protocol):
 
     def plan_gather(self, sql: str) -> Planned:
         """A plan that answers any query: everything is pulled."""
+
+    async def run_unmerged(self, request: Request, places: Places, sink: Sink) -> bytes:
+        """The statement again, by a plan that leaves the sorting to PostgreSQL."""
 
     async def resolve(self, planned: Planned, sql: str, places: Places) -> str:
         """The place of a Forward plan."""

@@ -13,7 +13,7 @@ from ..planner.clock import PLACEHOLDER
 from ..planner.plan import Merge, Planned, Prune, Scatter
 from ..planner.values import NO_PARAMETERS, shards_for
 from .environment import Environment
-from .merge import Merger, bounds, key_function, merged
+from .merge import Merger, Unsortable, bounds, key_function, merged
 from .request import DESCRIPTION, ERROR, ROWS, Places, Request, Sink
 from .scatter import concatenate, open_all
 
@@ -33,7 +33,12 @@ async def run(environment: Environment, planned: Planned, request: Request, plac
     for backend in backends:
         backend.write(message)
     sources = [_Source(backend) for backend in backends]
-    count = await _merge(merge, request, sources, sink)
+    try:
+        count = await _merge(merge, request, sources, sink)
+    except Unsortable:  # nothing has left for the client yet: only PostgreSQL can compare such values
+        for source in sources:
+            await source.finish()
+        return await environment.run_unmerged(request, places, sink)
     return b"SELECT %d" % count
 
 
@@ -42,12 +47,13 @@ async def _merge(merge: Merge, request: Request, sources: Sequence[_Source], sin
         await source.start()
     fields = server_messages.parse_row_description(sources[0].description)
     shown = fields[: len(fields) - merge.drop_columns]
+    key = key_function(merge.keys, fields, sources[0].iso_dates) if merge.keys else None
     sink.describe(server_messages.row_description(shown) if merge.drop_columns else sources[0].description)
     values = request.parameters or NO_PARAMETERS
     limit, offset = bounds(merge, values.values, values.formats)
     merger = Merger(
         sources=len(sources),
-        key=key_function(merge.keys, fields, sources[0].iso_dates) if merge.keys else None,
+        key=key,
         limit=limit,
         offset=offset,
         keep=len(shown) if merge.drop_columns else None,

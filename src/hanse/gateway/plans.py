@@ -15,12 +15,13 @@ from .route import Route, compile_route
 class Plans:
     """`find` is the hot path; `make` plans one statement and keeps it."""
 
-    __slots__ = ("_cache", "_routes", "context", "everywhere", "gathered", "snapshot")
+    __slots__ = ("_cache", "_routes", "context", "everywhere", "gathered", "snapshot", "unmerged")
 
     def __init__(self, snapshot: Snapshot, context: Context) -> None:
         self.snapshot = snapshot
         self.context = context
         self.everywhere = replace(context, forward_allowed=False)
+        self.unmerged = replace(context, forward_allowed=False, merge_allowed=False)
         self.gathered = replace(context, forward_allowed=False, gather_only=True)
         self._cache = PlanCache()
         self._routes: dict[int, Route] = {}

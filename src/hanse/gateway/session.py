@@ -26,7 +26,7 @@ from ..core.ids import parse_identifier_list, quote_identifier, quote_literal, q
 from ..core.limits import CLIENT_BUFFER_BYTES_MAX
 from ..engines.postgres.backend import Backend
 from ..engines.postgres.slots import Slot
-from ..executor.request import Places, Sink
+from ..executor.request import Places, Request, Sink
 from ..pgwire import backend as server_messages
 from ..pgwire import frontend
 from ..pgwire.diagnostics import error_response
@@ -471,6 +471,11 @@ class Session:
 
     def plan_gather(self, sql: str) -> Planned:
         return self.plans.make(parse_one(sql), self.plans.gathered)
+
+    async def run_unmerged(self, request: Request, places: Places, sink: Sink) -> bytes:
+        from .statements import run_unmerged
+
+        return await run_unmerged(self, request, places, sink)
 
     async def resolve(self, planned: Planned, sql: str, places: Places) -> str:
         parsed = parse_one(sql)

@@ -12,6 +12,7 @@ from ..executor.request import Places, Request, Sink, pump
 from ..planner.plan import (
     Asked,
     Broadcast,
+    Context,
     CopyIn,
     CopyOut,
     Ddl,
@@ -137,12 +138,20 @@ async def _forward(session: Session, planned: Planned, request: Request, places:
 
 async def _everywhere(session: Session, request: Request, places: Places, sink: Sink) -> bytes:
     """The values do not meet in one group after all: the same statement, planned without that hope."""
-    statement = parse_one(request.text)
-    planned = session.plans.make(statement, session.plans.everywhere)
+    return await _again(session, session.plans.everywhere, request, places, sink)
+
+
+async def run_unmerged(session: Session, request: Request, places: Places, sink: Sink) -> bytes:
+    """For results that the gateway cannot sort as PostgreSQL does."""
+    return await _again(session, session.plans.unmerged, request, places, sink)
+
+
+async def _again(session: Session, context: Context, request: Request, places: Places, sink: Sink) -> bytes:
+    planned = session.plans.make(parse_one(request.text), context)
     assert not (isinstance(planned.plan, Forward) and planned.plan.place is None and planned.plan.prunes)
     if request.parameters is not None and not carries_parameters(planned, request.parameters):
         await inlined(session, request)
-        planned = session.plans.make(parse_one(request.text), session.plans.everywhere)
+        planned = session.plans.make(parse_one(request.text), context)
     return await _RUNNERS[type(planned.plan)](session, planned, request, places, sink)
 
 

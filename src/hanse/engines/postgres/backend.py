@@ -275,7 +275,9 @@ class Backend(asyncio.Protocol):
 
     def write_ahead(self, data: bytes) -> None:
         """Sends a message whose answer cannot be an error and is not waited for (BEGIN): `next` will not see it."""
+        answering = self.answering
         self.write(data)
+        self.answering = answering
         self._prelude += 1
 
     def _deliver(self, kind: int, raw: bytes) -> None:
