@@ -71,5 +71,9 @@ def _order_lines(sizes: Sizes) -> Iterator[str]:
     rnd = random.Random(18)
     for customer, order in _orders(sizes):
         for n in range(1, sizes.lines_per_order + 1):
-            product, quantity, cents = rnd.randrange(1, sizes.products + 1), rnd.randrange(1, 10), rnd.randrange(100, 100_000)
+            product, quantity, cents = (
+                rnd.randrange(1, sizes.products + 1),
+                rnd.randrange(1, 10),
+                rnd.randrange(100, 100_000),
+            )
             yield f"{customer}\t{order}\t{n}\t{product}\t{quantity}\t{cents // 100}.{cents % 100:02d}\n"

@@ -76,7 +76,10 @@ def modes_of(workload: str) -> tuple[str, ...]:
 
 def measure(workload: str, mode: str, plain: Server, hanse: Server, settings: Settings) -> Result:
     """Rounds are interleaved, so that what else the machine does meets both servers alike."""
-    rounds = [(pgbench(workload, mode, plain, settings), pgbench(workload, mode, hanse, settings)) for _ in range(settings.rounds)]
+    rounds = [
+        (pgbench(workload, mode, plain, settings), pgbench(workload, mode, hanse, settings))
+        for _ in range(settings.rounds)
+    ]
     return Result(workload=workload, mode=mode, plain=tuple(r[0] for r in rounds), hanse=tuple(r[1] for r in rounds))
 
 
@@ -94,7 +97,7 @@ def pgbench(workload: str, mode: str, server: Server, settings: Settings) -> Run
         latencies = sorted(_latencies(Path(directory)))
     tps = re.search(r"^tps = ([0-9.]+)", done.stdout, re.M)
     failed = re.search(r"number of failed transactions: (\d+)", done.stdout)
-    error = "" if done.returncode == 0 and tps else (done.stderr.strip().splitlines() or ["pgbench failed"])[-1][:160]
+    error = "" if done.returncode == 0 and tps else _first_error(done.stderr)
     return Run(
         tps=float(tps.group(1)) if tps else 0.0,
         mean=statistics.fmean(latencies) if latencies else float("nan"),
@@ -103,6 +106,14 @@ def pgbench(workload: str, mode: str, server: Server, settings: Settings) -> Run
         failed=int(failed.group(1)) if failed else 0,
         error=error,
     )
+
+
+def _first_error(stderr: str) -> str:
+    """What the server said; pgbench's own last line only says that the run was aborted."""
+    lines = (
+        [line for line in stderr.splitlines() if "error" in line.lower()] or stderr.splitlines() or ["pgbench failed"]
+    )
+    return lines[0].strip()[:200]
 
 
 def _latencies(directory: Path) -> list[float]:

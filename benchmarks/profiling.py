@@ -21,9 +21,10 @@ def table(path: Path, workload: str, tps: float) -> str:
     stats.sort_stats("tottime").print_stats(ROWS)
     body = text.getvalue()
     total = re.search(r"in ([\d.]+) seconds", body)
+    seconds = total.group(1) if total else "?"
     lines = [
-        f"`{workload}`, simple protocol, under cProfile ({tps:,.0f} transactions per second while profiled; {total.group(1) if total else '?'} s in all).",
-        "Times are of the function itself, without what it calls.",
+        f"`{workload}`, simple protocol, under cProfile: {tps:,.0f} transactions per second while profiled, {seconds} s in all.",
+        "Times are of the function itself, without what it calls; waiting for sockets is in none of them.",
         "",
         "| share | calls | s | function |",
         "| ---: | ---: | ---: | --- |",

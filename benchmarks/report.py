@@ -24,17 +24,21 @@ def line(result: Result) -> str:
     return f"{result.workload:<17}{result.mode:<10}{numbers}  {result.notes}"
 
 
-def document(results: list[Result], settings: Settings, command: str, server_settings: dict[str, str], profile: str) -> str:
+def document(
+    results: list[Result], settings: Settings, command: str, server_settings: dict[str, str], profile: str
+) -> str:
     rows = "\n".join(_row(result) for result in results)
     same = ", ".join(f"`{name} = {value}`" for name, value in sorted(server_settings.items()))
+    machine = f"{os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB, {platform.system()} {platform.machine()}"
     return f"""# Benchmarks
 
 Written by `{command}` on {datetime.date.today().isoformat()}.
-Machine: {os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB, {platform.system()} {platform.machine()}, Python {platform.python_version()}.
+Machine: {machine}, Python {platform.python_version()}.
 
-One plain PostgreSQL and one Hanse (one node, two groups, one gateway worker) run side by side on the same cores as pgbench itself, so the
-ratio says what an operation *costs*; it says nothing about growth over machines. {settings.clients} clients, one pgbench thread, {settings.seconds} s a
-run, medians of {settings.rounds} interleaved rounds, {settings.accounts:,} accounts. Before anything was timed, the analytic queries gave the same rows on both.
+One plain PostgreSQL and one Hanse (one node, two groups, one gateway worker) run side by side on the same cores as
+pgbench itself, so the ratio says what an operation *costs*; it says nothing about growth over machines.
+{settings.clients} clients, one pgbench thread, {settings.seconds} s a run, medians of {settings.rounds} interleaved
+rounds, {settings.accounts:,} accounts. Before anything was timed, the analytic queries gave the same rows on both.
 
 The same on both: {same}.
 
@@ -42,8 +46,8 @@ The same on both: {same}.
 | --- | --- | ---: | --- | ---: | --- | ---: | --- |
 {rows}
 
-The workloads are in `benchmarks/workloads/`. transfer changes two rows in one transaction, in half of the cases in two groups; tpcb is
-pgbench's own script over tables spread by account, branch, teller and account.
+The workloads are in `benchmarks/workloads/`. transfer changes two rows in one transaction, in half of the cases in two
+groups; tpcb is pgbench's own script over tables spread by account, branch, teller and account.
 
 ## Where the gateway's time goes
 
@@ -58,7 +62,11 @@ def _row(result: Result) -> str:
     for runs in (result.plain, result.hanse):
         cells.append(f"{median(runs, 'tps'):,.1f}")
         cells.append(" / ".join(f"{median(runs, field):.2f}" for field in ("mean", "p95", "p99")))
-    return "| " + " | ".join([*cells, f"{result.ratio:.2f}", wanted + (f" ({result.notes})" if result.notes else "")]) + " |"
+    return (
+        "| "
+        + " | ".join([*cells, f"{result.ratio:.2f}", wanted + (f" ({result.notes})" if result.notes else "")])
+        + " |"
+    )
 
 
 def write(path: Path, text: str) -> None:

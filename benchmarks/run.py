@@ -26,18 +26,25 @@ for _place in (ROOT, ROOT / "tests"):  # tests/support starts servers
         sys.path.insert(0, str(_place))
 
 import psycopg  # noqa: E402
-from support import servers  # noqa: E402
-from support.processes import free_ports, sweep  # noqa: E402
-from support.servers import Cluster, Server  # noqa: E402
 
 from benchmarks import profiling, report  # noqa: E402
 from benchmarks.data import Sizes, blocks, tables  # noqa: E402
 from benchmarks.measure import ALL, ANALYTIC, WORKLOADS, Settings, measure, modes_of, pgbench  # noqa: E402
+from support import servers  # noqa: E402
+from support.processes import free_ports, sweep  # noqa: E402
+from support.servers import Cluster, Server  # noqa: E402
 
 # What of a server's configuration costs time: taken from a group's instance and given to the plain server.
 SAME_SETTINGS = (
     *("fsync", "synchronous_commit", "full_page_writes", "wal_level", "shared_buffers", "work_mem", "max_wal_size"),
-    *("max_connections", "max_prepared_transactions", "jit", "effective_cache_size", "random_page_cost", "checkpoint_timeout"),
+    *(
+        "max_connections",
+        "max_prepared_transactions",
+        "jit",
+        "effective_cache_size",
+        "random_page_cost",
+        "checkpoint_timeout",
+    ),
     *("max_worker_processes", "max_parallel_workers_per_gather", "max_parallel_workers", "track_activities"),
 )
 PROFILED_SECONDS = 5
@@ -57,7 +64,9 @@ def main() -> None:
         load(plain, sizes, spread=False)
         load(cluster.server, sizes, spread=True)
         check_answers(plain, cluster.server)
-        print(f"{settings.clients} clients, {settings.seconds} s a run, medians of {settings.rounds} interleaved rounds")
+        print(
+            f"{settings.clients} clients, {settings.seconds} s a run, medians of {settings.rounds} interleaved rounds"
+        )
         print(report.HEAD, flush=True)
         results = []
         for workload in args.workload or ALL:
@@ -71,12 +80,16 @@ def main() -> None:
     output = args.output or (None if args.quick or args.workload else ROOT / "docs" / "benchmarks.md")
     if output:
         command = "python -m benchmarks " + " ".join(shlex.quote(argument) for argument in sys.argv[1:])
-        report.write(output, report.document(results, settings, command.strip(), same, profile or "Not taken in this run."))
+        report.write(
+            output, report.document(results, settings, command.strip(), same, profile or "Not taken in this run.")
+        )
         print(f"written: {output}")
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="small tables, 3 s runs, one round")
     parser.add_argument("--workload", action="append", choices=ALL, help="only these (may be repeated)")
     parser.add_argument("--modes", default="simple,prepared", help="pgbench's query modes for the short transactions")
@@ -127,7 +140,9 @@ def running_plain(directory: Path, settings: dict[str, str]) -> Iterator[Server]
 def server_settings(cluster: Cluster) -> dict[str, str]:
     """What a group's instance runs with, of the settings that cost time."""
     with psycopg.connect(next(iter(cluster.group_dsns().values()))) as connection:
-        rows = connection.execute("SELECT name, current_setting(name) FROM pg_settings WHERE name = ANY (%s)", (list(SAME_SETTINGS),))
+        rows = connection.execute(
+            "SELECT name, current_setting(name) FROM pg_settings WHERE name = ANY (%s)", (list(SAME_SETTINGS),)
+        )
         return dict(rows.fetchall())
 
 
@@ -165,7 +180,9 @@ def profiled(directory: Path, sizes: Sizes, settings: Settings) -> str:
     try:
         with running_cluster(directory) as cluster:
             load(cluster.server, Sizes.quick(), spread=True)
-            small = Settings(clients=settings.clients, seconds=PROFILED_SECONDS, rounds=1, accounts=Sizes.quick().accounts)
+            small = Settings(
+                clients=settings.clients, seconds=PROFILED_SECONDS, rounds=1, accounts=Sizes.quick().accounts
+            )
             tps = pgbench("point_read", "simple", cluster.server, small).tps
     finally:
         del os.environ["HANSE_PROFILE"]

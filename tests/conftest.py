@@ -25,6 +25,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+
 from support import keeper
 from support.processes import abandoned_run_directories, new_run_directory, sweep
 from support.servers import Cluster, Server

@@ -12,7 +12,14 @@ from collections.abc import Iterator, Sequence
 
 Row = Sequence[object]
 
-COUNTRIES = (("DE", "Germany"), ("DK", "Denmark"), ("EE", "Estonia"), ("NO", "Norway"), ("SE", "Sweden"), ("XX", "Nowhere"))
+COUNTRIES = (
+    ("DE", "Germany"),
+    ("DK", "Denmark"),
+    ("EE", "Estonia"),
+    ("NO", "Norway"),
+    ("SE", "Sweden"),
+    ("XX", "Nowhere"),
+)
 FIRST = ("Ada", "Bo", "Cem", "Dora", "Émile", "Fritz", "Gül")
 LAST = ("Ahlers", "Brandt", "O'Neil", "Dahl", "Eriksson")
 CATEGORIES = ("wood", "salt", "cloth", "amber", None)
@@ -25,7 +32,11 @@ def countries() -> Iterator[Row]:
 
 def products() -> Iterator[Row]:
     for i in range(1, 26):
-        attrs = None if i % 9 == 0 else {"weight": i * 3, "colours": ["red", "blue", "green"][: i % 4], "origin": {"port": f"p{i % 3}"}}
+        attrs = (
+            None
+            if i % 9 == 0
+            else {"weight": i * 3, "colours": ["red", "blue", "green"][: i % 4], "origin": {"port": f"p{i % 3}"}}
+        )
         yield i, f"product {i}", CATEGORIES[i % 5], f"{i * 1.25:.2f}", attrs
 
 
@@ -38,7 +49,9 @@ def customers() -> Iterator[Row]:
             f"{(i * 37) % 500 - 50}.{i % 4 * 25:02d}",
             None if i % 6 == 0 else (i % 9) / 4,
             None if i % 8 == 0 else ["new", "vip", "late", "x y"][: i % 5],
-            None if i % 10 == 0 else {"age": 20 + i, "langs": ["de", "en"] if i % 2 else [], "ok": i % 3 == 0, "nick": None},
+            None
+            if i % 10 == 0
+            else {"age": 20 + i, "langs": ["de", "en"] if i % 2 else [], "ok": i % 3 == 0, "nick": None},
             datetime.date(2024, 1, 1) + i * 17 * DAY,
             i % 5 != 0,
             ("sad", "ok", "happy", None)[i % 4],
@@ -62,12 +75,19 @@ def order_lines() -> Iterator[Row]:
     """Every tenth order has no lines."""
     for i in range(1, 121):
         for line in range(1, i % 4 + 2) if i % 10 else ():
-            yield i * 7 % 30 + 1, 1000 + i, line, (i * line) % 23 + 1, i % 6 + line, f"{(i * line) % 90}.{line * 20:02d}"
+            yield (
+                i * 7 % 30 + 1,
+                1000 + i,
+                line,
+                (i * line) % 23 + 1,
+                i % 6 + line,
+                f"{(i * line) % 90}.{line * 20:02d}",
+            )
 
 
 def accounts() -> Iterator[Row]:
     for i in range(1, 31):
-        code = ("acc-%03d" % i) if i % 5 else f"Konto Ü{i}"
+        code = f"acc-{i:03d}" if i % 5 else f"Konto Ü{i}"
         opened = None if i % 7 == 0 else datetime.datetime(2025, 3, 1, i % 24, tzinfo=datetime.UTC) + i * DAY
         yield code, None if i % 4 == 0 else f"owner {i % 6}", i * 1000 - 5000, opened
 
@@ -75,7 +95,13 @@ def accounts() -> Iterator[Row]:
 def devices() -> Iterator[Row]:
     for i in range(1, 31):
         payload = None if i % 6 == 0 else "\\x" + bytes((i, 0, 255 - i)).hex()
-        yield uuid.UUID(int=i * 0x1234567890ABCDEF1234567890ABCDE), f"device {i}", f"08:00:2b:01:02:{i:02x}", f"10.{i % 3}.0.{i}/24", payload
+        yield (
+            uuid.UUID(int=i * 0x1234567890ABCDEF1234567890ABCDE),
+            f"device {i}",
+            f"08:00:2b:01:02:{i:02x}",
+            f"10.{i % 3}.0.{i}/24",
+            payload,
+        )
 
 
 def readings() -> Iterator[Row]:
@@ -88,20 +114,33 @@ def employees() -> Iterator[Row]:
     """A tree: the manager of n is n / 3; number 1 has none."""
     for i in range(1, 26):
         home = None if i % 5 == 0 else f'("{i} Long Lane",{("Lübeck", "Bergen")[i % 2]})'
-        yield i, i // 3 or None, f"{FIRST[i % 7]} {i}", ("ship", "shop", "yard", None)[i % 4], None if i == 13 else 2000 + i * i * 10, home
+        yield (
+            i,
+            i // 3 or None,
+            f"{FIRST[i % 7]} {i}",
+            ("ship", "shop", "yard", None)[i % 4],
+            None if i == 13 else 2000 + i * i * 10,
+            home,
+        )
 
 
 def documents() -> Iterator[Row]:
     nouns, verbs = ("ship", "harbour", "merchant", "cargo", "storm"), ("sails", "waits", "trades", "sinks")
     for i in range(1, 21):
-        body = None if i == 20 else f"The {nouns[i % 5]} {verbs[i % 4]} while {i} other {nouns[(i * 3) % 5]}s are watching it"
+        body = (
+            None
+            if i == 20
+            else f"The {nouns[i % 5]} {verbs[i % 4]} while {i} other {nouns[(i * 3) % 5]}s are watching it"
+        )
         yield i, f"Document {i}", body
 
 
 def bookings() -> Iterator[Row]:
     for i in range(1, 31):
         low = i * 5 % 40
-        period = None if i % 6 == 0 else f"[2026-02-{i % 27 + 1:02d} 08:00, 2026-02-{i % 27 + 1:02d} {9 + i % 8:02d}:30)"
+        period = (
+            None if i % 6 == 0 else f"[2026-02-{i % 27 + 1:02d} 08:00, 2026-02-{i % 27 + 1:02d} {9 + i % 8:02d}:30)"
+        )
         yield i % 7, i, f"[{low},{low + i % 5 + 1})", period
 
 
@@ -130,7 +169,13 @@ def events() -> Iterator[Row]:
 
 def stores() -> Iterator[Row]:
     for i in range(1, 25):
-        yield i, ("north", "south", "west", "east", None)[i % 5], f"store {i}", datetime.date(2020, 1, 31) + i * 31 * DAY, None if i % 7 == 0 else f"{i * 1111}.50"
+        yield (
+            i,
+            ("north", "south", "west", "east", None)[i % 5],
+            f"store {i}",
+            datetime.date(2020, 1, 31) + i * 31 * DAY,
+            None if i % 7 == 0 else f"{i * 1111}.50",
+        )
 
 
 def settings() -> Iterator[Row]:

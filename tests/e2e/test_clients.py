@@ -19,6 +19,7 @@ import psycopg
 import psycopg2
 import psycopg2.extras
 import pytest
+
 from support.servers import Cluster, Server, binary
 
 ROWS = 300
@@ -35,7 +36,11 @@ class Shop:
         return self.server.dsn_for(options=f"-c search_path={self.schema},public")
 
     def psql(self, *arguments: str, text: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
-        environment = {**self.server.environment, "PGOPTIONS": f"-c search_path={self.schema},public", "PSQLRC": "/dev/null"}
+        environment = {
+            **self.server.environment,
+            "PGOPTIONS": f"-c search_path={self.schema},public",
+            "PSQLRC": "/dev/null",
+        }
         done = subprocess.run(
             [binary("psql"), "-X", *arguments], input=text, capture_output=True, text=True, env=environment, timeout=60
         )
@@ -103,7 +108,9 @@ def test_psql_list_tables(shop: Shop) -> None:
     assert {"item", "sale", "kind", "note"} <= names
 
 
-@pytest.mark.parametrize("command", [r"\dn", r"\df", r"\dv", r"\di", r"\du", r"\l", r"\dx", r"\dT", r"\ds", r"\db", r"\conninfo"])
+@pytest.mark.parametrize(
+    "command", [r"\dn", r"\df", r"\dv", r"\di", r"\du", r"\l", r"\dx", r"\dT", r"\ds", r"\db", r"\conninfo"]
+)
 def test_psql_backslash_commands_run(shop: Shop, command: str) -> None:
     done = shop.psql("-v", "ON_ERROR_STOP=1", "-c", command)
     assert done.stderr in ("", "Did not find any relations.\n")
@@ -171,7 +178,9 @@ def test_psql_gdesc_bind_and_crosstab(shop: Shop) -> None:
 
 def test_psql_copy_out_and_in(shop: Shop, tmp_path: Path) -> None:
     path = tmp_path / "items.csv"
-    out = shop.psql("-c", f"\\copy (SELECT id + 5000, name FROM item WHERE id < 100 ORDER BY id) TO '{path}' CSV HEADER")
+    out = shop.psql(
+        "-c", f"\\copy (SELECT id + 5000, name FROM item WHERE id < 100 ORDER BY id) TO '{path}' CSV HEADER"
+    )
     assert out.stdout == "COPY 100\n"
     assert path.read_text().splitlines()[:2] == ["?column?,name", "5000,item 0"]
     assert shop.psql("-c", f"\\copy item (id, name) FROM '{path}' CSV HEADER").stdout == "COPY 100\n"
@@ -186,7 +195,9 @@ def test_psql_copy_from_stdin_in_script(shop: Shop) -> None:
 
 
 def test_psql_copy_error_ends_the_command_only(shop: Shop) -> None:
-    text = "COPY item (id, name) FROM STDIN;\nnot a number\ta\n6001\tb\n\\.\nSELECT count(*) FROM item WHERE id >= 6000;\n"
+    text = (
+        "COPY item (id, name) FROM STDIN;\nnot a number\ta\n6001\tb\n\\.\nSELECT count(*) FROM item WHERE id >= 6000;\n"
+    )
     done = shop.psql("-Atq", "-f", "-", text=text)
     assert done.stdout.strip() == "0"
     assert "invalid input syntax for type integer" in done.stderr and "line 1, column id" in done.stderr
@@ -202,7 +213,10 @@ def test_psql_several_statements_in_one_command(shop: Shop) -> None:
 
 
 def test_psql_on_error_rollback(shop: Shop) -> None:
-    text = "BEGIN;\nINSERT INTO item (id, name) VALUES (7001, 'a');\nSELECT 1 / 0;\nSELECT count(*) FROM item WHERE id = 7001;\nROLLBACK;\n"
+    text = (
+        "BEGIN;\nINSERT INTO item (id, name) VALUES (7001, 'a');\nSELECT 1 / 0;\n"
+        "SELECT count(*) FROM item WHERE id = 7001;\nROLLBACK;\n"
+    )
     assert shop.psql("-Atq", "-v", "ON_ERROR_ROLLBACK=on", "-f", "-", text=text).stdout.strip() == "1"
 
 
@@ -222,13 +236,17 @@ ACCOUNTS = 100_000
 def pgbench_tables(request: pytest.FixtureRequest, cluster: Cluster) -> Server:
     """pgbench's own tables at scale 1, as `pgbench -i` makes them; then spread over the groups."""
     server = cluster.server
-    subprocess.run([binary("pgbench"), "-i", "-q", "-s", "1"], env=server.environment, check=True, capture_output=True, timeout=120)
+    subprocess.run(
+        [binary("pgbench"), "-i", "-q", "-s", "1"], env=server.environment, check=True, capture_output=True, timeout=120
+    )
     if request.param == "distributed":
         with psycopg.connect(server.dsn, autocommit=True) as connection:
             connection.execute("SELECT create_distributed_table('pgbench_branches', 'bid')")
             connection.execute("SELECT create_distributed_table('pgbench_tellers', 'tid')")
             connection.execute("SELECT create_distributed_table('pgbench_accounts', 'aid')")
-            connection.execute("SELECT create_distributed_table('pgbench_history', 'aid', colocate_with => 'pgbench_accounts')")
+            connection.execute(
+                "SELECT create_distributed_table('pgbench_history', 'aid', colocate_with => 'pgbench_accounts')"
+            )
     return server
 
 
@@ -238,7 +256,9 @@ def test_pgbench(pgbench_tables: Server, script: str, mode: str) -> None:
     """Every transaction succeeds, and afterwards the books balance: what was added to accounts is what history says."""
     server = pgbench_tables
     command = ["-n", "-b", script, "-M", mode, "-c", "4", "-j", "1", "-t", "25", "--max-tries", "1"]
-    done = subprocess.run([binary("pgbench"), *command], env=server.environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [binary("pgbench"), *command], env=server.environment, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     assert "number of transactions actually processed: 100/100" in done.stdout
     assert "number of failed transactions: 0 (0.000%)" in done.stdout
@@ -270,7 +290,9 @@ def test_psycopg_parameters_and_types(connection: psycopg.Connection) -> None:
 
 
 def test_psycopg_binary_results(connection: psycopg.Connection) -> None:
-    rows = connection.execute("SELECT id, price, made FROM item WHERE id < %s ORDER BY id", (5,), binary=True).fetchall()
+    rows = connection.execute(
+        "SELECT id, price, made FROM item WHERE id < %s ORDER BY id", (5,), binary=True
+    ).fetchall()
     assert rows == [(i, decimal.Decimal(f"{i * 1.25:.2f}"), datetime.date(2026, 1, 1)) for i in range(5)]
 
 
@@ -362,7 +384,10 @@ def test_psycopg_copy_binary(connection: psycopg.Connection) -> None:
 
 
 def test_psycopg_copy_given_up(connection: psycopg.Connection) -> None:
-    with pytest.raises(RuntimeError, match="given up"), connection.cursor().copy("COPY item (id, name) FROM STDIN") as copy:
+    with (
+        pytest.raises(RuntimeError, match="given up"),
+        connection.cursor().copy("COPY item (id, name) FROM STDIN") as copy,
+    ):
         copy.write_row((40_000, "x"))
         raise RuntimeError("given up")
     connection.rollback()
@@ -422,7 +447,9 @@ async def test_asyncpg_fetch(shop: Shop) -> None:
     connection = await _asyncpg(shop)
     try:
         rows = await connection.fetch("SELECT id, name, price, tags FROM item WHERE id < $1 ORDER BY id", 4)
-        assert [tuple(row) for row in rows] == [(i, f"item {i}", decimal.Decimal(f"{i * 1.25:.2f}"), [f"t{i % 3}"]) for i in range(4)]
+        assert [tuple(row) for row in rows] == [
+            (i, f"item {i}", decimal.Decimal(f"{i * 1.25:.2f}"), [f"t{i % 3}"]) for i in range(4)
+        ]
         assert await connection.fetchval("SELECT count(*) FROM item") == ROWS
         assert (await connection.fetchrow("SELECT name FROM item WHERE id = 5"))["name"] == "item 5"
         assert await connection.execute("UPDATE item SET name = name WHERE id IN (1, 2, 3)") == "UPDATE 3"
@@ -448,7 +475,9 @@ async def test_asyncpg_executemany_and_transactions(shop: Shop) -> None:
     try:
         transaction = connection.transaction()
         await transaction.start()
-        await connection.executemany("INSERT INTO item (id, name) VALUES ($1, $2)", [(60_000 + i, f"m {i}") for i in range(50)])
+        await connection.executemany(
+            "INSERT INTO item (id, name) VALUES ($1, $2)", [(60_000 + i, f"m {i}") for i in range(50)]
+        )
         with pytest.raises(asyncpg.UniqueViolationError):
             async with connection.transaction():
                 await connection.execute("INSERT INTO item (id, name) VALUES (60001, 'dup')")
@@ -521,7 +550,15 @@ async def test_asyncpg_types(shop: Shop) -> None:
             "SELECT $1::uuid, $2::timestamptz, $3::numeric, $4::int[], $5::bytea, $6::interval, count(*) FROM item",
             *(uuid.UUID(int=5), moment, decimal.Decimal("1.50"), [1, None, 3], b"\0\xff", datetime.timedelta(days=2)),
         )
-        expected = (uuid.UUID(int=5), moment, decimal.Decimal("1.50"), [1, None, 3], b"\0\xff", datetime.timedelta(days=2), ROWS)
+        expected = (
+            uuid.UUID(int=5),
+            moment,
+            decimal.Decimal("1.50"),
+            [1, None, 3],
+            b"\0\xff",
+            datetime.timedelta(days=2),
+            ROWS,
+        )
         assert tuple(row) == expected
     finally:
         await connection.close()
@@ -534,7 +571,9 @@ async def test_asyncpg_user_types(shop: Shop) -> None:
         await connection.execute("CREATE TYPE hue AS ENUM ('red', 'blue')")
         await connection.execute("CREATE TABLE painted (id int PRIMARY KEY, hue hue, hues hue[])")
         await connection.execute("SELECT create_distributed_table('painted', 'id')")
-        await connection.executemany("INSERT INTO painted VALUES ($1, $2, $3)", [(i, ("red", "blue")[i % 2], ["red"]) for i in range(20)])
+        await connection.executemany(
+            "INSERT INTO painted VALUES ($1, $2, $3)", [(i, ("red", "blue")[i % 2], ["red"]) for i in range(20)]
+        )
         rows = await connection.fetch("SELECT id, hue, hues FROM painted ORDER BY id")
         assert [tuple(row) for row in rows] == [(i, ("red", "blue")[i % 2], ["red"]) for i in range(20)]
         for i in range(20):

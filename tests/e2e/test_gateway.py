@@ -15,11 +15,13 @@ import asyncpg
 import psutil
 import psycopg
 import pytest
+
 from conftest import Schema
 from support.processes import wait_until
 from support.servers import PASSWORD, Cluster, Server
 
 MEGABYTE = 1 << 20
+ACTIVE = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND pid <> pg_backend_pid() AND query LIKE "
 
 
 @pytest.fixture
@@ -79,8 +81,13 @@ def test_settings_stay_with_their_session(table: Schema) -> None:
         for turn in range(3):
             for i, client in enumerate(clients):
                 assert one(client, "SHOW timezone") == zones[i % 4]
-                assert one(client, f"SELECT current_setting('timezone') FROM t WHERE id = {i + turn + 1}") == zones[i % 4]
-                assert one(client, f"SELECT current_setting('my.tenant') FROM t WHERE id = {i + turn + 1}") == f"tenant {i}"
+                assert (
+                    one(client, f"SELECT current_setting('timezone') FROM t WHERE id = {i + turn + 1}") == zones[i % 4]
+                )
+                assert (
+                    one(client, f"SELECT current_setting('my.tenant') FROM t WHERE id = {i + turn + 1}")
+                    == f"tenant {i}"
+                )
                 assert one(client, f"EXECUTE mine ({turn + 1})") == i
 
 
@@ -98,7 +105,9 @@ def test_settings_do_not_leak(table: Schema) -> None:
                     "SELECT concat(current_setting('my.tenant', true), current_setting('my.other', true),"
                     f" current_setting('my.third', true), current_setting('work_mem')) FROM t WHERE id = {i}"
                 )
-                assert one(client, sql) == one(client, "SELECT boot_val::int / 1024 || 'MB' FROM pg_settings WHERE name = 'work_mem'")
+                assert one(client, sql) == one(
+                    client, "SELECT boot_val::int / 1024 || 'MB' FROM pg_settings WHERE name = 'work_mem'"
+                )
 
 
 def test_search_path_decides_in_each_session(table: Schema) -> None:
@@ -174,7 +183,7 @@ def test_a_client_that_vanishes_frees_its_locks(table: Schema, statement: str) -
 def test_a_client_that_vanishes_during_a_query_stops_it(cluster: Cluster, table: Schema) -> None:
     gone = table.connect()
     gone.pgconn.send_query(b"SELECT pg_sleep(120), 'vanishing' FROM t WHERE id IN (1, 2, 3, 4, 5, 6)")
-    running = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%vanishing%' AND pid <> pg_backend_pid()"
+    running = ACTIVE + "'%vanishing%'"
     wait_until("the query runs", lambda: sum(in_groups(cluster, running).values()))  # type: ignore[arg-type]
     vanish(gone)
     wait_until("the query is stopped", lambda: not sum(in_groups(cluster, running).values()), timeout_s=20)  # type: ignore[arg-type]
@@ -242,7 +251,7 @@ def test_cancel_reaches_the_right_backends(cluster: Cluster, table: Schema, sql:
         assert time.monotonic() - started < 20
         assert innocent.result(timeout=30) == 100
         assert one(slow, "SELECT count(*) FROM t") == 100
-        active = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%pg_sleep(60)%' AND pid <> pg_backend_pid()"
+        active = ACTIVE + "'%pg_sleep(60)%'"
         wait_until("nothing sleeps", lambda: not sum(in_groups(cluster, active).values()))  # type: ignore[arg-type]
 
 
@@ -381,7 +390,9 @@ def test_serial_ids_are_unique_across_gateways(cluster: Cluster, cluster_schema:
         with through(cluster.gateways[worker % 2], cluster_schema) as connection:
             ids = []
             for turn in range(25):
-                rows = connection.execute("INSERT INTO n (who) VALUES (%s), (%s) RETURNING id", (worker, turn)).fetchall()
+                rows = connection.execute(
+                    "INSERT INTO n (who) VALUES (%s), (%s) RETURNING id", (worker, turn)
+                ).fetchall()
                 ids += [row[0] for row in rows]
             return ids
 
@@ -424,7 +435,9 @@ def test_concurrent_transfers_keep_the_sum(cluster: Cluster, table: Schema) -> N
 def test_reference_writes_reach_every_group(cluster: Cluster, cluster_schema: Schema) -> None:
     name = f"{cluster_schema.name}.r"
     with cluster_schema.connect() as connection:
-        connection.execute("CREATE TABLE r (id int PRIMARY KEY, v float8 DEFAULT random(), at timestamptz DEFAULT clock_timestamp())")
+        connection.execute(
+            "CREATE TABLE r (id int PRIMARY KEY, v float8 DEFAULT random(), at timestamptz DEFAULT clock_timestamp())"
+        )
         connection.execute("SELECT create_reference_table('r')")
         connection.execute("INSERT INTO r (id) SELECT g FROM generate_series(1, 50) g")
         connection.execute("UPDATE r SET v = random() WHERE id % 2 = 0")
@@ -463,7 +476,9 @@ def test_copy_of_200000_rows_is_split(cluster: Cluster, cluster_schema: Schema) 
             assert cursor.rowcount == 200_000
         row = connection.execute("SELECT count(*), sum(id), count(DISTINCT v) FROM c").fetchone()
         assert row == (200_000, sum(range(200_000)), 200_000)
-        lost = [i for i in range(0, 200_000, 9_973) if one(connection, f"SELECT v FROM c WHERE id = {i}") != f"value {i}"]
+        lost = [
+            i for i in range(0, 200_000, 9_973) if one(connection, f"SELECT v FROM c WHERE id = {i}") != f"value {i}"
+        ]
         assert lost == []
         counts = in_groups(cluster, f"SELECT count(*) FROM {cluster_schema.name}.c")
         assert sum(counts.values()) == 200_000 and min(counts.values()) > 60_000  # type: ignore[arg-type, type-var]
@@ -539,7 +554,9 @@ def test_errors_keep_the_session(table: Schema) -> None:
 def test_multi_statement_message_is_one_transaction(table: Schema) -> None:
     with table.connect() as connection:
         with pytest.raises(psycopg.errors.DivisionByZero):
-            connection.execute("UPDATE t SET v = 1 WHERE id = 1; UPDATE t SET v = 1 WHERE id = 2; UPDATE t SET v = 1; SELECT 1 / 0")
+            connection.execute(
+                "UPDATE t SET v = 1 WHERE id = 1; UPDATE t SET v = 1 WHERE id = 2; UPDATE t SET v = 1; SELECT 1 / 0"
+            )
         assert one(connection, "SELECT sum(v) FROM t") == 0
         connection.execute("UPDATE t SET v = 1 WHERE id = 1; UPDATE t SET v = 1 WHERE id = 2; UPDATE t SET v = v + 1")
         assert one(connection, "SELECT sum(v) FROM t") == 102

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+
 from support.corpus import Block, Statement, in_flavour, parse_file, statements_of
 from support.differential import Comparison, difference
 from support.servers import PASSWORD, Server
@@ -135,7 +136,9 @@ def sides(request: pytest.FixtureRequest, run_directory: Path) -> Iterator[tuple
             side.drop_shared(mode)
 
 
-BLOCKS = [(path.stem, block) for path in sorted(CORPUS.glob("*.sql")) if path.stem != "setup" for block in parse_file(path)]
+BLOCKS = [
+    (path.stem, block) for path in sorted(CORPUS.glob("*.sql")) if path.stem != "setup" for block in parse_file(path)
+]
 
 
 def test_the_corpus_is_large() -> None:

@@ -71,7 +71,9 @@ class Block:
     @property
     def is_single_read(self) -> bool:
         """It leaves nothing behind in its session: the connection may serve the next block."""
-        return len(self.statements) == 1 and bool(re.match(r"(?i)\s*(select|with|values|table)\b", self.statements[0].sql))
+        return len(self.statements) == 1 and bool(
+            re.match(r"(?i)\s*(select|with|values|table)\b", self.statements[0].sql)
+        )
 
 
 class CorpusError(Exception):
@@ -100,7 +102,11 @@ class _Parser:
         directive = re.match(r"-- ?(\w+|\|)(?:: ?(.*))?$|--(\|) ?(.*)$", line)
         if line.startswith("--|"):
             self._data(line[3:].removeprefix(" "))
-        elif directive and (not self.text or line.startswith("-- name:")) and self._directive(directive.group(1) or "", directive.group(2) or ""):
+        elif (
+            directive
+            and (not self.text or line.startswith("-- name:"))
+            and self._directive(directive.group(1) or "", directive.group(2) or "")
+        ):
             return
         elif line.strip() or self.text:
             if line.startswith("--") and not self.text:
@@ -221,6 +227,7 @@ def _with_partitions(statement: str, flavour: str) -> list[str]:
         return [statement]
     table = match.group(1)
     parts = [
-        f"CREATE TABLE {table}_part{i} PARTITION OF {table} FOR VALUES WITH (MODULUS 4, REMAINDER {i})" for i in range(4)
+        f"CREATE TABLE {table}_part{i} PARTITION OF {table} FOR VALUES WITH (MODULUS 4, REMAINDER {i})"
+        for i in range(4)
     ]
     return [statement, *parts]

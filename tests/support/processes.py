@@ -43,7 +43,9 @@ def _lies_in(process: psutil.Process, directory: str) -> bool:
 def sweep(directory: Path, *, spare: frozenset[int] = frozenset()) -> list[str]:
     """Kills what still lies in `directory`; returns the command lines of what had to be killed."""
     killed = []
-    for _ in range(5):  # a killed postmaster's children may need a moment, and a supervisor may have started a new child
+    for _ in range(
+        5
+    ):  # a killed postmaster's children may need a moment, and a supervisor may have started a new child
         left = [p for p in processes_under(directory) if p.pid not in spare]
         if not left:
             break

@@ -52,9 +52,7 @@ class Server:
     @property
     def url_parts(self) -> dict[str, Any]:
         """Keyword arguments as asyncpg takes them."""
-        return dict(
-            host=self.host, port=self.port, user=self.user, password=self.password, database=self.database
-        )
+        return dict(host=self.host, port=self.port, user=self.user, password=self.password, database=self.database)
 
     @property
     def environment(self) -> dict[str, str]:

@@ -87,9 +87,7 @@ class Wire:
         )
         return list(self._named(self._results(data)))
 
-    def _run_prepared(
-        self, sql: str, values: list[bytes | None], oids: list[int] | None, data: bytes
-    ) -> list[Outcome]:
+    def _run_prepared(self, sql: str, values: list[bytes | None], oids: list[int] | None, data: bytes) -> list[Outcome]:
         self._prepared += 1
         name = f"wire_{self._prepared}".encode()
         self.connection.send_prepare(name, sql.encode(), param_types=oids)

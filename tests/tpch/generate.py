@@ -136,4 +136,18 @@ def _line(rnd: random.Random, order: int, number: int, ordered: datetime.date) -
     discount, tax = f"0.{rnd.randrange(11):02d}", f"0.{rnd.randrange(9):02d}"
     ways = rnd.choice(INSTRUCTIONS), rnd.choice(MODES)
     dates = shipped, committed, received
-    return order, part, supplier, number, quantity, price, discount, tax, flag, status, *dates, *ways, _words(rnd, 3)[:44]
+    return (
+        order,
+        part,
+        supplier,
+        number,
+        quantity,
+        price,
+        discount,
+        tax,
+        flag,
+        status,
+        *dates,
+        *ways,
+        _words(rnd, 3)[:44],
+    )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+
 from support.corpus import statements_of
 from support.differential import Comparison, difference
 from support.servers import Server

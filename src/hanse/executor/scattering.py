@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
 
 from ..catalog.model import Snapshot
 from ..core.errors import PgError
 from ..engines.postgres.backend import Backend
 from ..pgwire import backend as server_messages
 from ..pgwire.diagnostics import parse_error
-from ..planner.clock import PLACEHOLDER
+from ..planner.clock import with_time
 from ..planner.plan import Merge, Planned, Prune, Scatter
 from ..planner.values import NO_PARAMETERS, shards_for
 from .environment import Environment
@@ -125,6 +126,10 @@ async def scattered_sql(environment: Environment, sql: str | None, clock: bool) 
     if sql is None:
         return None
     if clock:
-        rows = await environment.evaluate("SELECT pg_catalog.quote_literal(pg_catalog.now()::text)")
-        sql = sql.replace(PLACEHOLDER, f"{rows[0][0]}")
+        moments = ("pg_catalog.now()", "pg_catalog.statement_timestamp()")
+        texts = ", ".join(f"pg_catalog.to_char({m} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')" for m in moments)
+        transaction, statement = (
+            datetime.fromisoformat(f"{text}+00:00") for text in (await environment.evaluate(f"SELECT {texts}"))[0]
+        )
+        sql = with_time(sql, transaction, statement)
     return sql.encode()

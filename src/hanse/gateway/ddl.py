@@ -204,7 +204,11 @@ class _Driver:
         rows = await self._run(self._backend(WORKSPACE_PLACE), step.sql, step.system, self.sink)
         self.transaction.branches[WORKSPACE_PLACE].wrote = True
         settings = {name: value for name, value in self.session.state.settings if name in _REPLAYED_SETTINGS}
-        logged = as_system(step.sql) if step.system else as_client(step.sql, role=self.session.context.user, settings=settings)
+        logged = (
+            as_system(step.sql)
+            if step.system
+            else as_client(step.sql, role=self.session.context.user, settings=settings)
+        )
         self.change.statements.append(logged)
         return rows
 

@@ -161,7 +161,6 @@ class FastPath:
         rest: bytes,
     ) -> bool:
         """The backend may have to prepare the statement first, under a name that all sessions share."""
-        session = self.session
         name = (
             b"h%d" % statement.number if shard is None or not route.renames else b"h%d_%d" % (statement.number, shard)
         )
