@@ -20,6 +20,7 @@ COMMANDS = {
     "down": "Stop a local cluster; its data stay.",
     "status": "Show nodes, groups, gateways and tables.",
     "sql": "Open a shell (psql) on the cluster.",
+    "demo": "Load a real data set and show what the cluster does with it.",
     "node": "Run one node of a cluster.",
 }
 HIDDEN = ("supervise", "gateway-worker")

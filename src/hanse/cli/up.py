@@ -50,10 +50,10 @@ def command(
         postgres_bindir=None if postgres is None else str(Path(postgres).absolute()),
         postgres_user=postgres_user,
     )
-    _up(data_dir, request, detach=detach)
+    bring_up(data_dir, request, detach=detach)
 
 
-def _up(data_dir: Path, request: object, *, detach: bool) -> None:
+def bring_up(data_dir: Path, request: object, *, detach: bool) -> None:
     from .. import app
     from ..agent.cluster_dir import prepare
     from ..agent.dsn import cluster_dsn

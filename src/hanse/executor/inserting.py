@@ -51,7 +51,7 @@ async def run(environment: Environment, planned: Planned, request: Request, plac
     plan = planned.plan
     assert isinstance(plan, InsertRows)
     relation = request.snapshot.relation_by_identity[plan.relation]
-    insert = _Insert(plan, relation, split(request.text), request)
+    insert = _Insert(plan, relation, list(request.parts or split(request.text)), request)
     await insert.compute(environment)
     if plan.replicated:
         return await _everywhere(insert, request.snapshot.group_names, places, sink)

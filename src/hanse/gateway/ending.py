@@ -40,7 +40,7 @@ async def commit_transaction(session: Session) -> bytes:
     finally:
         if not committed:
             session.set_state(transaction.state_before)
-        _finish(session, transaction, committed=committed)
+        finish(session, transaction, committed=committed)
     return _COMMIT
 
 
@@ -54,10 +54,10 @@ async def rollback_transaction(session: Session) -> None:
     finally:
         session.set_state(transaction.state_before)
         session.gateway.forget_change(transaction)
-        _finish(session, transaction, committed=False)
+        finish(session, transaction, committed=False)
 
 
-def _finish(session: Session, transaction: Transaction, *, committed: bool) -> None:
+def finish(session: Session, transaction: Transaction, *, committed: bool) -> None:
     """Gives the branches back, each with the settings it now has.
 
     PostgreSQL undoes a branch's SETs at ROLLBACK and keeps them at COMMIT. A branch that was opened *after* a SET came with

@@ -245,14 +245,18 @@ async def run_portal(session: Session, portal: Portal, sink: ExecuteSink | Resul
     statement = portal.statement
     if not statement.text.strip(b" \t\r\n;"):
         return b""
-    parsed = parse_one(statement.text)
-    if parsed.node is None:
-        await refuse_unparsed(session, parsed)
-    planned, literals = plan_statement(session, parsed)
+    found = session.plans.find(statement.text)
+    if found is None:
+        parsed = parse_one(statement.text)
+        if parsed.node is None:
+            await refuse_unparsed(session, parsed)
+        found = plan_statement(session, parsed)
+    planned, parts = found
     request = Request(
-        text=parsed.text,
+        text=statement.text,
         snapshot=session.plans.snapshot,
-        literals=literals,
+        parts=parts,
+        literals=parts[1::2],
         parameters=portal.parameters,
         parameter_types=statement.analysis.parameter_types if statement.analysis else statement.declared_types,
         result_formats=portal.result_formats,
@@ -272,7 +276,8 @@ async def execute_portal(
 ) -> bytes:
     own = session.transaction.change.frozen if session.transaction and session.transaction.change else frozenset()
     if await session.gateway.wait_thawed(planned, own):
-        planned, request.literals = plan_statement(session, parse_one(request.text))
+        planned, request.parts = plan_statement(session, parse_one(request.text))
+        request.literals = request.parts[1::2]
     return await execute(session, planned, request, sink)
 
 

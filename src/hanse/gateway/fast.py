@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING
 
 from ..core.errors import PgError
 from ..engines.postgres.backend import Backend, close_statement, lost_connection
+from ..pgwire import backend as server_messages
 from ..pgwire import frontend
 from ..pgwire.diagnostics import error_response
-from ..planner.plan import Forward, Planned
+from ..planner.plan import Forward, Planned, SessionVerb
+from ..planner.plan import Session as SessionPlan
 from ..planner.values import NO_PARAMETERS, Parameters
+from .ending import finish
 from .route import Route
-from .transaction import Branch
+from .transaction import Branch, Transaction
 
 if TYPE_CHECKING:
     from .prepared import Statement
@@ -30,12 +33,13 @@ _LENGTH = struct.Struct("!I").unpack_from
 class FastPath:
     """One session's fast path; it is also the `Relay` of the backend that serves it."""
 
-    __slots__ = ("backend", "planned", "preparing", "session")
+    __slots__ = ("backend", "ending", "planned", "preparing", "session")
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self.backend: Backend | None = None  # the relay is on
         self.planned: Planned | None = None
+        self.ending: bool | None = None  # the relayed message ends the transaction: True, by COMMIT
         self.preparing: bytes | None = None  # the backend statement that the running message prepares
 
     # --- from the client ---------------------------------------------------------------------------------------
@@ -62,7 +66,9 @@ class FastPath:
         if found is None:
             return False
         planned, parts = found
-        if type(planned.plan) is not Forward or not self._allowed(planned):
+        if type(planned.plan) is not Forward:
+            return type(planned.plan) is SessionPlan and self._try_verb(planned.plan, text)
+        if not self._allowed(planned):
             return False
         route = plans.route(planned)
         place, shard = route.resolve(parts[1::2], NO_PARAMETERS)
@@ -72,6 +78,47 @@ class FastPath:
                 return False
         sql = text if shard is None else render(route, shard, text, parts)
         return self._send(place, b"Q" + struct.pack("!I", len(sql) + 5) + sql + b"\x00", planned)
+
+    def _try_verb(self, plan: SessionPlan, text: bytes) -> bool:
+        """BEGIN, and the end of a transaction that has touched one place at most."""
+        session = self.session
+        transaction = session.transaction
+        if plan.verb is SessionVerb.BEGIN:
+            if transaction is not None or text[:5].upper() != b"BEGIN":
+                return False
+            session.transaction = Transaction(plan.argument, session.state)
+            session.output.write(_BEGUN)
+            return True
+        commits = plan.verb is SessionVerb.COMMIT
+        if not commits and plan.verb is not SessionVerb.ROLLBACK:
+            return False
+        if transaction is None or not self._ends_simply(transaction, commits) or plan.argument:
+            return False
+        self.ending = commits
+        if not transaction.branches:
+            self._end(transaction)
+            session.output.write(_COMMITTED if commits else _ROLLED_BACK)
+            return True
+        ((_, branch),) = transaction.branches.items()
+        self._relay(branch.backend, _COMMIT_QUERY if commits else _ROLLBACK_QUERY, None, 0, 0)
+        return True
+
+    def _ends_simply(self, transaction: Transaction, commits: bool) -> bool:
+        session = self.session
+        return (
+            transaction.explicit
+            and len(transaction.branches) <= 1
+            and transaction.change is None
+            and not (commits and transaction.failed)
+            and not session.cursors
+            and not session.pinned
+        )
+
+    def _end(self, transaction: Transaction) -> None:
+        committed, self.ending = bool(self.ending), None
+        if not committed:
+            self.session.set_state(transaction.state_before)
+        finish(self.session, transaction, committed=committed)
 
     def _allowed(self, planned: Planned) -> bool:
         session = self.session
@@ -103,7 +150,7 @@ class FastPath:
         self._send_to(backend, place, message, planned)
         return True
 
-    def _relay(self, backend: Backend, message: bytes, planned: Planned, skip: int, swallow: int) -> None:
+    def _relay(self, backend: Backend, message: bytes, planned: Planned | None, skip: int, swallow: int) -> None:
         session = self.session
         self.backend = backend
         self.planned = planned
@@ -230,6 +277,8 @@ class FastPath:
         transaction = session.transaction
         if transaction is not None:
             transaction.failed = True
+        if self.ending:
+            self.ending = False  # COMMIT found something wrong: the transaction is over, and rolled back
         if self.preparing is not None and self.backend is not None:
             self.backend.prepared.pop(self.preparing, None)
         session.output.write(message)
@@ -242,6 +291,8 @@ class FastPath:
         transaction = session.transaction
         if transaction is None:
             session.gateway.pool(backend.place).release(backend)
+        elif self.ending is not None:
+            self._end(transaction)
         elif status == 69:  # 'E'
             transaction.failed = True
         session.done()
@@ -251,8 +302,12 @@ class FastPath:
         session = self.session
         self.backend = None
         session.running.pop(backend.place, None)
-        if session.transaction is not None:
-            session.transaction.failed = True
+        transaction = session.transaction
+        if transaction is not None:
+            transaction.failed = True
+            if self.ending is not None:
+                self.ending = False
+                self._end(transaction)
         if session.closed:
             return
         session.write(error_response(lost_connection(backend.place)))
@@ -296,6 +351,10 @@ def render(route: Route, shard: int, text: bytes, parts: list[bytes]) -> bytes:
     return b"".join(changed)
 
 
+_BEGUN = server_messages.command_complete("BEGIN") + server_messages.ready_for_query(b"T")
+_COMMITTED = server_messages.command_complete("COMMIT") + server_messages.ready_for_query(b"I")
+_ROLLED_BACK = server_messages.command_complete("ROLLBACK") + server_messages.ready_for_query(b"I")
+_COMMIT_QUERY, _ROLLBACK_QUERY = frontend.query(b"COMMIT"), frontend.query(b"ROLLBACK")
 _EXECUTE = frontend.execute(b"", 0)
 _TAILS = frozenset(
     (

@@ -15,7 +15,7 @@ from ..pgwire.diagnostics import error_response
 from ..sql.parse import Parsed
 from .ending import commit_transaction, rollback_transaction
 from .sinks import SimpleSink
-from .statements import run_parsed
+from .statements import run_parsed, run_text
 from .transaction import Transaction
 
 if TYPE_CHECKING:
@@ -26,8 +26,11 @@ async def run_simple(session: Session, text: bytes) -> None:
     """Everything from a Query message to its ReadyForQuery."""
     sink = SimpleSink(session)
     try:
-        statements = session.plans.parse(text)
-        if not statements:
+        tag = await run_text(session, text, sink)
+        statements = session.plans.parse(text) if tag is None else ()
+        if tag:
+            session.write(server_messages.command_complete(tag.decode()))
+        elif not statements:
             session.write(server_messages.empty_query())
         elif len(statements) == 1:
             await _run(session, statements[0], sink)

@@ -29,6 +29,7 @@ from ..planner.plan import (
 )
 from ..planner.plan import Session as SessionPlan
 from ..planner.values import NO_PARAMETERS, Parameters
+from ..sql.literals import split
 from ..sql.parse import Parsed, parse_one
 from . import ddl, explaining, verbs
 from .analysis import describe, parameter_literals
@@ -45,28 +46,41 @@ _AFTER_FAILURE = frozenset(
 _MAY_UNPIN = frozenset(("SELECT", "DROP", "UNLISTEN", "DISCARD", "CREATE", "CLOSE", "CALL", "DO"))
 
 
+async def run_text(session: Session, text: bytes, sink: Sink, request: Request | None = None) -> bytes | None:
+    """Runs a text whose plan is known, without parsing it; None: it is not known."""
+    found = session.plans.find(text)
+    if found is None or session.gateway.frozen:
+        return None
+    planned, parts = found
+    if request is None:
+        request = Request(text=text, snapshot=session.plans.snapshot)
+    request.parts, request.literals = parts, parts[1::2]
+    return await execute(session, planned, request, sink)
+
+
 async def run_parsed(session: Session, statement: Parsed, sink: Sink, request: Request | None = None) -> bytes:
     """Plans and runs one statement; gives its command tag. `request` None: the simple protocol."""
     if statement.node is None:
         await refuse_unparsed(session, statement)
-    planned, literals = plan_statement(session, statement)
+    planned, parts = plan_statement(session, statement)
     own = session.transaction.change.frozen if session.transaction and session.transaction.change else frozenset()
     if await session.gateway.wait_thawed(planned, own):
-        planned, literals = plan_statement(session, statement)
+        planned, parts = plan_statement(session, statement)
     if request is None:
         request = Request(text=statement.text, snapshot=session.plans.snapshot)
-    request.literals = literals
+    request.parts, request.literals = parts, parts[1::2]
     return await execute(session, planned, request, sink)
 
 
 def plan_statement(session: Session, statement: Parsed) -> tuple[Planned, list[bytes]]:
+    """The plan, and the text's parts (literals at odd places)."""
     plans = session.plans
     found = plans.find(statement.text)
     if found is not None:
-        return found[0], found[1][1::2]
+        return found
     planned = plans.make(statement)
     plans.keep(statement.text, planned)
-    return planned, statement.parts[1::2]
+    return planned, statement.parts
 
 
 async def refuse_unparsed(session: Session, statement: Parsed) -> None:
@@ -129,7 +143,7 @@ async def _forward(session: Session, planned: Planned, request: Request, places:
     backend = await places.backend(place)
     text = plan.sql.encode() if plan.sql is not None else request.text
     if shard is not None and plan.sql is None:
-        text = render(route, shard, text, list(parse_one(text).parts))
+        text = render(route, shard, text, list(request.parts or split(text)))
     if planned.verb == "COPY":
         return await copying.forward(session, backend, text.decode(), sink)
     backend.write(request.message(text))

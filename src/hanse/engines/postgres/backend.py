@@ -56,6 +56,7 @@ class Backend(asyncio.Protocol):
         self.pool_generation = 0
         self.closed = False
         self.answering = False  # something was sent whose ReadyForQuery has not been read
+        self._ahead = b""  # what is sent with the next write
         self._prelude = 0  # pull mode: so many ReadyForQuery answer what we sent ahead (BEGIN)
         self.cancelling: asyncio.Future[None] | None = None  # a cancel request is under way: not to be reused before
         self.on_notification: Callable[[bytes], None] | None = None
@@ -111,6 +112,8 @@ class Backend(asyncio.Protocol):
         if self._transport is None or self.closed:
             raise lost_connection(self.place)
         self.answering = True
+        if self._ahead:
+            data, self._ahead = self._ahead + data, b""
         self._transport.write(data)
 
     def pause_writing(self) -> None:
@@ -274,10 +277,8 @@ class Backend(asyncio.Protocol):
             self._tail = rest
 
     def write_ahead(self, data: bytes) -> None:
-        """Sends a message whose answer cannot be an error and is not waited for (BEGIN): `next` will not see it."""
-        answering = self.answering
-        self.write(data)
-        self.answering = answering
+        """A message whose answer cannot be an error and is not waited for (BEGIN): sent with the next `write`."""
+        self._ahead += data
         self._prelude += 1
 
     def _deliver(self, kind: int, raw: bytes) -> None:
