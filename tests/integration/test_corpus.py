@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,7 @@ CORPUS = Path(__file__).parent.parent / "corpus"
 sys.path.insert(0, str(CORPUS))
 import data  # noqa: E402
 
+RESTART_S_MAX = 15.0
 ROLES = ("corpus_reader", "corpus_tenant")
 SESSION = (
     "SET timezone = 'UTC'",
@@ -49,7 +51,7 @@ class Side:
 
     def connect(self, role: str | None) -> Wire:
         path = f"-c search_path={self.schema},public"
-        wire = Wire(self.server.dsn_for(user=role, password=PASSWORD if role else None, options=path))
+        wire = _connected(self.server.dsn_for(user=role, password=PASSWORD if role else None, options=path))
         for setting in SESSION:
             assert not wire.run(setting)[0].sqlstate
         return wire
@@ -92,6 +94,18 @@ class Side:
         if not block.rollback:
             return block.statements
         return (Statement(sql="BEGIN"), *block.statements, Statement(sql="ROLLBACK"))
+
+
+def _connected(dsn: str) -> Wire:
+    """A gateway that a block has killed fails that block only: the next one waits until the agent has restarted it."""
+    deadline = time.monotonic() + RESTART_S_MAX
+    while True:
+        try:
+            return Wire(dsn)
+        except ConnectionError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
 
 
 def load(server: Server, schema: str, flavour: str, lock: Path) -> Side:

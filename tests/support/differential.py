@@ -44,7 +44,7 @@ def _outcome_difference(left: Outcome, right: Outcome, how: Comparison) -> str |
     if left.types != right.types:
         return f"types (oid, modifier) of {left.columns}\nexpected {left.types}\ngot      {right.types}"
     if how.rows and left.copied != right.copied and _copied(left, how) != _copied(right, how):
-        return f"COPY data expected\n{_text(left.copied)}\ngot\n{_text(right.copied)}"
+        return f"COPY data expected\n{_shown_copy(left.copied)}\ngot\n{_shown_copy(right.copied)}"
     found = _row_difference(left.rows, right.rows, how) if how.rows else None
     if found:
         return found
@@ -89,10 +89,21 @@ def _text(value: bytes | None) -> str:
 
 
 def _copied(outcome: Outcome, how: Comparison) -> object:
-    """Lines of text or CSV in any order, unless ordered. Binary COPY has no lines: it is compared as it is."""
-    if outcome.copied is None or how.ordered or outcome.copied.startswith(b"PGCOPY"):
+    """The messages, each of which is a row (manual 55.7, CopyData), in any order unless ordered.
+
+    Binary data begin with a header in the first row's message, which makes that row another one: they are compared as a whole.
+    """
+    if outcome.copied is None or how.ordered or outcome.copied[:1] and outcome.copied[0].startswith(b"PGCOPY"):
         return outcome.copied
-    return Counter(outcome.copied.splitlines())
+    return Counter(outcome.copied)
+
+
+def _shown_copy(copied: tuple[bytes, ...] | None) -> str:
+    return (
+        "(none)"
+        if copied is None
+        else f"{len(copied)} messages\n" + "\n".join(_text(part) for part in copied[:ROWS_SHOWN_MAX])
+    )
 
 
 def _ending(outcome: Outcome) -> str:

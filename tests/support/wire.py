@@ -14,7 +14,7 @@ from enum import StrEnum
 
 from psycopg import pq
 
-DEADLINE_S = 60.0
+DEADLINE_S = 20.0
 FIRST_USER_OID = 16_384  # FirstNormalObjectId: below it, PostgreSQL's own types
 
 
@@ -35,7 +35,7 @@ class Outcome:
     columns: tuple[str, ...] = ()
     types: tuple[tuple[str, int], ...] = ()  # (oid, or name of a user's type; type modifier)
     rows: tuple[tuple[bytes | None, ...], ...] = ()
-    copied: bytes | None = None
+    copied: tuple[bytes, ...] | None = None  # one entry for each CopyData message
 
 
 class Timeout(Exception):
@@ -141,7 +141,7 @@ class Wire:
         self.connection.put_copy_end()
         self._flush(deadline)
 
-    def _receive_copy(self, deadline: float) -> bytes:
+    def _receive_copy(self, deadline: float) -> tuple[bytes, ...]:
         parts = []
         while True:
             length, chunk = self.connection.get_copy_data(1)
@@ -151,7 +151,7 @@ class Wire:
                 self._wait(deadline)
                 self.connection.consume_input()
             else:
-                return b"".join(parts)
+                return tuple(parts)
 
     # --- types a user made: their OIDs differ from server to server, their names do not ----------------------------
 
@@ -181,7 +181,7 @@ class Wire:
         return self._type_names.get(oid, "?")
 
 
-def _outcome(result: pq.abc.PGresult, copied: bytes | None) -> Outcome:
+def _outcome(result: pq.abc.PGresult, copied: tuple[bytes, ...] | None) -> Outcome:
     if result.status in (pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.BAD_RESPONSE):
         sqlstate = result.error_field(pq.DiagnosticField.SQLSTATE) or b"(connection lost)"
         message = result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or b""

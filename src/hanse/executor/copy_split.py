@@ -334,6 +334,10 @@ class CopySplitter:
             fields={"W": context, "s": self._relation.schema, "t": self._relation.name},
         )
 
+    def line_of(self, unrouted: UnroutedRow) -> int:
+        """The line of the client's stream where the row is (its last line, if it has several)."""
+        return self._line_of(self._held, unrouted.row)
+
     def _line_of(self, held: _Held, row: int) -> int:
         lines = held.lines + row + 1
         if self._options.format == "csv":

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
@@ -26,23 +26,26 @@ from ..pgwire.diagnostics import parse_error
 from ..planner.plan import CopyIn, CopyOut, Forward, Gather, Planned, Scatter
 from .copy_binary import HEADER, TRAILER
 from .copy_concatenate import StreamFilter, closing, opening
-from .copy_formats import CopyOptions
-from .copy_split import Added, AddedRow, CopySplitter
+from .copy_formats import CopyOptions, copy_context
+from .copy_split import Added, AddedRow, CopySplitter, UnroutedRow
 from .copy_stream import (
     copy_out_pieces,
-    end_copy,
     finish_copy_in,
     payload,
     send_copy_data,
     start_copy_in,
     start_copy_out,
 )
+from .copy_streams import CopyStreams
 from .environment import Environment
 from .gathering import gathered
 from .inserting import in_iso
 from .request import COPY_IN, COPY_OUT, ERROR, READY, Places, Request, Sink
 
 COPY_OUT_SEND_BYTES = 1 << 16
+KEYS_ASKED_AT_ONCE = 500
+
+Ask = Callable[[str], Awaitable[list[tuple[str | None, ...]]]]
 
 
 # --- in ----------------------------------------------------------------------------------------------------------
@@ -60,21 +63,26 @@ async def run_in(environment: Environment, planned: Planned, request: Request, p
     columns = plan.columns or tuple(column.name for column in relation.columns if not column.generated)
     supply = await _Supply.for_columns(environment, relation, columns, binary=options.format == "binary")
     groups = relation.groups if relation.kind is Kind.SHARDED else request.snapshot.group_names
-    backends = [await places.backend(group) for group in groups]
     names = ", ".join(quote_identifier(name) for name in (*columns, *supply.names))
     sql = f"COPY {quote_qualified(*plan.relation)} ({names}) FROM STDIN {plan.options_sql}"
-    answers = [await start_copy_in(backend, sql) for backend in backends]
     splitter = _splitter(options, relation, columns, groups, supply)
-    environment.write_to_client(_shortened(answers[0], len(columns)))
+    home = request.snapshot.home_group
+    streams = CopyStreams(
+        [await places.backend(group) for group in groups],
+        sql,
+        framed=splitter is not None and splitter.binary,
+        home=groups.index(home) if home in groups else None,
+    )
+    environment.write_to_client(_shortened(await streams.start(), len(columns)))
     environment.start_copy_input()
     try:
-        await _feed(environment, relation, splitter, supply, backends)
+        await _feed(environment, relation, splitter, supply, streams)
+        counts = await streams.finish()
     except BaseException:
-        await _abort(backends)
+        await streams.abort()
         raise
     finally:
         environment.stop_copy_input()
-    counts = [await finish_copy_in(backend) for backend in backends]
     for group in groups:
         places.wrote(group)
     return b"COPY %d" % (sum(counts) if relation.kind is Kind.SHARDED else counts[0])
@@ -114,17 +122,20 @@ async def _feed(
     relation: Relation,
     splitter: CopySplitter | None,
     supply: _Supply,
-    backends: Sequence[Backend],
+    streams: CopyStreams,
 ) -> None:
+    """The client's data to its end. Raises what a group says as soon as it is heard."""
+
+    async def ask(sql: str) -> list[tuple[str | None, ...]]:
+        await streams.free_home()
+        return await environment.evaluate(sql)
+
     async def send(batches: Sequence[tuple[int, bytes]]) -> None:
         assert splitter is not None
         while splitter.unrouted:
-            texts = [await _canonical(environment, relation, row.keys) for row in splitter.unrouted]
-            batches = [*batches, *splitter.resolve(texts)]
+            batches = [*batches, *splitter.resolve(await _canonical(ask, relation, splitter))]
         for destination, data in batches:
-            targets = [backends[destination]] if relation.kind is Kind.SHARDED else backends
-            for backend in targets:
-                await send_copy_data(backend, data)
+            await streams.send(destination if relation.kind is Kind.SHARDED else None, data)
 
     while True:
         message = await environment.next_copy_message()
@@ -132,16 +143,14 @@ async def _feed(
         if kind == ord("d"):
             data = message.raw[5:]
             if splitter is None:
-                for backend in backends:
-                    await send_copy_data(backend, data)
+                await streams.send(None, data)
             else:
-                await supply.prepare(environment, splitter.rows_at_most(data))
+                await supply.prepare(ask, splitter.rows_at_most(data))
                 await send(splitter.feed(data))
         elif kind == ord("c"):
             if splitter is not None:
-                await supply.prepare(environment, splitter.rows_at_most(b""))
+                await supply.prepare(ask, splitter.rows_at_most(b""))
                 await send(splitter.finish())
-                await _send_empty(splitter, backends)
             return
         elif kind == ord("f"):
             reason = frontend.parse_copy_fail(message.raw).decode(errors="replace")
@@ -150,32 +159,37 @@ async def _feed(
             raise frontend.unexpected_in_copy(kind)
 
 
-async def _send_empty(splitter: CopySplitter, backends: Sequence[Backend]) -> None:
-    """A binary stream has a header and a trailer even where it has no row."""
-    if splitter.binary:
-        for number in set(range(len(backends))) - splitter.started:
-            await send_copy_data(backends[number], HEADER + TRAILER)
+async def _canonical(ask: Ask, relation: Relation, splitter: CopySplitter) -> list[Sequence[bytes | None]]:
+    """The unrouted rows' keys in the one form that we read ourselves; PostgreSQL reads them with the session's settings."""
+    found: list[Sequence[bytes | None]] = []
+    for first in range(0, len(splitter.unrouted), KEYS_ASKED_AT_ONCE):
+        rows = splitter.unrouted[first : first + KEYS_ASKED_AT_ONCE]
+        listed = ", ".join(f"({', '.join(_key_calls(relation, row.keys))})" for row in rows)
+        try:
+            answers = await ask(f"VALUES {listed}")
+        except PgError as error:
+            raise _with_line(error, relation, splitter, rows) from None
+        found += [[None if value is None else value.encode() for value in answer] for answer in answers]
+    return found
 
 
-async def _abort(backends: Sequence[Backend]) -> None:
-    for backend in backends:
-        if backend.answering and not backend.closed:
-            try:
-                backend.write(frontend.copy_fail(b"another part of the COPY failed"))
-                await end_copy(backend)
-            except PgError:
-                continue
-
-
-async def _canonical(environment: Environment, relation: Relation, keys: Sequence[bytes | None]) -> list[bytes | None]:
-    """Key texts in the one form that we read ourselves; PostgreSQL reads them with the session's settings."""
+def _key_calls(relation: Relation, keys: Sequence[bytes | None]) -> list[str]:
     calls = []
     for name, oid, text in zip(relation.key, relation.key_types, keys, strict=True):
         literal = "NULL" if text is None else quote_literal(text.decode())
-        value = f"({literal}::{relation.column_by_name[name].type_name})"
-        calls.append(in_iso(value, oid))
-    rows = await environment.evaluate(f"SELECT {', '.join(calls)}")
-    return [None if value is None else value.encode() for value in rows[0]]
+        calls.append(in_iso(f"({literal}::{relation.column_by_name[name].type_name})", oid))
+    return calls
+
+
+def _with_line(error: PgError, relation: Relation, splitter: CopySplitter, rows: Sequence[UnroutedRow]) -> PgError:
+    """The error with the row that PostgreSQL quotes in it, where one can be told: `COPY t, line 2, column id: "two"`."""
+    for row in rows:
+        for name, text in zip(relation.key, row.keys, strict=True):
+            if text is not None and f'"{text.decode(errors="replace")}"' in error.message:
+                quoted = text.decode(errors="replace")
+                context = f'{copy_context(relation.name, splitter.line_of(row))}, column {name}: "{quoted}"'
+                return PgError(error.sqlstate, error.message, detail=error.detail, fields={"W": context})
+    return error
 
 
 @dataclass(slots=True)
@@ -204,24 +218,22 @@ class _Supply:
     def names(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns)
 
-    async def prepare(self, environment: Environment, count: int) -> None:
+    async def prepare(self, ask: Ask, count: int) -> None:
         """Draws ahead, so that `draw` need not wait."""
         missing = count - len(self.waiting)
         if not self.columns or missing <= 0:
             return
-        drawn = [await self._values(environment, column, missing) for column in self.columns]
+        drawn = [await self._values(ask, column, missing) for column in self.columns]
         self.waiting.extend(zip(*drawn, strict=True))
 
-    async def _values(self, environment: Environment, column: Column, count: int) -> list[bytes | None]:
+    async def _values(self, ask: Ask, column: Column, count: int) -> list[bytes | None]:
         if column.default_sequence is not None:
-            rows = await environment.evaluate(
+            rows = await ask(
                 f"SELECT pg_catalog.nextval({quote_literal(column.default_sequence)}::pg_catalog.regclass)"
                 f" FROM pg_catalog.generate_series(1, {count})"
             )
         else:
-            rows = await environment.evaluate(
-                f"SELECT ({column.default})::pg_catalog.text FROM pg_catalog.generate_series(1, {count})"
-            )
+            rows = await ask(f"SELECT ({column.default})::pg_catalog.text FROM pg_catalog.generate_series(1, {count})")
         return [self._encoded(column, row[0]) for row in rows]
 
     def _encoded(self, column: Column, text: str | None) -> bytes | None:

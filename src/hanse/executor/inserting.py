@@ -12,13 +12,15 @@ Rows of RETURNING come back in the order of VALUES, as drivers count on it, unle
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pglast.parser import scan
+
 from ..catalog.keys import Canonical, NotEvaluable, from_text
 from ..catalog.model import Relation
-from ..catalog.routing import router_for
+from ..catalog.routing import NO_SHARD, router_for
 from ..core.errors import PgError, not_supported
 from ..core.ids import quote_identifier, quote_literal
 from ..engines.postgres.backend import Backend, split_messages
@@ -39,12 +41,14 @@ from ..planner.plan import (
 from ..planner.values import NO_PARAMETERS, Parameters, evaluate
 from ..sql.literals import split
 from .environment import Environment
+from .insert_keys import shards_of_rows
 from .request import Places, Request, Rows, Sink, pump
 from .scatter import add_tags, open_all
 
 TYPE_NAMES = {20: "int8", 21: "int2", 23: "int4", 25: "text", 1043: "varchar", 1082: "date", 1114: "timestamp",
               1184: "timestamptz", 2950: "uuid", 16: "bool"}  # fmt: skip
 _PARAMETER = re.compile(rb"\$([0-9]+)")
+_STRING_OR_PARAMETER = re.compile(rb"'[^']*'|\$([0-9]+)")
 
 
 async def run(environment: Environment, planned: Planned, request: Request, places: Places, sink: Sink) -> bytes:
@@ -156,14 +160,18 @@ class _Insert:
 
     async def by_group(self, environment: Environment) -> dict[str, list[int]]:
         """Group → numbers of its rows, in the order of the text."""
-        router = router_for(self.relation)
-        shards = self.relation.shards
+        groups = [shard.group for shard in self.relation.shards]
+        parameters = self.request.parameters or NO_PARAMETERS
+        chosen = shards_of_rows(self.plan, self.relation, self.parts[1::2], parameters)
+        if chosen is None:
+            shard_of = router_for(self.relation).shard_of
+            found_one_by_one = [shard_of(key) for key in await self._keys(environment)]
+            chosen = [NO_SHARD if shard is None else shard for shard in found_one_by_one]
         found: dict[str, list[int]] = {}
-        for number, key in enumerate(await self._keys(environment)):
-            shard = router.shard_of(key)
-            if shard is None:
+        for number, shard in enumerate(chosen):
+            if shard == NO_SHARD:
                 raise no_partition(self.relation)
-            found.setdefault(shards[shard].group, []).append(number)
+            found.setdefault(groups[shard], []).append(number)
         return found
 
     async def _keys(self, environment: Environment) -> list[tuple[Canonical, ...]]:
@@ -334,6 +342,20 @@ async def ask(environment: Environment, sql: str, type_oid: int, count: int) -> 
     return [row[0] for row in rows]
 
 
+def _renumbered_slowly(sql: bytes, renumber: Callable[[re.Match[bytes]], bytes]) -> bytes:
+    """For texts with comments, E'' strings and the like: PostgreSQL's own lexer finds the parameters."""
+    text = sql.decode()
+    pieces: list[bytes] = []
+    done = 0
+    for token in scan(text):
+        if token.name == "PARAM":
+            found = _PARAMETER.match(text[token.start : token.end + 1].encode())
+            assert found is not None
+            pieces += (text[done : token.start].encode(), renumber(found))
+            done = token.end + 1
+    return b"".join((*pieces, text[done:].encode()))
+
+
 def _with_parameters(sql: bytes, request: Request) -> bytes:
     """Only the parameters that the text still mentions, numbered anew; their bytes pass as they came."""
     parameters = request.parameters
@@ -343,13 +365,15 @@ def _with_parameters(sql: bytes, request: Request) -> bytes:
     def renumber(match: re.Match[bytes]) -> bytes:
         return b"$%d" % (order.setdefault(int(match.group(1)) - 1, len(order)) + 1)
 
-    parts = split(sql)
-    parts[::2] = [_PARAMETER.sub(renumber, segment) for segment in parts[::2]]
+    if len(request.parts) > 1:  # a plain text: nothing but strings can hide a `$n`
+        text = _STRING_OR_PARAMETER.sub(lambda found: renumber(found) if found.group(1) else found.group(), sql)
+    else:
+        text = _PARAMETER.sub(renumber, sql) if b"'" not in sql else _renumbered_slowly(sql, renumber)
     used = list(order)
     types = [request.parameter_types[index] if index < len(request.parameter_types) else 0 for index in used]
     return b"".join(
         (
-            frontend.parse(b"", b"".join(parts), types),
+            frontend.parse(b"", text, types),
             frontend.bind(
                 b"",
                 b"",

@@ -121,7 +121,7 @@ async def type_names(session: Session, types: tuple[int, ...]) -> list[str]:
     if unknown:
         backend = await session.acquire(WORKSPACE_PLACE)
         try:
-            calls = ", ".join(f"pg_catalog.format_type({oid}, NULL)" for oid in unknown)
+            calls = ", ".join(f"pg_catalog.format_type({oid}, -1)" for oid in unknown)
             rows = await backend.query(f"SELECT {calls}")
         finally:
             session.give_back(backend)
@@ -130,16 +130,12 @@ async def type_names(session: Session, types: tuple[int, ...]) -> list[str]:
 
 
 async def field_type_names(session: Session, fields: tuple[Field, ...]) -> list[str]:
-    """The types of result columns as CREATE TABLE would write them, modifiers included."""
+    """The types of result columns as CREATE TABLE would write them, modifiers included, under any search_path."""
     if not fields:
         return []
-    backend = await session.acquire(WORKSPACE_PLACE)
-    try:
-        calls = ", ".join(f"pg_catalog.format_type({field.type_oid}, {field.type_modifier})" for field in fields)
-        rows = await backend.query(f"SELECT {calls}")
-    finally:
-        session.give_back(backend)
-    return [name or "text" for name in rows[0]]
+    calls = ", ".join(f"pg_catalog.format_type({field.type_oid}, {field.type_modifier})" for field in fields)
+    (row,) = await session.gateway.workspace.query(f"SELECT {calls}")  # its search_path is pg_catalog
+    return [name or "text" for name in row]
 
 
 async def parameter_literals(session: Session, types: tuple[int, ...], bind: frontend.Bind) -> list[str]:

@@ -10,7 +10,8 @@ Steps marked `system` run as Hanse's own role in the same transaction, through `
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -49,11 +50,21 @@ from ..pgwire.verifier import make_verifier
 from ..planner.plan import Ddl
 from ..sql.parse import Parsed, parse_one
 from .ending import commit_transaction, rollback_transaction
+from .oids import MAKERS, STATEMENT_ATTEMPTS_MAX, Alignment, TypesDiffer, unequal
 from .transaction import SchemaChange, Transaction
 
 if TYPE_CHECKING:
     from .session import Session
 
+log = logging.getLogger(__name__)
+
+NoticeTo = Callable[[bytes], None]
+
+# The session's own search_path must come back, also where it was set in this transaction.
+_INTROSPECT = (
+    "SAVEPOINT hanse_introspect; SET LOCAL search_path = ''; SET LOCAL jit = off; "
+    f"{introspection.QUERY}; ROLLBACK TO hanse_introspect; RELEASE hanse_introspect"
+)
 _REPLAYED_SETTINGS = ("search_path", "check_function_bodies", "default_table_access_method", "xmloption")
 
 
@@ -85,9 +96,7 @@ async def make_default_shards(session: Session, relation: tuple[str, str]) -> No
         context = _context(session)
         found = context.snapshot.relation_by_identity.get(relation)
         if found is not None and not found.shards:
-            driver = _Driver(session, None)
-            await driver.drive(shards_procedure(relation, context))
-            await driver.introspect()
+            await _carry_out(session, lambda: shards_procedure(relation, context), None, makes_types=True)
     except BaseException:
         if own:
             await rollback_transaction(session)
@@ -98,13 +107,42 @@ async def make_default_shards(session: Session, relation: tuple[str, str]) -> No
 
 async def _run(session: Session, statement: Parsed, plan: Ddl, sink: Sink) -> bytes:
     await _begin_change(session)
-    driver = _Driver(session, sink)
-    result = await driver.drive(plan_ddl(statement.node, statement.sql, _context(session)))
-    await driver.introspect()
+
+    def procedure() -> Procedure:
+        return plan_ddl(statement.node, statement.sql, _context(session))
+
+    result = await _carry_out(session, procedure, sink, makes_types=type(statement.node).__name__ in MAKERS)
     if result.columns:
         _write_rows(result, sink)
         await _rows(result, sink)
     return (result.tag or plan.verb).encode()
+
+
+async def _carry_out(
+    session: Session, procedure: Callable[[], Procedure], sink: Sink | None, *, makes_types: bool
+) -> DdlResult:
+    """Runs a procedure; again, if the types that it made got different OIDs (oids.py)."""
+    if not makes_types:
+        driver = _Driver(session, sink)
+        result = await driver.drive(procedure())
+        await driver.introspect()
+        return result
+    for _ in range(STATEMENT_ATTEMPTS_MAX):
+        driver = _Driver(session, sink, aligned=True)
+        driver.mark()
+        try:
+            result = await driver.drive(procedure())
+            await driver.end_alignment()
+        except TypesDiffer as difference:
+            log.info("type %s was made with different OIDs: the statement is run again", difference)
+            await driver.undo()
+            continue
+        finally:
+            driver.send_notices()
+        driver.keep()
+        await driver.introspect()
+        return result
+    raise unequal()
 
 
 def _write_rows(result: DdlResult, sink: Sink) -> None:
@@ -152,14 +190,60 @@ def _context(session: Session) -> DdlContext:
 
 
 class _Driver:
-    """Performs the steps of one statement's procedure."""
+    """Performs the steps of one statement's procedure.
 
-    def __init__(self, session: Session, sink: Sink | None) -> None:
+    `aligned`: the statement may make types. Then it can be undone (`mark`, `undo`, `keep`), and the client's notices wait
+    until it is certain to stay.
+    """
+
+    def __init__(self, session: Session, sink: Sink | None, *, aligned: bool = False) -> None:
         assert session.transaction is not None and session.transaction.change is not None
         self.session = session
         self.sink = sink
         self.transaction = session.transaction
         self.change = session.transaction.change
+        self._alignment = Alignment(session.gateway, self.transaction, self.change) if aligned else None
+        self._stage_over = True  # the groups have run, or nothing has: counters must be aligned before what follows
+        self._notices: list[bytes] = []
+        self._marked = (0, self.change.snapshot)
+
+    # --- a statement that can be undone ------------------------------------------------------------------------
+
+    def mark(self) -> None:
+        self._marked = (len(self.change.statements), self.change.snapshot)
+        self._tell_branches("SAVEPOINT hanse_change")
+
+    def keep(self) -> None:
+        self._tell_branches("RELEASE SAVEPOINT hanse_change")
+
+    def _tell_branches(self, sql: str) -> None:
+        for branch in self.transaction.branches.values():
+            branch.backend.write_ahead(frontend.query(sql.encode()))
+
+    async def undo(self) -> None:
+        count, self.change.snapshot = self._marked
+        del self.change.statements[count:]
+        self._notices.clear()
+        for branch in self.transaction.branches.values():
+            await branch.backend.query("ROLLBACK TO SAVEPOINT hanse_change; RELEASE SAVEPOINT hanse_change")
+
+    async def end_alignment(self) -> None:
+        if self._alignment is not None:
+            await self._alignment.end()
+
+    def notice(self, message: bytes) -> None:
+        if self._alignment is not None:
+            self._notices.append(message)
+        elif self.sink is not None:
+            self.sink.notice(message)
+
+    def send_notices(self) -> None:
+        notices, self._notices = self._notices, []
+        if self.sink is not None:
+            for message in notices:
+                self.sink.notice(message)
+
+    # --- steps -------------------------------------------------------------------------------------------------
 
     async def drive(self, procedure: Procedure) -> DdlResult:
         answer: Any = None
@@ -193,17 +277,22 @@ class _Driver:
             case Freeze():
                 return await self._freeze(step)
             case Notice():
-                if self.sink is not None:
-                    self.sink.notice(notice_response(step.notice))
+                self.notice(notice_response(step.notice))
                 return None
 
     def _backend(self, place: str) -> Backend:
         return self.transaction.branches[place].backend
 
     async def _run_workspace(self, step: RunWorkspace) -> list[Row]:
-        rows = await self._run(self._backend(WORKSPACE_PLACE), step.sql, step.system, self.sink)
+        if self._alignment is not None and self._stage_over:
+            await self._alignment.begin_stage()
+            self._stage_over = False
+        rows = await self._run(self._backend(WORKSPACE_PLACE), step.sql, step.system, self.notice)
         self.transaction.branches[WORKSPACE_PLACE].wrote = True
+        # The path in force, which may be the role's own and no setting of the session.
+        path = self.session.state.get("search_path") or self.session.default_search_path
         settings = {name: value for name, value in self.session.state.settings if name in _REPLAYED_SETTINGS}
+        settings["search_path"] = path
         logged = (
             as_system(step.sql)
             if step.system
@@ -214,6 +303,7 @@ class _Driver:
 
     async def _run_groups(self, sql: Mapping[str, tuple[str, ...]], system: bool) -> dict[str, list[Row]]:
         groups = [group for group in self.change.snapshot.group_names if sql.get(group)]
+        self._stage_over = True
         for group in groups:
             self.transaction.branches[group].wrote = True
         results = await asyncio.gather(
@@ -230,17 +320,17 @@ class _Driver:
             rows = await self._run(self._backend(group), sql, system, None)
         return rows
 
-    async def _run(self, backend: Backend, sql: str, system: bool, sink: Sink | None) -> list[Row]:
+    async def _run(self, backend: Backend, sql: str, system: bool, notice: NoticeTo | None) -> list[Row]:
         if system:
             proof = await self.session.gateway.system_proof(backend.pid, sql)
             sql = f"SELECT hanse.run_as_system({quote_literal(sql)}, {quote_literal(proof)})"
-        rows = _Collected(sink)
+        rows = _Collected(notice)
         backend.write(frontend.query(sql.encode()))
         await pump(backend, rows)
         return rows.table
 
     async def introspect(self) -> Snapshot:
-        rows = await self._backend(WORKSPACE_PLACE).query(introspection.QUERY)
+        rows = await self._backend(WORKSPACE_PLACE).query(_INTROSPECT)
         found = introspection.decode(rows[0][0] or "{}", home_group=self.change.snapshot.home_group)
         self.change.snapshot = replace(
             self.change.snapshot, relations=found.relations, functions=found.functions, schemas=found.schemas
@@ -274,8 +364,8 @@ class _Driver:
 class _Collected:
     """Rows as text, small results of our own; notices go to the client."""
 
-    def __init__(self, sink: Sink | None) -> None:
-        self.sink = sink
+    def __init__(self, notice_to: NoticeTo | None) -> None:
+        self.notice_to = notice_to
         self.table: list[Row] = []
 
     def describe(self, message: bytes) -> None:
@@ -287,8 +377,8 @@ class _Collected:
             self.table.append(tuple(None if value is None else value.decode() for value in values))
 
     def notice(self, message: bytes) -> None:
-        if self.sink is not None:
-            self.sink.notice(message)
+        if self.notice_to is not None:
+            self.notice_to(message)
 
 
 async def _run_outside(session: Session, plan: Ddl, text: bytes, sink: Sink) -> bytes:

@@ -51,9 +51,11 @@ async def run_batch(session: Session, batch: Sequence[Message]) -> None:
     """The messages up to a Sync or Flush, which is the last one."""
     if _needs_transaction(session, batch):
         session.transaction = Transaction("", session.state, explicit=False)
+    session.copied = False
     for message in batch:
         if message.kind == SYNC:
-            await _sync(session)
+            if not session.copied:  # Flush and Sync are ignored during COPY FROM STDIN; another Sync follows the data
+                await _sync(session)
         elif session.skip_to_sync or message.kind == FLUSH:
             continue
         else:

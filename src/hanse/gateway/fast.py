@@ -19,6 +19,7 @@ from ..pgwire.diagnostics import error_response
 from ..planner.plan import Forward, Planned, SessionVerb
 from ..planner.plan import Session as SessionPlan
 from ..planner.values import NO_PARAMETERS, Parameters
+from .autoprepare import USES_BEFORE, Prepared, consider, parameterised
 from .ending import finish
 from .route import Route
 from .transaction import Branch, Transaction
@@ -76,8 +77,37 @@ class FastPath:
             place = self._any_place(route)
             if place is None:
                 return False
+        prepared = route.prepared
+        if prepared is not None:
+            values = prepared.values(parts[1::2])
+            if values is not None:
+                return self._send_as_prepared(place, route, shard, parts, prepared, values)
+        elif route.uses < USES_BEFORE:
+            route.uses += 1
+            if route.uses == USES_BEFORE:
+                session.gateway.spawn(consider(session, route, text, parts, place))
         sql = text if shard is None else render(route, shard, text, parts)
         return self._send(place, b"Q" + struct.pack("!I", len(sql) + 5) + sql + b"\x00", planned)
+
+    def _send_as_prepared(
+        self, place: str, route: Route, shard: int | None, parts: list[bytes], prepared: Prepared, values: bytes
+    ) -> bool:
+        """A simple query as Bind and Execute (`autoprepare.py`); its BindComplete is taken off the answer."""
+        backend = self._peek(place)
+        if backend is None:
+            return False
+        name = b"a%d" % prepared.number if shard is None else b"a%d_%d" % (prepared.number, shard)
+        message = prepared.message(name, values)
+        if backend.knows(name):
+            self._send_to(backend, place, message, route.planned, 0, strip=True)
+            return True
+        sql = parameterised(parts if shard is None else render_parts(route, shard, parts))
+        evicted = backend.remember(name)
+        parse = frontend.parse(name, sql, prepared.types)
+        self.preparing = name
+        swallow = 4 if evicted else 3
+        self._send_to(backend, place, evicted + close_statement(name) + parse + message, route.planned, swallow)
+        return True
 
     def _try_verb(self, plan: SessionPlan, text: bytes) -> bool:
         """BEGIN, and the end of a transaction that has touched one place at most."""
@@ -238,7 +268,9 @@ class FastPath:
                 return None
         return session.gateway.pool(place).take(session.user, session.database, session.state)
 
-    def _send_to(self, backend: Backend, place: str, message: bytes, planned: Planned, swallow: int = 0) -> None:
+    def _send_to(
+        self, backend: Backend, place: str, message: bytes, planned: Planned, swallow: int = 0, *, strip: bool = False
+    ) -> None:
         transaction = self.session.transaction
         skip = 0
         if transaction is not None:
@@ -249,6 +281,11 @@ class FastPath:
                 skip = 1
             branch.wrote |= planned.writes
             transaction.touched[id(planned)] = planned
+        if strip:
+            if skip:
+                swallow = 1
+            else:
+                backend.strip_bind_complete = True
         self._relay(backend, message, planned, skip, swallow)
 
     def _try_parse(self, data: bytes, end: int) -> bool:
@@ -342,13 +379,18 @@ class _Nowhere:
 
 def render(route: Route, shard: int, text: bytes, parts: list[bytes]) -> bytes:
     """The text with the partition's name in it, where the plan and the partition allow; else the text."""
+    changed = render_parts(route, shard, parts)
+    return text if changed is parts else b"".join(changed)
+
+
+def render_parts(route: Route, shard: int, parts: list[bytes]) -> list[bytes]:
     relation = route.relation
     if relation is None or not route.renames or not relation.shards[shard].nameable:
-        return text
+        return parts
     changed = list(parts)
     for segment, replacement in route.replacements(shard, parts[::2]):
         changed[2 * segment] = replacement
-    return b"".join(changed)
+    return changed
 
 
 _BEGUN = server_messages.command_complete("BEGIN") + server_messages.ready_for_query(b"T")

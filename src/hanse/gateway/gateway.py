@@ -173,9 +173,12 @@ class Gateway:
         if number is None:
             if len(self._statement_numbers) >= STATEMENTS_KNOWN_MAX:
                 self._statement_numbers.clear()
-            self._next_statement += 1
-            number = self._statement_numbers[key] = self._next_statement
+            number = self._statement_numbers[key] = self.new_statement_number()
         return number
+
+    def new_statement_number(self) -> int:
+        self._next_statement += 1
+        return self._next_statement
 
     async def cancel(self, pid: int, secret: int) -> None:
         """A client's cancel request. One for another worker of this node is passed on to it."""

@@ -11,11 +11,13 @@ from ..planner.planner import plan
 from ..sql.parse import Parsed, parse
 from .route import Route, compile_route
 
+LONG_TEXT_BYTES = 1_000
+
 
 class Plans:
     """`find` is the hot path; `make` plans one statement and keeps it."""
 
-    __slots__ = ("_cache", "_routes", "context", "everywhere", "gathered", "snapshot", "unmerged")
+    __slots__ = ("_cache", "_last", "_routes", "context", "everywhere", "gathered", "snapshot", "unmerged")
 
     def __init__(self, snapshot: Snapshot, context: Context) -> None:
         self.snapshot = snapshot
@@ -25,9 +27,17 @@ class Plans:
         self.gathered = replace(context, forward_allowed=False, gather_only=True)
         self._cache = PlanCache()
         self._routes: dict[int, Route] = {}
+        self._last: tuple[bytes, tuple[Planned, list[bytes]] | None] = (b"", None)
 
     def find(self, text: bytes) -> tuple[Planned, list[bytes]] | None:
-        return self._cache.lookup(text)
+        """The plan of a text and the text's parts. A long text is cut once, however often it is asked for in a row."""
+        if len(text) < LONG_TEXT_BYTES:
+            return self._cache.lookup(text)
+        last, found = self._last
+        if last != text or found is None:
+            found = self._cache.lookup(text)
+            self._last = (text, found)
+        return found
 
     def route(self, planned: Planned) -> Route:
         """The compiled form of a Forward plan. Kept as long as the plan is, for the life of this object."""

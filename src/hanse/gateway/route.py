@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ..catalog.keys import NotEvaluable
 from ..catalog.model import Relation, Snapshot
 from ..core.ids import quote_qualified
 from ..planner.plan import Equal, Forward, Planned, Prune
 from ..planner.values import NO_PARAMETERS, NO_SHARD, Lookup, Parameters, compile_equal, compile_insert, shards_for
+
+if TYPE_CHECKING:
+    from .autoprepare import Prepared
 
 Literals = Sequence[bytes]
 
@@ -25,6 +29,8 @@ class Route:
     shard_of: Lookup | None = None
     renamed: dict[int, tuple[tuple[int, bytes], ...]] = field(default_factory=dict)  # shard → (segment, new bytes)
     snapshot: Snapshot | None = None
+    uses: int = 0  # by the simple protocol
+    prepared: Prepared | None = None  # how it is sent as a prepared statement
 
     @property
     def renames(self) -> bool:

@@ -86,6 +86,7 @@ class Session:
         self.batch: list[Message] = []
         self.skip_to_sync = False
         self.copy_input: asyncio.Queue[Message] | None = None
+        self.copied = False  # the running batch has taken COPY data: its Sync came before the data, and means nothing
         self.running: dict[str, Backend] = {}  # what a cancel request must reach
         self.task: asyncio.Task[None] | None = None
         self.pid = 0
@@ -167,6 +168,7 @@ class Session:
         return await self.copy_input.get()
 
     def start_copy_input(self) -> None:
+        self.copied = True
         self.copy_input = asyncio.Queue()
         self._feed_copy()
 
@@ -277,6 +279,10 @@ class Session:
                 raise
         return backend
 
+    async def acquire_spare(self, place: str) -> Backend | None:
+        """An idle backend in this session's state, for a question of our own beside his statements; None: not now."""
+        return self.gateway.pool(place).take(self.user, self.database, self.state)
+
     async def bring_to_state(self, backend: Backend) -> None:
         backend.state = None
         await backend.query(self.state.sync_sql)
@@ -305,8 +311,12 @@ class Session:
         return branch
 
     async def settle(self, backend: Backend) -> None:
-        """Stops what a failed statement left running in a backend, and reads its answer to the end."""
+        """Stops what a failed statement left running in a backend, and reads its answer to the end.
+
+        A server in COPY FROM STDIN does not hear a cancel request while it waits for data; any other ignores CopyFail.
+        """
         try:
+            backend.write(frontend.copy_fail(b"the statement has failed"))
             await self.gateway.cancel_backend(backend)
             while backend.answering:
                 await backend.next()

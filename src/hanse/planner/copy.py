@@ -18,8 +18,8 @@ from ..core.errors import PgError, not_supported
 from ..core.ids import quote_identifier, quote_literal
 from ..sql.parse import parse_one
 from ..sql.scope import TableRef, table_refs
-from ..sql.walk import names
-from .inner import parenthesised_query
+from ..sql.walk import names, walk
+from .inner import inner_start, parenthesised_query
 from .plan import CopyIn, CopyOut, Forward, Planned
 from .utility import Utility
 
@@ -59,18 +59,27 @@ def _place(utility: Utility, ref: TableRef[Relation]) -> str | None:
 
 def _in(utility: Utility, relation: Relation) -> Planned:
     node = utility.node
-    if node.whereClause is not None:
-        raise not_supported(
-            f'COPY … WHERE into table "{relation.name}" is not supported',
-            hint="Copy into a temporary table, then INSERT … SELECT.",
-        )
     columns, options = _columns(node, relation), _options(node)
     if relation.kind is Kind.REFERENCE:
         columns = columns or tuple(column.name for column in relation.columns if not column.generated)
-    plan = CopyIn(
-        relation=relation.identity, columns=columns, options=options, options_sql=options_sql(node, header=False)
-    )
+    sql = options_sql(node, header=False)
+    if node.whereClause is not None:
+        sql = f"{sql} WHERE {_condition(utility, relation)}".lstrip()
+    plan = CopyIn(relation=relation.identity, columns=columns, options=options, options_sql=sql)
     return utility.planned(plan, writes=True)
+
+
+def _condition(utility: Utility, relation: Relation) -> str:
+    """The text of COPY … WHERE: each group asks it of the rows that it gets. Copies must not differ in their answers."""
+    node, parsed = utility.node, utility.parsed
+    if relation.kind is Kind.REFERENCE and any(
+        isinstance(found, ast.FuncCall | ast.SQLValueFunction) for found in walk(node.whereClause)
+    ):
+        raise not_supported(
+            f'COPY … WHERE with function calls into reference table "{relation.name}" is not supported',
+            hint="Copy into a temporary table, then INSERT … SELECT.",
+        )
+    return parsed.sql[inner_start(parsed, "WHERE") :]
 
 
 def _out(utility: Utility, relation: Relation) -> Planned:

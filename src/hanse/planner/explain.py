@@ -30,6 +30,7 @@ from .plan import (
     Replicate,
     Scatter,
     TwoPhase,
+    WithWrites,
     WriteBack,
 )
 
@@ -151,6 +152,14 @@ def _write_back(plan: WriteBack, snapshot: Snapshot) -> Iterator[str]:
     yield f"Query: {plan.query_sql}"
 
 
+def _with_writes(plan: WithWrites, snapshot: Snapshot) -> Iterator[str]:
+    yield "one statement after another"
+    for item in plan.items:
+        if item.writes:
+            yield f"Kept as {item.name}: {item.sql}"
+    yield f"Then: {plan.final.sql}"
+
+
 def _broadcast(plan: Broadcast, snapshot: Snapshot) -> Iterator[str]:
     yield f"in each of {_list(plan.groups)}{' and the workspace' if plan.workspace else ''}"
 
@@ -167,6 +176,7 @@ _DESCRIBERS: dict[type, Callable[[Any, Snapshot], Iterator[str]]] = {
     InsertRows: _insert,
     Replicate: _replicate,
     WriteBack: _write_back,
+    WithWrites: _with_writes,
     Broadcast: _broadcast,
     Explain: _explain,
 }

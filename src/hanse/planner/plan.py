@@ -11,6 +11,7 @@ their answers become one answer. The gateway and the executor run it; `EXPLAIN` 
 `TwoPhase`      each group computes partial rows; one statement over them in the workspace finishes
 `Gather`        the needed rows are pulled into the workspace, where the original text runs
 `WriteBack`     a multi-group write whose new rows the workspace computes; they are shipped to their groups
+`WithWrites`    a WITH clause that writes, over several groups: one statement after another
 `CopyIn/CopyOut` COPY, split or gathered by shard
 `Ddl`           a change of the schema, on every group and in the schema-complete database, as one transaction
 `Broadcast`     a utility that every group runs (TRUNCATE, LOCK, VACUUM, ANALYZE …)
@@ -245,6 +246,7 @@ class InsertRows:
     override: bool = False
     replicated: bool = False  # a reference table: every row goes to every group
     replaced: tuple[Replaced, ...] = ()  # in the order of the text
+    compiled: dict[str, object] = field(default_factory=dict, compare=False, repr=False)  # the executor's own notes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,17 +305,35 @@ class Gather:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MergeAction:
+    """What MERGE does with some of its rows: `first` is the query column in which the new values begin."""
+
+    verb: str  # 'insert', 'update', 'delete'
+    first: int
+    columns: tuple[str, ...] = ()
+    added: tuple[tuple[str, Value], ...] = ()
+    override: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WriteBack:
     """INSERT … SELECT, UPDATE … FROM, DELETE … USING, MERGE over several groups.
 
     `query` (a plan of its own: text `query_sql`) computes rows in `columns` order. For an INSERT they are the new rows.
-    For UPDATE and DELETE the first `len(identity)` columns identify the row by a unique key, the rest are new values of
-    `columns`. The query gives each target row once. When `columns` holds a column of the partition key, a row may have to
-    move: where the new key lies in another group it is deleted there and inserted here (the table is not referenced by
-    foreign keys then). A query without columns (`INSERT … DEFAULT VALUES`) gives one row.
+    For UPDATE and DELETE the first `len(identity)` columns identify the row by a unique key, then come new values of
+    `columns`, then `carried` columns of the statement's other tables, which the RETURNING clause in `tail_sql` calls
+    `hanse_rows.hanse_n` (n counts from 0 over all columns of the query). A target row that comes again is left out: it is
+    changed once, by any one of the rows that it matches. When `columns` holds a column of the partition key, a row may
+    have to move: where the new key lies in another group it is deleted there and inserted here (the table is not
+    referenced by foreign keys then). A query without columns (`INSERT … DEFAULT VALUES`) gives one row.
+
+    For MERGE the query's first column is the number of the action (1 …), then come the identity and the values of all
+    actions, one after another; a target row that comes again is an error.
+
+    Values keep the types that the query gives them: the writing statement assigns them as the client's own would have.
     """
 
-    verb: str  # 'insert', 'update', 'delete'
+    verb: str  # 'insert', 'update', 'delete', 'merge'
     relation: Identity
     query_sql: str
     columns: tuple[str, ...]
@@ -322,6 +342,35 @@ class WriteBack:
     added: tuple[tuple[str, Value], ...] = ()  # INSERT: further columns, each evaluated once per row (see InsertRows)
     override: bool = False  # INSERT: an identity column GENERATED ALWAYS is given a value
     alias: str | None = None  # the target's alias, as tail_sql may use it
+    carried: int = 0
+    actions: tuple[MergeAction, ...] = ()
+    tag: str = ""  # the command tag's verb, where it is not `verb`
+    through: Identity | None = None  # the simple view that is written instead of the table; columns have the same names
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WithItem:
+    """One query of a WITH clause. `needs`: the items before it that it speaks of, also through one another."""
+
+    name: str  # quoted as needed
+    columns: str  # ' (a, b)', or '': named as the query names them
+    sql: str  # without a WITH clause of its own
+    writes: bool = False
+    option: str = ""  # 'MATERIALIZED ' or 'NOT MATERIALIZED ' of one that only reads
+    needs: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WithWrites:
+    """A statement whose WITH clause writes, when no single group can run it: step by step.
+
+    The items that write run in their order and their RETURNING rows are kept; the statements after them see those rows as
+    a WITH query of VALUES. No statement reads what an earlier one has written, so that all of them might as well have had
+    one snapshot, as PostgreSQL gives them.
+    """
+
+    items: tuple[WithItem, ...]
+    final: WithItem  # the statement itself; has no name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -439,6 +488,7 @@ Plan = (
     | TwoPhase
     | Gather
     | WriteBack
+    | WithWrites
     | CopyIn
     | CopyOut
     | Ddl

@@ -16,10 +16,11 @@ from .analysis import Analysis, analyse
 from .copy import plan_copy
 from .forward import plan_forward
 from .insert import plan_insert
+from .merging import plan_merge
 from .plan import Context, Forward, Planned, Session, SessionVerb
 from .select import plan_select
 from .utility import UTILITIES, Utility, converts, plan_ddl
-from .write import plan_change, plan_merge
+from .write import plan_change
 
 _CHANGES: dict[type, Callable[[Analysis], Planned]] = {
     ast.InsertStmt: plan_insert,

@@ -30,9 +30,10 @@ def refuse_target(analysis: Analysis, target: Table) -> None:
     if relation is not None and relation.kind is Kind.VIEW:
         raise not_supported(
             f'cannot write to view "{name}" whose rows are in several groups',
+            detail="It is not a view of some rows and columns of one table.",
             hint="Write to the view's table.",
         )
-    if len([table for table in analysis.tables if table.ref.target]) > 1:
+    if len([table for table in analysis.base if table.ref.target]) > 1:
         raise not_supported(
             "a WITH query that writes cannot be part of a statement over several groups",
             hint="Run the statements one after another in a transaction.",

@@ -10,15 +10,17 @@ from collections.abc import Generator
 from typing import Any
 
 from ...core.errors import PgError, not_supported
-from ...core.ids import quote_identifier
+from ...core.ids import quote_identifier, quote_literal
 from ..model import Bound, Kind, Relation, Snapshot, Strategy
+from ..type_oids import TURN, advance_sql
 from .checks import check_foreign_keys, linked, same_layout_possible
 from .places import place, qualified, run_groups
 from .rights import mirror_everywhere
-from .steps import DdlContext, DdlResult, Freeze, Identity, Introspect, Procedure, RunWorkspace, Step
+from .steps import Ask, DdlContext, DdlResult, Freeze, Identity, Introspect, Procedure, RunWorkspace, Step
 
 SHARDS_MAX = 1024
 NAME_BYTES_MAX = 63  # NAMEDATALEN - 1
+_OIDS_ASKED_MAX = 500  # columns of one query
 
 Layout = tuple[tuple[Bound, str], ...]  # bounds with their groups
 
@@ -75,8 +77,7 @@ def make_shards(
     table: Identity, layout: Layout, ctx: DdlContext, *, storage: str = "", persistence: str = ""
 ) -> Generator[Step, Any, None]:
     """`storage` is a WITH clause for each partition, `persistence` 'UNLOGGED' or nothing."""
-    statements: dict[str, list[str]] = {group: [] for group in ctx.groups}
-    made: list[tuple[Identity, str]] = []
+    made: list[tuple[Identity, str, str]] = []
     for number, (bound, group) in enumerate(layout):
         identity = (table[0], shard_name(table[1], number))
         sql = " ".join(
@@ -88,12 +89,25 @@ def make_shards(
             if word
         )  # fmt: skip
         yield RunWorkspace(sql, system=True)
-        statements[group].append(sql)
-        made.append((identity, group))
-    for identity, group in made:
+        made.append((identity, group, sql))
+    for identity, group, _ in made:
         yield place(identity, Kind.PARTITION, group)
-    yield from run_groups({group: tuple(sql) for group, sql in statements.items()}, system=True)
+    yield from run_groups((yield from _in_step(made, ctx)), system=True)
     yield from mirror_everywhere([table], ctx)
+
+
+def _in_step(made: list[tuple[Identity, str, str]], ctx: DdlContext) -> Generator[Step, Any, dict[str, Any]]:
+    """Each group's statements. Its OID counter is moved before each to where the workspace's was, so that a shard's types
+    have the same OIDs in both.
+    """
+    statements: dict[str, list[str]] = {group: [] for group in ctx.groups}
+    for first in range(0, len(made), _OIDS_ASKED_MAX):
+        part = made[first : first + _OIDS_ASKED_MAX]
+        names = ", ".join(f"{quote_literal(qualified(identity))}::pg_catalog.regclass::oid" for identity, _, _ in part)
+        rows = yield Ask(f"SELECT {names}")
+        for (_, group, sql), oid in zip(part, rows[0], strict=True):
+            statements[group].append(f"{advance_sql((int(oid) - 1) % TURN)}; {sql}")
+    return {group: tuple(sql) for group, sql in statements.items()}
 
 
 def make_default_shards(table: Identity, ctx: DdlContext) -> Procedure:

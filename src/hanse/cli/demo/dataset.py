@@ -28,7 +28,7 @@ class Source:
     table: str
     rows: int
     path: Path
-    bytes: int  # of the text, not of the archive it may lie in
+    text_bytes: int  # not of the archive it may lie in
 
     @contextmanager
     def open(self) -> Iterator[IO[bytes]]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import Any
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.syntax import Syntax
@@ -24,39 +25,48 @@ class Screen:
         console = Console(highlight=False)
         self._console = console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
 
+    def _print(self, what: RenderableType = "") -> None:
+        if self._console.is_terminal:
+            self._console.print(what)
+            return
+        with self._console.capture() as captured:
+            self._console.print(what)
+        for line in captured.get().splitlines():
+            print(line.rstrip(), flush=True)  # rich fills lines up to the width
+
     def heading(self, text: str) -> None:
-        self._console.print()
-        self._console.print(Text(text, style="bold cyan"))
+        self._print()
+        self._print(Text(text, style="bold cyan"))
 
     def say(self, text: str) -> None:
-        self._console.print(Padding(Text(text), INDENT))
+        self._print(Padding(Text(text), INDENT))
 
     def statement(self, sql: str) -> None:
-        self._console.print()
+        self._print()
         if self._console.is_terminal:
-            self._console.print(Padding(Syntax(sql, "sql", background_color="default", word_wrap=True), INDENT))
+            self._print(Padding(Syntax(sql, "sql", background_color="default", word_wrap=True), INDENT))
         else:
             for line in sql.splitlines():  # never wrapped: it can be copied
-                self._console.print(Text(f"  {line}"), soft_wrap=True)
+                print(f"  {line}")
 
     def route(self, lines: Sequence[str]) -> None:
         for line in lines:
             depth = len(line) - len(line.lstrip())
-            self._console.print(Padding(Text(line.strip(), style="green"), (0, 0, 0, 4 + depth)))
+            self._print(Padding(Text(line.strip(), style="green"), (0, 0, 0, 4 + depth)))
 
     def rows(self, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
         for position, column in enumerate(columns):
-            numbers = all(isinstance(row[position], int | float) for row in rows if row[position] is not None)
+            numbers = all(isinstance(row[position], int | float | Decimal) for row in rows if row[position] is not None)
             table.add_column(column, justify="right" if numbers and rows else "left")
         for row in rows[:ROWS_SHOWN_MAX]:
             table.add_row(*(Text(shown(value)) for value in row))
-        self._console.print(Padding(table, INDENT))
+        self._print(Padding(table, INDENT))
         if len(rows) > ROWS_SHOWN_MAX:
             self.say(f"… and {len(rows) - ROWS_SHOWN_MAX} more rows")
 
     def took(self, tag: str, seconds: float) -> None:
-        self._console.print(Padding(Text(f"{tag}, {seconds * 1000:,.1f} ms", style="dim"), INDENT))
+        self._print(Padding(Text(f"{tag}, {seconds * 1000:,.1f} ms", style="dim"), INDENT))
 
     @contextmanager
     def loading(self, what: str, total_bytes: int) -> Iterator[Callable[[int], None]]:

@@ -7,7 +7,7 @@ SELECT year, month, day, origin, dest, tailnum, dep_delay FROM flights
 WHERE carrier = 'UA' AND flight = 1545 AND time_hour = '2013-01-01 10:00+00';
 
 -- Aggregate over all shards
--- Each group counts its own rows; sums of sums are put together beside the gateway.
+-- Each group counts and adds up its own rows; one statement over their few partial rows finishes.
 SELECT count(*) AS flights, count(dep_time) AS flown, avg(dep_delay)::numeric(6, 2) AS delay, max(dep_delay) AS worst
 FROM flights;
 
@@ -41,7 +41,7 @@ GROUP BY fog ORDER BY fog;
 -- The busiest route of each airport.
 WITH route AS (SELECT origin, dest, count(*) AS flights FROM flights GROUP BY origin, dest)
 SELECT origin, name AS destination, flights
-FROM (SELECT *, rank() OVER (PARTITION BY origin ORDER BY flights DESC) AS place FROM route) ranked
+FROM (SELECT origin, dest, flights, rank() OVER (PARTITION BY origin ORDER BY flights DESC) AS place FROM route) ranked
 JOIN airports ON faa = dest
 WHERE place = 1 ORDER BY origin;
 
@@ -74,13 +74,13 @@ FROM watches w JOIN flights f ON f.carrier = w.carrier AND f.flight = w.flight
 GROUP BY w.email, f.carrier, f.flight ORDER BY worst_delay DESC NULLS LAST LIMIT 3;
 
 -- A transaction over several groups
--- Two flights exchange their aircraft. Both rows change, or neither: PREPARE in one group, and the COMMIT of the other
--- is the decision.
+-- Two flights that leave Newark in the same hour exchange their aircraft. Both rows change, or neither: PREPARE in one
+-- group, and the COMMIT of the other is the decision.
 BEGIN;
-UPDATE flights SET tailnum = 'N24211'
-WHERE carrier = 'UA' AND flight = 1545 AND time_hour = '2013-01-01 10:00+00' RETURNING flight, tailnum;
-UPDATE flights SET tailnum = 'N14228'
-WHERE carrier = 'UA' AND flight = 1714 AND time_hour = '2013-01-01 10:00+00' RETURNING flight, tailnum;
+UPDATE flights SET tailnum = 'N75435'
+WHERE carrier = 'UA' AND flight = 1124 AND time_hour = '2013-01-01 11:00+00' RETURNING flight, dest, tailnum;
+UPDATE flights SET tailnum = 'N53441'
+WHERE carrier = 'UA' AND flight = 1701 AND time_hour = '2013-01-01 11:00+00' RETURNING flight, dest, tailnum;
 COMMIT;
 
 -- An UPDATE of many rows in all groups, taken back

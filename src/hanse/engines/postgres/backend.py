@@ -27,6 +27,8 @@ PULL_BYTES_AHEAD = 1 << 20
 
 _LENGTH = struct.Struct("!I").unpack_from
 _READY, _ERROR, _ROW, _COPY_DATA = ord("Z"), ord("E"), ord("D"), ord("d")
+_ACKNOWLEDGEMENTS = frozenset(b"123")  # ParseComplete, BindComplete, CloseComplete
+_BIND_COMPLETE = b"2\x00\x00\x00\x04"
 _PARAMETER, _NOTIFICATION, _NOTICE = ord("S"), ord("A"), ord("N")
 
 
@@ -64,6 +66,9 @@ class Backend(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._relay: Relay | None = None
         self._skip_ready = 0
+        self.strip_bind_complete = (
+            False  # relay mode: the next answer begins with a BindComplete that is not the client's
+        )
         self._swallow = 0  # so many ParseComplete and CloseComplete answer what we added, not the client's
         self._tail = b""  # the start of a message whose rest has not come yet (pull mode, or an unfinished header)
         self._parts: list[bytes] = []  # a long message that is being put together, joined once when it is whole
@@ -158,7 +163,15 @@ class Backend(asyncio.Protocol):
             self._tail = b""
         if self._relay is None:
             self._pull_received(data)
-        elif self._skip_ready or self._swallow:
+            return
+        if self.strip_bind_complete:
+            if len(data) < 5:
+                self._tail = data
+                return
+            self.strip_bind_complete = False
+            if data.startswith(_BIND_COMPLETE):
+                data = data[5:]
+        if self._skip_ready or self._swallow:
             self._relay_filtered(data)
         else:
             self._relay_received(data)
@@ -230,7 +243,7 @@ class Backend(asyncio.Protocol):
                 self._swallow = 0
             elif self._skip_ready:
                 self._skip_ready -= kind == _READY
-            elif kind in (ord("1"), ord("3")):  # ParseComplete, CloseComplete
+            elif kind in _ACKNOWLEDGEMENTS:
                 self._swallow -= 1
             else:
                 relay.chunk(message)
@@ -323,6 +336,11 @@ class Backend(asyncio.Protocol):
     def unread(self) -> bool:
         """Something came that nobody asked for (such as 57P01 at shutdown): the connection is not to be trusted."""
         return bool(self._inbox) or bool(self._tail) or bool(self._parts)
+
+    @property
+    def failed(self) -> bool:
+        """Pull mode: an error has come that has not been read yet."""
+        return any(kind == _ERROR for kind, _ in self._inbox)
 
     def _note_parameter(self, raw: bytes) -> None:
         name, value = server_messages.parse_parameter_status(raw)

@@ -73,9 +73,7 @@ async def connect_backend(
     """A new session of `user` at `place`. Raises the server's error, or 08001 when it cannot be reached."""
     backend = Backend(place, user, database)
     backend.address = address.socket_path or (address.host, address.port)
-    handshake = ClientHandshake(
-        user=user, database=database, credentials=credentials, random_bytes=os.urandom
-    )
+    handshake = ClientHandshake(user=user, database=database, credentials=credentials, random_bytes=os.urandom)
     login: _Login | None = None
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):

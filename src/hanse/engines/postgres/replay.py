@@ -19,19 +19,27 @@ DEFINER function that its role owns, and that exists for this statement only: th
 SESSION AUTHORIZATION and their kind, so that code of that role (a default's function, say) cannot get at the
 superuser who replays.
 
+**OIDs of types** (catalog/type_oids.py). A line with `types_from` moves this server's counter to where the maker's stood,
+so that the same types come out. A counter that is past it already cannot go back: then types differ here, which is
+reported; clients of this node that look up the type of a binary value would not find it.
+
 Not repeated: what cannot run inside a transaction or a function (CREATE DATABASE, CREATE INDEX CONCURRENTLY …).
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 import msgspec
 
 from ...catalog.commands import DdlEntry
+from ...catalog.type_oids import TURN, advance_sql, position_sql
 from ...core.ids import quote_identifier
 from ...core.limits import REPLAY_LOCK_WAIT_S_MAX
 from .system_connection import Connection, translated
+
+log = logging.getLogger(__name__)
 
 _MARK = "-- hanse "
 _PLACEMENT = tuple(f"{verb} hanse.placement" for verb in ("INSERT INTO", "DELETE FROM", "UPDATE"))
@@ -51,10 +59,11 @@ DROP FUNCTION IF EXISTS hanse.replay(text)
 
 
 class _How(msgspec.Struct, frozen=True):
-    """The first line of a logged statement. `role` None: Hanse itself."""
+    """The first line of a logged statement. `role` None: Hanse itself. `types_from`: see there; no statement follows."""
 
     role: str | None = None
     settings: dict[str, str] = {}
+    types_from: int | None = None
 
 
 def as_system(sql: str) -> str:
@@ -65,6 +74,11 @@ def as_system(sql: str) -> str:
 def as_client(sql: str, *, role: str, settings: Mapping[str, str]) -> str:
     """A client's statement, as it goes into `CommitDdl.statements`: replayed as `role` with `settings`."""
     return _marked(_How(role, dict(settings)), sql)
+
+
+def types_from(position: int) -> str:
+    """Types that the next statements make must get the OIDs that they got where this server's counter stood here."""
+    return _marked(_How(types_from=position), "")
 
 
 def _marked(how: _How, sql: str) -> str:
@@ -103,6 +117,9 @@ async def replay(connection: Connection, entry: DdlEntry) -> bool:
 
 async def _run(connection: Connection, entry: DdlEntry, statement: str) -> None:
     how, sql = _how(entry, statement)
+    if how.types_from is not None:
+        await _advance(connection, entry, how.types_from)
+        return
     plain = how.role is None or how.role == await connection.fetchval("SELECT session_user")
     if not plain:
         assert how.role is not None
@@ -114,3 +131,14 @@ async def _run(connection: Connection, entry: DdlEntry, statement: str) -> None:
     else:
         await connection.execute("SELECT hanse.replay($1)", sql)
     await connection.execute(_RETURN)
+
+
+async def _advance(connection: Connection, entry: DdlEntry, target: int) -> None:
+    await connection.execute(advance_sql(target))
+    position = int(await connection.fetchval(position_sql()))
+    if position != target:
+        log.warning(
+            "types of schema change %d have other OIDs in this workspace: its counter is %d ahead",
+            entry.version,
+            (position - target) % TURN,
+        )

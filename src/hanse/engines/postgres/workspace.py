@@ -29,6 +29,7 @@ from collections import deque
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
+import asyncpg
 import msgspec
 
 from ...catalog.commands import DdlEntry
@@ -129,9 +130,18 @@ class Workspace:
     async def _query(self, sql: str, arguments: tuple[Any, ...]) -> list[Any]:
         if self._asking is None or self._asking.is_closed():
             self._asking = await self.access.connect(self._main.name, default_transaction_read_only="on")
+        asking, self._asking = self._asking, None
         with translated("main was asked"):
-            rows: list[Any] = await self._asking.fetch(sql, *arguments)
-            return rows
+            try:
+                rows: list[Any] = await asking.fetch(sql, *arguments)
+            except BaseException as error:
+                if isinstance(error, asyncpg.PostgresError):
+                    self._asking = asking
+                else:  # given up in the middle (the client has left): the connection would refuse the next question
+                    asking.terminate()
+                raise
+        self._asking = asking
+        return rows
 
     # --- following ---------------------------------------------------------------------------------------------------
 

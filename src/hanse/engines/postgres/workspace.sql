@@ -69,3 +69,26 @@ WHERE c.relkind = 'p' AND NOT c.relispartition
   AND left(n.nspname::text, 3) <> 'pg_' AND n.nspname NOT IN ('information_schema', 'hanse');
 
 GRANT SELECT ON ALL TABLES IN SCHEMA hanse TO PUBLIC;
+
+-- What Hanse adds to SQL in the form of functions. A call that is a whole statement is a schema change, and never gets
+-- here; drivers and psql see that the functions exist, and what they take.
+CREATE FUNCTION hanse.not_called_so(name text) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog
+AS $$
+BEGIN
+    RAISE feature_not_supported USING
+        MESSAGE = format('%s must be the whole statement', name),
+        HINT = format('Call it so: SELECT %s(…);', name);
+END
+$$;
+
+CREATE FUNCTION pg_catalog.create_distributed_table(
+    table_name regclass, distribution_column text, distribution_type text DEFAULT 'hash',
+    colocate_with text DEFAULT 'default', shard_count int DEFAULT NULL
+) RETURNS void LANGUAGE sql AS $$ SELECT hanse.not_called_so('create_distributed_table') $$;
+
+CREATE FUNCTION pg_catalog.create_reference_table(table_name regclass) RETURNS void LANGUAGE sql
+AS $$ SELECT hanse.not_called_so('create_reference_table') $$;
+
+CREATE FUNCTION pg_catalog.undistribute_table(table_name regclass, cascade_via_foreign_keys boolean DEFAULT false)
+RETURNS void LANGUAGE sql AS $$ SELECT hanse.not_called_so('undistribute_table') $$;

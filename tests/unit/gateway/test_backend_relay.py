@@ -1,0 +1,210 @@
+"""The relay: whole answers pass unchanged however the network cuts them, and what we added is taken out."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from hanse.core.errors import PgError
+from hanse.engines.postgres.backend import Backend, split_messages
+from hanse.pgwire import backend as server
+from hanse.pgwire.diagnostics import error_response
+
+ROW = server.data_row([b"1", None, b"x" * 300])
+ANSWER = (
+    server.row_description([server.Field("a", 0, 0, 23, 4, -1, 0)])
+    + ROW * 3
+    + server.command_complete("SELECT 3")
+    + server.ready_for_query(b"I")
+)
+FAILURE = error_response(PgError("22012", "division by zero")) + server.ready_for_query(b"E")
+BEGUN = server.command_complete("BEGIN") + server.ready_for_query(b"T")
+BIND_COMPLETE = server.bind_complete()
+
+
+class Transport(asyncio.Transport):
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+        self.paused = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written.append(bytes(data))
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
+
+    def close(self) -> None:
+        return
+
+    def abort(self) -> None:
+        return
+
+
+class Relay:
+    def __init__(self) -> None:
+        self.data = b""
+        self.errors: list[bytes] = []
+        self.ends: list[int] = []
+        self.lost_count = 0
+
+    def chunk(self, data: bytes) -> None:
+        self.data += data
+
+    def error(self, message: bytes) -> None:
+        self.errors.append(message)
+        self.data += message
+
+    def ready(self, backend: Backend, status: int) -> None:
+        self.ends.append(status)
+
+    def lost(self, backend: Backend) -> None:
+        self.lost_count += 1
+
+
+def made() -> tuple[Backend, Transport]:
+    backend, transport = Backend("g1", "u", "d"), Transport()
+    backend.attach(transport, b"")
+    return backend, transport
+
+
+def feed(backend: Backend, data: bytes, cut: int) -> None:
+    backend.data_received(data[:cut])
+    if cut < len(data):
+        backend.data_received(data[cut:])
+
+
+@pytest.mark.parametrize("cut", range(1, len(ANSWER)))
+def test_an_answer_cut_anywhere_passes_whole(cut: int) -> None:
+    backend, _ = made()
+    relay = Relay()
+    backend.relay_to(relay)
+    feed(backend, ANSWER, cut)
+    assert relay.data == ANSWER
+    assert relay.ends == [ord("I")]
+
+
+@pytest.mark.parametrize("cut", range(1, len(FAILURE)))
+def test_an_error_is_told_apart_wherever_it_is_cut(cut: int) -> None:
+    backend, _ = made()
+    relay = Relay()
+    backend.relay_to(relay)
+    feed(backend, FAILURE, cut)
+    assert relay.data == FAILURE
+    assert len(relay.errors) == 1
+    assert relay.ends == [ord("E")]
+
+
+@pytest.mark.parametrize("cut", range(1, len(BEGUN + ANSWER)))
+def test_the_answer_to_our_begin_is_taken_out(cut: int) -> None:
+    backend, _ = made()
+    relay = Relay()
+    backend.relay_to(relay, skip_ready=1)
+    feed(backend, BEGUN + ANSWER, cut)
+    assert relay.data == ANSWER
+    assert relay.ends == [ord("I")]
+
+
+@pytest.mark.parametrize("cut", range(1, 40))
+def test_acknowledgements_of_what_we_prepared_are_taken_out(cut: int) -> None:
+    backend, _ = made()
+    relay = Relay()
+    backend.relay_to(relay, swallow=3)
+    feed(backend, server.close_complete() + server.parse_complete() + BIND_COMPLETE + ANSWER, cut)
+    assert relay.data == ANSWER
+
+
+@pytest.mark.parametrize("cut", range(1, 40))
+def test_a_bind_complete_in_front_is_taken_off(cut: int) -> None:
+    backend, _ = made()
+    relay = Relay()
+    backend.strip_bind_complete = True
+    backend.relay_to(relay)
+    feed(backend, BIND_COMPLETE + ANSWER, cut)
+    assert relay.data == ANSWER
+
+
+def test_an_error_in_the_place_of_bind_complete_passes() -> None:
+    backend, _ = made()
+    relay = Relay()
+    backend.strip_bind_complete = True
+    backend.relay_to(relay)
+    backend.data_received(FAILURE)
+    assert relay.data == FAILURE
+
+
+async def test_pulled_rows_come_in_one_piece_and_split_again() -> None:
+    backend, _ = made()
+    backend.data_received(ANSWER)
+    kinds = []
+    while not kinds or kinds[-1] != ord("Z"):
+        kind, raw = await backend.next()
+        kinds.append(kind)
+        if kind == ord("D"):
+            assert split_messages(raw) == [ROW, ROW, ROW]
+    assert kinds == [ord(c) for c in "TDCZ"]
+
+
+async def test_what_was_sent_ahead_is_not_seen() -> None:
+    backend, transport = made()
+    backend.write_ahead(b"begin")
+    assert transport.written == []
+    backend.write(b"query")
+    assert transport.written == [b"beginquery"]
+    backend.data_received(BEGUN + server.command_complete("SELECT 1") + server.ready_for_query(b"T"))
+    assert (await backend.next())[0] == ord("C")
+    assert backend.answering
+    assert (await backend.next())[0] == ord("Z")
+    assert not backend.answering
+
+
+async def test_a_slow_consumer_stops_the_socket() -> None:
+    backend, transport = made()
+    big = server.data_row([b"x" * 700_000])
+    backend.data_received(big)
+    assert not transport.paused
+    backend.data_received(big)
+    assert transport.paused
+    await backend.next()
+    await backend.next()
+    assert not transport.paused
+
+
+async def test_a_long_message_in_many_pieces_is_joined_once() -> None:
+    backend, _ = made()
+    big = server.data_row([b"y" * 1_000_000]) + server.ready_for_query(b"I")
+    for start in range(0, len(big), 10_000):
+        backend.data_received(big[start : start + 10_000])
+    assert (await backend.next())[1] == big[:-6]
+    assert (await backend.next())[0] == ord("Z")
+
+
+async def test_a_lost_connection_is_an_error_for_who_waits() -> None:
+    backend, _ = made()
+    waiting = asyncio.ensure_future(backend.next())
+    await asyncio.sleep(0)
+    backend.connection_lost(None)
+    with pytest.raises(PgError) as caught:
+        await waiting
+    assert caught.value.sqlstate == "08006"
+
+
+def test_a_lost_connection_is_told_to_the_relay_once() -> None:
+    backend, _ = made()
+    relay = Relay()
+    backend.relay_to(relay)
+    backend.connection_lost(None)
+    assert relay.lost_count == 1
+
+
+def test_the_oldest_prepared_statement_makes_room() -> None:
+    backend, _ = made()
+    evicted = [backend.remember(b"s%d" % number) for number in range(501)]
+    assert evicted[:500] == [b""] * 500
+    assert b"s0" in evicted[500]
+    assert not backend.knows(b"s0")
+    assert backend.knows(b"s500")
