@@ -16,7 +16,7 @@ from pglast import parse_sql
 from psycopg import sql as composed
 
 from hanse.catalog import introspection
-from hanse.catalog.ddl import DdlContext, DdlResult, make_default_shards, plan_ddl
+from hanse.catalog.ddl import DdlContext, DdlResult, guard_defaults, make_default_shards, plan_ddl
 from hanse.catalog.ddl import steps as s
 from hanse.catalog.model import Group, Relation, Snapshot
 
@@ -122,7 +122,15 @@ class Places:
         )
 
     def _one(self, statement: Any, text: str) -> DdlResult:
-        return self._drive(plan_ddl(statement, text, self._context()))
+        context = self._context()
+
+        def procedure() -> s.Procedure:
+            result = yield from plan_ddl(statement, text, context)
+            after = yield s.Introspect()
+            yield from guard_defaults(context.snapshot, after, context)
+            return result
+
+        return self._drive(procedure())
 
     def _drive(self, procedure: s.Procedure) -> DdlResult:
         self.steps = []

@@ -3,9 +3,11 @@ from __future__ import annotations
 import pytest
 
 from hanse.core.errors import PgError
+from hanse.engines.postgres.backend import split_messages
 from hanse.executor.copy_binary import HEADER, TRAILER, append_fields
-from hanse.executor.copy_concatenate import StreamFilter, closing
+from hanse.executor.copy_concatenate import Concatenation
 from hanse.executor.copy_formats import CopyOptions, encode_csv, encode_text, unescape_text, unquote_csv
+from hanse.pgwire.backend import copy_data
 
 CSV = CopyOptions.of([("format", "csv")])
 
@@ -63,39 +65,39 @@ def test_encoded_values_read_back() -> None:
     assert encode_csv(None, other) == b""
 
 
+def _joined(options: list[tuple[str, str]], streams: list[list[bytes]]) -> list[bytes]:
+    """The payloads that a client gets of these streams, each given as payloads; fed one by one and all at once."""
+    found: list[list[bytes]] = []
+    for at_once in (False, True):
+        joined = Concatenation(CopyOptions.of(options), len(streams))
+        out = b""
+        for stream in streams:
+            joined.next_stream()
+            messages = [copy_data(payload) for payload in stream]
+            for piece in [b"".join(messages)] if at_once else messages:
+                out += joined.feed(piece)
+        found.append([message[5:] for message in split_messages(out + joined.finish())])
+    assert found[0] == found[1]
+    return found[0]
+
+
 def test_binary_streams_become_one() -> None:
-    options = CopyOptions.of([("format", "binary")])
     rows = [b"\0\1\0\0\0\1" + character for character in (b"a", b"b", b"c")]
-    joined = b""
-    for index, row in enumerate(rows):
-        for size in (1, 7, 1000):
-            stream, filtered = HEADER + row + TRAILER, b""
-            one = StreamFilter(options, first=index == 0)
-            for start in range(0, len(stream), size):
-                filtered += one.feed(stream[start : start + size])
-            one.finish()
-            assert filtered == (HEADER if index == 0 else b"") + row
-        joined += filtered
-    assert joined + closing(options) == HEADER + b"".join(rows) + TRAILER
+    one = [HEADER + rows[0], rows[1], TRAILER]
+    empty = [HEADER + TRAILER]
+    other = [HEADER + rows[2], TRAILER]
+    binary = [("format", "binary")]
+    assert _joined(binary, [one]) == one
+    assert _joined(binary, [one, other]) == [HEADER + rows[0], rows[1], rows[2], TRAILER]
+    assert _joined(binary, [empty, other]) == [HEADER + rows[2], TRAILER]
+    assert _joined(binary, [empty, empty]) == [HEADER + TRAILER]
 
 
-def test_a_binary_stream_without_its_end_is_noticed() -> None:
-    one = StreamFilter(CopyOptions.of([("format", "binary")]), first=True)
-    one.feed(HEADER + b"\0\1\0\0\0\1a")
-    with pytest.raises(ValueError, match="trailer"):
-        one.finish()
-
-
-@pytest.mark.parametrize("size", [1, 3, 100])
-def test_a_header_line_is_kept_once(size: int) -> None:
-    options = CopyOptions.of([("format", "csv"), ("header", "true")])
-    stream = b'a,"b\nc"\n1,2\n'
-    kept = []
-    for index in range(2):
-        one = StreamFilter(options, first=index == 0)
-        kept.append(b"".join(one.feed(stream[at : at + size]) for at in range(0, len(stream), size)))
-        one.finish()
-    assert kept == [stream, b"1,2\n"]
+def test_a_header_line_is_kept_once() -> None:
+    options = [("format", "csv"), ("header", "true")]
+    header = b'a,"b\nc"\n'
+    assert _joined(options, [[header, b"1,2\n"], [header], [header, b"3,4\n"]]) == [header, b"1,2\n", b"3,4\n"]
+    assert _joined([("format", "csv")], [[b"1,2\n"], [], [b"3,4\n"]]) == [b"1,2\n", b"3,4\n"]
 
 
 def test_append_fields_to_a_binary_row() -> None:

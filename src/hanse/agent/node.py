@@ -25,6 +25,7 @@ from ..core.limits import START_FAILURES_MAX, START_TIMEOUT_S
 from .backoff import Backoff
 from .control import Control
 from .presence import Presence
+from .recovery import recoveries
 from .servers import InstancePart, instance_of, prepare_server
 from .topology import initial_snapshot, node_file
 from .workers import GatewayPart, end_surplus
@@ -76,6 +77,7 @@ class NodeAgent:
         log.info("node %s is ready", self.config.name)
         async with asyncio.TaskGroup() as tasks:
             keepers = [tasks.create_task(self._keep(part)) for part in (*self._instances, *self._gateways)]
+            keepers += [tasks.create_task(each.run()) for each in recoveries(self.config, self.secrets)]
             await self._watch_directory()
             for keeper in keepers:
                 keeper.cancel()

@@ -109,7 +109,7 @@ WITH RECURSIVE extension_member AS MATERIALIZED (
     JOIN space ON space.oid = c.relnamespace
     WHERE k.contype = 'f' AND k.conparentid = 0
     GROUP BY k.conrelid
-), sharding AS (
+), sharding AS MATERIALIZED (
     SELECT p.partrelid, p.partstrat,
            (SELECT json_agg(json_build_array(a.attname, a.atttypid::int8) ORDER BY k.place)
             FROM unnest(p.partattrs::int2[]) WITH ORDINALITY AS k(attnum, place)

@@ -20,10 +20,24 @@ TEMPLATE_RENDERINGS_MAX = 65_536
 PREPARED_PER_BACKEND_MAX = 500
 STATEMENTS_PER_CLIENT_MAX = 65_536
 
+COMMITS_END_S_MAX = 1.5  # for atomic commits under way when a gateway ends; within GATEWAY_STOP_S
+
+# Transactions
+RESOLVE_WAIT_S_MAX = 10.0  # a client waits for the word of a decider that was lost, before 08007
+RESOLVE_PAUSE_S = 0.2
+PREPARED_AGE_S_MIN = 10.0  # of a prepared branch, before recovery takes it for abandoned
+RECOVERY_PERIOD_S = 2.0
+RECOVERY_LOCK_WAIT_S_MAX = 5.0  # for a decider that is making its record at this moment
+RECORD_AGE_S_MIN = 3600.0  # of a commit record, before it is asked whether anybody still needs it
+RECORDS_PERIOD_S = 600.0
+RECORDS_PER_TURN_MAX = 10_000
+
 # Executor
 RESULT_MEMORY_BYTES_MAX = 16 << 20  # of one buffered result before it spills to disk
 MERGE_ROWS_AHEAD_MAX = 1_000
 INSERT_ROWS_PER_STATEMENT_MAX = 1_000
+RESULT_COLUMNS_MAX = 1_600  # of one question of ours; PostgreSQL's MaxTupleAttributeNumber is 1,664
+WITH_ROWS_BYTES_MAX = 16 << 20  # of rows that one writing WITH query gives to the statement after it
 WORKSPACE_SLOTS_PER_WORKER = 4
 KEY_HASHES_CACHED_MAX = 16_384  # of short text keys (64 bytes), per process
 COPY_BATCH_BYTES = 256 << 10  # of a COPY stream, split by shard at a time

@@ -1,4 +1,4 @@
-"""COPY: from the client into shards, from shards to the client, and between groups.
+"""COPY: from the client into shards, and between groups (`copying_out` has COPY to the client).
 
 Into a sharded table the client's stream is cut by shard in bulk (`copy_split.py`), one COPY per group, all in one transaction.
 Into a reference table every group gets the same bytes. Values that the gateway must supply (sequences, defaults of the
@@ -23,9 +23,8 @@ from ..engines.postgres.backend import Backend
 from ..pgwire import backend as server_messages
 from ..pgwire import frontend
 from ..pgwire.diagnostics import parse_error
-from ..planner.plan import CopyIn, CopyOut, Forward, Gather, Planned, Scatter
+from ..planner.plan import CopyIn, Planned
 from .copy_binary import HEADER, TRAILER
-from .copy_concatenate import StreamFilter, closing, opening
 from .copy_formats import CopyOptions, copy_context
 from .copy_split import Added, AddedRow, CopySplitter, UnroutedRow
 from .copy_stream import (
@@ -38,9 +37,8 @@ from .copy_stream import (
 )
 from .copy_streams import CopyStreams
 from .environment import Environment
-from .gathering import gathered
 from .inserting import in_iso
-from .request import COPY_IN, COPY_OUT, ERROR, READY, Places, Request, Sink
+from .request import COPY_IN, ERROR, READY, Places, Request, Sink
 
 COPY_OUT_SEND_BYTES = 1 << 16
 KEYS_ASKED_AT_ONCE = 500
@@ -306,75 +304,6 @@ async def _pass_input(environment: Environment, backend: Backend) -> None:
         environment.stop_copy_input()
 
 
-# --- out ---------------------------------------------------------------------------------------------------------
-
-
-async def run_out(environment: Environment, planned: Planned, request: Request, places: Places, sink: Sink) -> bytes:
-    plan = planned.plan
-    assert isinstance(plan, CopyOut)
-    options = CopyOptions.of(plan.options)
-    if plan.query_sql is None:
-        assert plan.relation is not None
-        relation = request.snapshot.relation_by_identity[plan.relation]
-        names = plan.columns or tuple(column.name for column in relation.columns if not column.generated)
-        query = f"SELECT {', '.join(quote_identifier(n) for n in names)} FROM {quote_qualified(*plan.relation)}"
-        groups: tuple[str, ...] = relation.groups if relation.kind is Kind.SHARDED else (relation.group or "",)
-        if relation.kind in (Kind.REFERENCE, Kind.MATERIALIZED_VIEW) or groups in ((), ("",)):
-            groups = (relation.group or request.snapshot.home_group,)
-    else:
-        query = plan.query_sql
-        inner = environment.plan_inner(query)
-        if isinstance(inner.plan, Forward):
-            groups = (await environment.resolve(inner, query, places),)
-        elif isinstance(inner.plan, Scatter) and _concatenates(inner.plan):
-            groups = inner.plan.groups
-            query = inner.plan.sql or query
-        else:
-            return await _out_of_workspace(environment, query, plan, options, request, places)
-    backends = [await places.backend(group) for group in groups]
-    return await _concatenate(environment, backends, f"COPY ({query}) TO STDOUT {plan.options_sql}", options)
-
-
-def _concatenates(plan: Scatter) -> bool:
-    merge = plan.merge
-    return not (
-        merge.keys or merge.limit is not None or merge.offset or merge.drop_columns or plan.clock or plan.prunes
-    )
-
-
-async def _out_of_workspace(
-    environment: Environment, query: str, plan: CopyOut, options: CopyOptions, request: Request, places: Places
-) -> bytes:
-    inner = environment.plan_gather(query)
-    assert isinstance(inner.plan, Gather)
-    async with gathered(environment, inner.plan, request, places) as backend:
-        sql = f"COPY ({inner.plan.sql or query}) TO STDOUT {plan.options_sql}"
-        return await _concatenate(environment, [backend], sql, options)
-
-
-async def _concatenate(environment: Environment, backends: Sequence[Backend], sql: str, options: CopyOptions) -> bytes:
-    answers = [await start_copy_out(backend, sql) for backend in backends]
-    if answers:
-        environment.write_to_client(answers[0])
-    else:
-        environment.write_to_client(server_messages.copy_out_response(0, ()))
-    counts: list[int] = []
-    for number, backend in enumerate(backends):
-        stream = StreamFilter(options, first=number == 0)
-        async for piece in copy_out_pieces(backend, counts):
-            await _send_out(environment, stream.feed(payload(piece)) if len(backends) > 1 else payload(piece))
-    ending = closing(options) if len(backends) > 1 else (b"" if backends else opening(options) + closing(options))
-    await _send_out(environment, ending)
-    environment.write_to_client(server_messages.copy_done())
-    return b"COPY %d" % sum(counts)
-
-
-async def _send_out(environment: Environment, data: bytes) -> None:
-    if data:
-        environment.write_to_client(server_messages.copy_data(data))
-        await environment.drain_client()
-
-
 # --- between groups ----------------------------------------------------------------------------------------------
 
 
@@ -449,4 +378,4 @@ async def _load_spool(backend: Backend, sql: str, spool: tempfile.SpooledTempora
     return await finish_copy_in(backend)
 
 
-__all__ = ["COPY_OUT", "copy_between", "forward", "run_in", "run_out"]
+__all__ = ["copy_between", "forward", "run_in"]

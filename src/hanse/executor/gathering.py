@@ -13,12 +13,12 @@ from collections.abc import AsyncIterator
 from ..catalog.model import Kind, Relation
 from ..core.ids import quote_identifier, quote_qualified
 from ..engines.postgres.backend import Backend
-from ..engines.postgres.slots import Slot
 from ..pgwire import frontend
 from ..planner.plan import Gather, Planned, Pull, TwoPhase
 from .copy_stream import copy_out_pieces, payload, start_copy_out
-from .environment import Environment
+from .environment import Environment, Reading
 from .request import Places, Request, Sink, pump
+from .room import Filling, Room
 from .scattering import groups_for, scattered_sql, shards_groups
 
 
@@ -44,37 +44,43 @@ def _final(request: Request, sql: bytes | None) -> bytes:
 @contextlib.asynccontextmanager
 async def gathered(environment: Environment, plan: Gather, request: Request, places: Places) -> AsyncIterator[Backend]:
     """The user's connection to a database that holds everything the plan pulls."""
-    slot = await environment.acquire_slot()
-    backend: Backend | None = None
+    room = await environment.acquire_room()
     try:
         for pull in plan.pulls:
-            await _pull(environment, slot, pull, request, places)
-        await slot.ready()
-        backend = await environment.slot_backend(slot)
-        yield backend
+            await _pull(environment, room, pull, request, places)
+        await room.ready()
+        yield await environment.room_backend(room)
     finally:
-        await environment.release_slot(slot, backend)
+        await environment.release_room(room)
 
 
-async def _pull(environment: Environment, slot: Slot, pull: Pull, request: Request, places: Places) -> None:
+async def _pull(environment: Environment, room: Room, pull: Pull, request: Request, places: Places) -> None:
     relation = request.snapshot.relation_by_identity[pull.relation]
-    sql = f"COPY ({_select(pull)}) TO STDOUT (FORMAT binary)"
-    loader = await slot.load(relation, pull.columns)
+    select = _select(pull)
+    filling = await room.load(relation, pull.columns)
     for group in _groups(pull, relation, request):
-        if pull.as_owner is None:
-            backend = await places.backend(group)
-        else:
-            backend = await environment.system_copy_backend(group, pull.as_owner)
-        try:
-            await start_copy_out(backend, sql)
-            loader.begin_source()
-            async for piece in copy_out_pieces(backend):
-                await loader.write(payload(piece))
-            loader.end_source()
-        finally:
-            if pull.as_owner is not None:
-                environment.end_system_backend(backend)
-    await loader.finish()
+        async with _source(environment, pull, group, select, places) as (backend, sql):
+            await _copy(backend, sql, filling)
+    await filling.finish()
+
+
+def _source(environment: Environment, pull: Pull, group: str, select: str, places: Places) -> Reading:
+    if pull.as_owner is not None:
+        return environment.owners_rows(places, group, pull.as_owner, select)
+    return _own(places, group, select)
+
+
+@contextlib.asynccontextmanager
+async def _own(places: Places, group: str, select: str) -> AsyncIterator[tuple[Backend, str]]:
+    yield await places.backend(group), select
+
+
+async def _copy(backend: Backend, select: str, filling: Filling) -> None:
+    await start_copy_out(backend, f"COPY ({select}) TO STDOUT (FORMAT binary)")
+    filling.begin_source()
+    async for piece in copy_out_pieces(backend):
+        await filling.write(payload(piece))
+    filling.end_source()
 
 
 def _select(pull: Pull) -> str:
@@ -108,32 +114,31 @@ async def run_two_phase(
     final = await scattered_sql(environment, plan.final_sql, plan.clock)
     assert partial is not None and final is not None
     columns = await environment.partial_columns(plan, partial)
-    slot = await environment.acquire_slot()
-    backend: Backend | None = None
+    room = await environment.acquire_room()
     try:
-        name = await _load_partial(slot, columns, groups, partial, places)
-        backend = await environment.slot_backend(slot)
+        name = await _load_partial(room, columns, groups, partial, places)
+        backend = await environment.room_backend(room)
         text = final.replace(b"hanse_partial", name.encode(), 1)
         backend.write(_final(request, text))
         return await pump(backend, sink)
     finally:
-        await environment.release_slot(slot, backend)
+        await environment.release_room(room)
 
 
 async def _load_partial(
-    slot: Slot, columns: tuple[tuple[str, str], ...], groups: tuple[str, ...], sql: bytes, places: Places
+    room: Room, columns: tuple[tuple[str, str], ...], groups: tuple[str, ...], sql: bytes, places: Places
 ) -> str:
     """All groups work at the same time; their rows come one group after another."""
-    loader = await slot.create_partial(columns)
+    filling = await room.create_partial(columns)
     backends = [await places.backend(group) for group in groups]
     message = frontend.query(b"COPY (" + sql + b") TO STDOUT (FORMAT binary)")
     for backend in backends:
         backend.write(message)
     for backend in backends:
-        loader.begin_source()
+        filling.begin_source()
         async for piece in copy_out_pieces(backend):
-            await loader.write(payload(piece))
-        loader.end_source()
-    await loader.finish()
-    await slot.ready()
-    return loader.name
+            await filling.write(payload(piece))
+        filling.end_source()
+    await filling.finish()
+    await room.ready()
+    return filling.name

@@ -19,10 +19,11 @@ from typing import Any
 from pglast.parser import scan
 
 from ..catalog.keys import Canonical, NotEvaluable, from_text
-from ..catalog.model import Relation
+from ..catalog.model import Relation, Strategy
 from ..catalog.routing import NO_SHARD, router_for
 from ..core.errors import PgError, not_supported
 from ..core.ids import quote_identifier, quote_literal
+from ..core.limits import RESULT_COLUMNS_MAX
 from ..engines.postgres.backend import Backend, split_messages
 from ..pgwire import frontend
 from ..planner.plan import (
@@ -54,7 +55,7 @@ _STRING_OR_PARAMETER = re.compile(rb"'[^']*'|\$([0-9]+)")
 async def run(environment: Environment, planned: Planned, request: Request, places: Places, sink: Sink) -> bytes:
     plan = planned.plan
     assert isinstance(plan, InsertRows)
-    relation = request.snapshot.relation_by_identity[plan.relation]
+    relation = await with_shards(environment, plan.relation, request)
     insert = _Insert(plan, relation, list(request.parts or split(request.text)), request)
     await insert.compute(environment)
     if plan.replicated:
@@ -71,6 +72,15 @@ async def run(environment: Environment, planned: Planned, request: Request, plac
     for group, backend in zip(groups, backends, strict=True):
         backend.write(insert.message(by_group[group]))
     return await _collect(backends, [by_group[group] for group in groups], sink)
+
+
+async def with_shards(environment: Environment, identity: tuple[str, str], request: Request) -> Relation:
+    """The table that rows are coming for. A HASH table that was declared without shards gets them now."""
+    relation = request.snapshot.relation_by_identity[identity]
+    if relation.strategy is Strategy.HASH and not relation.shards:
+        request.snapshot = await environment.make_shards(identity)
+        relation = request.snapshot.relation_by_identity[identity]
+    return relation
 
 
 async def _everywhere(insert: _Insert, groups: Sequence[str], places: Places, sink: Sink) -> bytes:
@@ -213,7 +223,9 @@ class _Insert:
             column = self.relation.column_by_name[self.relation.key[position]]
             sql = f"(({value_sql(value, self.parts[1::2], self.request.parameters)})::{column.type_name})"
             calls.append(in_iso(sql, column.type_oid))
-        texts = (await environment.evaluate(f"SELECT {', '.join(calls)}"))[0]
+        texts: list[str | None] = []
+        for start in range(0, len(calls), RESULT_COLUMNS_MAX):
+            texts += (await environment.evaluate(f"SELECT {', '.join(calls[start : start + RESULT_COLUMNS_MAX])}"))[0]
         for (number, position, _), text in zip(doubtful, texts, strict=True):
             type_oid = self.relation.key_types[position]
             keys[number][position] = None if text is None else from_text(type_oid, text.encode())

@@ -6,6 +6,8 @@ on temporary tables are asked where those are. Answers are kept per catalog vers
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from ..config import WORKSPACE_PLACE
@@ -107,6 +109,19 @@ async def describe(backend: Backend, text: bytes, types: tuple[int, ...]) -> Ana
     return Analysis(parameter_types, fields)
 
 
+@contextlib.asynccontextmanager
+async def _schema_complete(session: Session) -> AsyncIterator[Backend]:
+    """A backend in the schema-complete database as the session sees it, for questions of ours."""
+    if session.transaction is not None and session.transaction.change is not None:
+        yield (await session.branch(WORKSPACE_PLACE)).backend
+        return
+    backend = await session.acquire(WORKSPACE_PLACE)
+    try:
+        yield backend
+    finally:
+        session.give_back(backend)
+
+
 _TYPE_NAMES = {
     16: "bool", 17: "bytea", 18: '"char"', 19: "name", 20: "bigint", 21: "smallint", 23: "integer", 25: "text",
     26: "oid", 114: "json", 700: "real", 701: "double precision", 1042: "bpchar", 1043: "varchar", 1082: "date",
@@ -119,12 +134,9 @@ async def type_names(session: Session, types: tuple[int, ...]) -> list[str]:
     unknown = [oid for oid in types if oid not in _TYPE_NAMES]
     found: dict[int, str] = {}
     if unknown:
-        backend = await session.acquire(WORKSPACE_PLACE)
-        try:
-            calls = ", ".join(f"pg_catalog.format_type({oid}, -1)" for oid in unknown)
+        calls = ", ".join(f"pg_catalog.format_type({oid}, -1)" for oid in unknown)
+        async with _schema_complete(session) as backend:
             rows = await backend.query(f"SELECT {calls}")
-        finally:
-            session.give_back(backend)
         found = {oid: name or "text" for oid, name in zip(unknown, rows[0], strict=True)}
     return [_TYPE_NAMES.get(oid) or found[oid] for oid in types]
 
@@ -134,7 +146,14 @@ async def field_type_names(session: Session, fields: tuple[Field, ...]) -> list[
     if not fields:
         return []
     calls = ", ".join(f"pg_catalog.format_type({field.type_oid}, {field.type_modifier})" for field in fields)
-    (row,) = await session.gateway.workspace.query(f"SELECT {calls}")  # its search_path is pg_catalog
+    if session.transaction is None or session.transaction.change is None:
+        (row,) = await session.gateway.workspace.query(f"SELECT {calls}")  # its search_path is pg_catalog
+    else:
+        branch = await session.branch(WORKSPACE_PLACE)
+        (row,) = await branch.backend.query(
+            f"SAVEPOINT hanse_types; SET LOCAL search_path = ''; SELECT {calls}; "
+            "ROLLBACK TO SAVEPOINT hanse_types; RELEASE SAVEPOINT hanse_types"
+        )
     return [name or "text" for name in row]
 
 
@@ -163,8 +182,7 @@ async def parameter_literals(session: Session, types: tuple[int, ...], bind: fro
 async def _as_text(session: Session, types: tuple[int, ...], bind: frontend.Bind, which: list[int]) -> list[str | None]:
     names = await type_names(session, tuple(types[index] for index in which))
     columns = ", ".join(f"(${number + 1}::{name})::pg_catalog.text" for number, name in enumerate(names))
-    backend = await session.acquire(WORKSPACE_PLACE)
-    try:
+    async with _schema_complete(session) as backend:
         backend.write(
             frontend.parse(b"", f"SELECT {columns}".encode(), tuple(types[index] for index in which))
             + frontend.bind(b"", b"", [bind.values[index] for index in which], parameter_formats=(1,))
@@ -181,8 +199,6 @@ async def _as_text(session: Session, types: tuple[int, ...], bind: frontend.Bind
                 failure = failure or parse_error(raw)
             elif kind == ord("Z"):
                 break
-    finally:
-        session.give_back(backend)
     if failure is not None:
         raise failure
     return [None if value is None else value.decode() for value in row]

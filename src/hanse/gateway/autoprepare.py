@@ -92,6 +92,7 @@ async def consider(session: Session, route: Route, text: bytes, parts: Sequence[
         return
     backend = await session.acquire_spare(place)
     if backend is None:
+        route.uses = 0  # all are busy at this moment: another time
         return
     try:
         found = await describe(backend, parameterised(parts), types)

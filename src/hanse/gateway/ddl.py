@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
 from ..catalog import introspection
+from ..catalog.ddl import guard_defaults, plan_ddl
 from ..catalog.ddl import make_default_shards as shards_procedure
-from ..catalog.ddl import plan_ddl
 from ..catalog.ddl.steps import (
     Ask,
     DdlContext,
@@ -34,7 +34,7 @@ from ..catalog.ddl.steps import (
     RunWorkspace,
     Step,
 )
-from ..catalog.model import Snapshot
+from ..catalog.model import Kind, Snapshot
 from ..config import WORKSPACE_PLACE
 from ..core.errors import PgError
 from ..core.ids import quote_literal, quote_qualified
@@ -125,7 +125,7 @@ async def _carry_out(
     if not makes_types:
         driver = _Driver(session, sink)
         result = await driver.drive(procedure())
-        await driver.introspect()
+        await driver.finish()
         return result
     for _ in range(STATEMENT_ATTEMPTS_MAX):
         driver = _Driver(session, sink, aligned=True)
@@ -140,7 +140,7 @@ async def _carry_out(
         finally:
             driver.send_notices()
         driver.keep()
-        await driver.introspect()
+        await driver.finish()
         return result
     raise unequal()
 
@@ -205,12 +205,14 @@ class _Driver:
         self._alignment = Alignment(session.gateway, self.transaction, self.change) if aligned else None
         self._stage_over = True  # the groups have run, or nothing has: counters must be aligned before what follows
         self._notices: list[bytes] = []
-        self._marked = (0, self.change.snapshot)
+        self._before = self.change.snapshot
+        self._marked = 0
+        self._stale = False  # change.snapshot is older than the workspace
 
     # --- a statement that can be undone ------------------------------------------------------------------------
 
     def mark(self) -> None:
-        self._marked = (len(self.change.statements), self.change.snapshot)
+        self._marked = len(self.change.statements)
         self._tell_branches("SAVEPOINT hanse_change")
 
     def keep(self) -> None:
@@ -221,11 +223,16 @@ class _Driver:
             branch.backend.write_ahead(frontend.query(sql.encode()))
 
     async def undo(self) -> None:
-        count, self.change.snapshot = self._marked
-        del self.change.statements[count:]
+        self.change.snapshot = self._before
+        del self.change.statements[self._marked :]
         self._notices.clear()
         for branch in self.transaction.branches.values():
             await branch.backend.query("ROLLBACK TO SAVEPOINT hanse_change; RELEASE SAVEPOINT hanse_change")
+
+    async def finish(self) -> None:
+        """The catalog as it is after the statement, and what follows from it."""
+        after = await self.introspect()
+        await self._drive(guard_defaults(self._before, after, _context(self.session)))
 
     async def end_alignment(self) -> None:
         if self._alignment is not None:
@@ -246,6 +253,11 @@ class _Driver:
     # --- steps -------------------------------------------------------------------------------------------------
 
     async def drive(self, procedure: Procedure) -> DdlResult:
+        result: DdlResult = await self._drive(procedure)
+        return result
+
+    async def _drive(self, procedure: Generator[Step, Any, Any]) -> Any:
+        """Gives what the procedure returns."""
         answer: Any = None
         try:
             step = next(procedure)
@@ -257,8 +269,7 @@ class _Driver:
                 else:
                     step = procedure.send(answer)
         except StopIteration as end:
-            result: DdlResult = end.value
-            return result
+            return end.value
 
     async def _perform(self, step: Step) -> Any:
         match step:
@@ -287,6 +298,7 @@ class _Driver:
         if self._alignment is not None and self._stage_over:
             await self._alignment.begin_stage()
             self._stage_over = False
+        self._stale = True
         rows = await self._run(self._backend(WORKSPACE_PLACE), step.sql, step.system, self.notice)
         self.transaction.branches[WORKSPACE_PLACE].wrote = True
         # The path in force, which may be the role's own and no setting of the session.
@@ -330,6 +342,10 @@ class _Driver:
         return rows.table
 
     async def introspect(self) -> Snapshot:
+        """The catalog as this transaction sees it; read again only when something has run in the workspace."""
+        if not self._stale:
+            return self.change.snapshot
+        self._stale = False
         rows = await self._backend(WORKSPACE_PLACE).query(_INTROSPECT)
         found = introspection.decode(rows[0][0] or "{}", home_group=self.change.snapshot.home_group)
         self.change.snapshot = replace(
@@ -356,9 +372,22 @@ class _Driver:
         target = quote_qualified(*step.target)
         columns = ", ".join('"' + column.replace('"', '""') + '"' for column in step.columns)
         await self.introspect()
+        self._writable(step.target)
         sql = f"INSERT INTO {target} ({columns}) {step.query}" if step.columns else f"INSERT INTO {target} {step.query}"
         tag = await execute_text(self.session, sql.encode(), _Collected(None))
         return int(tag.rpartition(b" ")[2] or 0)
+
+    def _writable(self, target: tuple[str, str]) -> None:
+        """For this statement: in the groups a materialized view is a table with the same rows everywhere."""
+        snapshot = self.change.snapshot
+        relations = tuple(
+            replace(relation, kind=Kind.REFERENCE)
+            if relation.identity == target and relation.kind is Kind.MATERIALIZED_VIEW
+            else relation
+            for relation in snapshot.relations
+        )
+        self.change.snapshot = replace(snapshot, relations=relations)
+        self._stale = True
 
 
 class _Collected:

@@ -1,4 +1,8 @@
-"""How a transaction ends: COMMIT in one place, or the atomic protocol over several; ROLLBACK everywhere."""
+"""How a transaction ends: COMMIT in one place, or the atomic protocol over several; ROLLBACK everywhere.
+
+An atomic commit that has begun is not interrupted by its client's end: it has nothing to wait for but the groups, and
+branches that were left prepared would hold their locks until recovery finds them.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,22 @@ from typing import TYPE_CHECKING
 
 from ..config import WORKSPACE_PLACE
 from ..core.errors import PgError
+from ..core.limits import RESOLVE_PAUSE_S, RESOLVE_WAIT_S_MAX
 from ..engines.postgres.backend import Backend
 from ..executor.request import run
-from ..transactions.commit import Decide, Errors, Protocol, Run, commit, new_global_id
+from ..transactions.commit import (
+    CATALOG_DECIDER,
+    Decide,
+    Errors,
+    Protocol,
+    Resolve,
+    Run,
+    Step,
+    commit,
+    ended_by_recovery,
+    new_global_id,
+)
+from ..transactions.recovery import outcome_sql, record_abort_sql
 from .transaction import Transaction
 
 if TYPE_CHECKING:
@@ -41,6 +58,9 @@ async def commit_transaction(session: Session) -> bytes:
         if not committed:
             session.set_state(transaction.state_before)
         finish(session, transaction, committed=committed)
+        if transaction.ending and session.closed:
+            session.end_backends()
+            raise asyncio.CancelledError  # the client is gone: what he sent after this commit is not run
     return _COMMIT
 
 
@@ -98,8 +118,12 @@ async def _commit_several(session: Session, transaction: Transaction) -> None:
     writers = _global_order(session, transaction.writers)
     readers = tuple(place for place in transaction.branches if place not in writers)
     identity = new_global_id(writers[-1])
-    await _drive(session, transaction, commit(writers, identity))
-    await _perform(transaction, Run(readers, "COMMIT"))
+    committed = False
+    try:
+        await _drive(session, transaction, commit(writers, identity))
+        committed = True
+    finally:
+        await _perform(transaction, Run(readers, "COMMIT" if committed else "ROLLBACK"))
 
 
 async def _commit_change(session: Session, transaction: Transaction) -> None:
@@ -107,7 +131,7 @@ async def _commit_change(session: Session, transaction: Transaction) -> None:
     change = transaction.change
     assert change is not None
     groups = _global_order(session, [place for place in transaction.branches if place != WORKSPACE_PLACE])
-    identity = new_global_id("catalog", change.transaction_id)
+    identity = new_global_id(CATALOG_DECIDER, change.transaction_id)
     try:
         await _drive(session, transaction, commit(groups, identity, catalog_decides=True))
     except BaseException:
@@ -119,17 +143,28 @@ async def _commit_change(session: Session, transaction: Transaction) -> None:
 
 async def _drive(session: Session, transaction: Transaction, protocol: Protocol) -> None:
     """Performs the protocol's steps until it ends; its exception is ours."""
+    gateway = session.gateway
+    transaction.ending = True
+    gateway.committing += 1
     try:
         step = next(protocol)
         while True:
-            answer: Errors
-            if isinstance(step, Decide):
-                answer = await _decide(session, transaction)
-            else:
-                answer = await _perform(transaction, step)
+            gateway.fault(f"before_{step.stage}")
+            answer = await _step(session, transaction, step)
+            gateway.fault(f"after_{step.stage}")
             step = protocol.send(answer)
     except StopIteration:
         return
+    finally:
+        gateway.committing -= 1
+
+
+async def _step(session: Session, transaction: Transaction, step: Step) -> Errors:
+    if isinstance(step, Decide):
+        return await _decide(session, transaction)
+    if isinstance(step, Resolve):
+        return await _resolve(session, transaction, step)
+    return await _perform(transaction, step)
 
 
 async def _decide(session: Session, transaction: Transaction) -> Errors:
@@ -137,9 +172,41 @@ async def _decide(session: Session, transaction: Transaction) -> Errors:
     try:
         await session.gateway.commit_change(transaction)
     except PgError as error:
-        return {"catalog": error}
+        return {CATALOG_DECIDER: error}
     await _perform(transaction, Run((WORKSPACE_PLACE,), "COMMIT"))
     return {}
+
+
+async def _resolve(session: Session, transaction: Transaction, step: Resolve) -> Errors:
+    """Asks until there is an answer, but not for ever: recovery can wait longer than a client."""
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + RESOLVE_WAIT_S_MAX
+    while True:
+        try:
+            if await _was_committed(session, transaction, step):
+                return {}
+            return {step.decider: ended_by_recovery()}
+        except PgError as error:
+            if clock() > deadline:
+                return {step.decider: PgError("08006", error.message)}
+        await asyncio.sleep(RESOLVE_PAUSE_S)
+
+
+async def _was_committed(session: Session, transaction: Transaction, step: Resolve) -> bool:
+    gateway = session.gateway
+    if step.decider == CATALOG_DECIDER:
+        assert transaction.change is not None
+        committed = await gateway.control.outcome(transaction.change.transaction_id)
+        if committed:
+            await _perform(transaction, Run((WORKSPACE_PLACE,), "COMMIT"))
+        return committed
+    backend = await gateway.system_backend(step.decider)
+    try:
+        await backend.query(record_abort_sql(step.gid))
+        rows = await backend.query(outcome_sql(step.gid))
+    finally:
+        backend.close()
+    return rows[0][0] == "c"
 
 
 async def _perform(transaction: Transaction, step: Run) -> dict[str, PgError]:

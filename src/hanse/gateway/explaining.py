@@ -68,7 +68,7 @@ async def _details(session: Session, plan: Explain, inner: Planned, places: Plac
     prefix = f"EXPLAIN {plan.options_sql} ".encode()
     kind = inner.plan
     if isinstance(kind, Forward):
-        place = await session.resolve(inner, plan.inner_sql, places)
+        place = await session.resolve(inner, plan.inner_sql, places) or session.gateway.snapshot.home_group
         return [(place, await _lines(await places.backend(place), prefix + request.text))]
     if isinstance(kind, Scatter | TwoPhase):
         sql = kind.sql if isinstance(kind, Scatter) else kind.partial_sql

@@ -276,8 +276,7 @@ async def run_portal(session: Session, portal: Portal, sink: ExecuteSink | Resul
 async def execute_portal(
     session: Session, planned: Planned, request: Request, sink: ExecuteSink | ResultBuffer
 ) -> bytes:
-    own = session.transaction.change.frozen if session.transaction and session.transaction.change else frozenset()
-    if await session.gateway.wait_thawed(planned, own):
+    if await session.gateway.wait_thawed(planned, session.exempt):
         planned, request.parts = plan_statement(session, parse_one(request.text))
         request.literals = request.parts[1::2]
     return await execute(session, planned, request, sink)

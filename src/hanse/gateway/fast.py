@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from ..config import WORKSPACE_PLACE
 from ..core.errors import PgError
 from ..engines.postgres.backend import Backend, close_statement, lost_connection
 from ..pgwire import backend as server_messages
@@ -75,8 +76,8 @@ class FastPath:
         place, shard = route.resolve(parts[1::2], NO_PARAMETERS)
         if place is None:
             place = self._any_place(route)
-            if place is None:
-                return False
+        if place is None or place == WORKSPACE_PLACE:  # the workspace may end idle sessions: the thorough way tries again
+            return False
         prepared = route.prepared
         if prepared is not None:
             values = prepared.values(parts[1::2])
@@ -219,8 +220,8 @@ class FastPath:
         place, shard = route.resolve(parts[1::2], Parameters(bind.values, bind.parameter_formats, types))
         if place is None:
             place = self._any_place(route)
-            if place is None:
-                return False
+        if place is None or place == WORKSPACE_PLACE:  # the workspace may end idle sessions: the thorough way tries again
+            return False
         if parse:
             sql = statement.text if shard is None else render(route, shard, statement.text, parts)
             message = frontend.parse(b"", sql, statement.declared_types) + data[:end] + rest

@@ -28,6 +28,7 @@ from ..engines.postgres.pool import Pool
 from ..engines.postgres.workspace import Workspace
 from ..pgwire.scram import Password, ScramKeys
 from ..planner.plan import Context, Planned
+from .faults import Fault, no_fault
 from .plans import Plans
 from .prepared import Analysis
 from .transaction import Savepoint, Transaction
@@ -50,6 +51,8 @@ class Gateway:
     workspace: Workspace
     snapshot: Snapshot
     backends_max: int = BACKENDS_PER_PLACE_MAX
+    fault: Fault = no_fault
+    committing: int = 0  # atomic commits under way
     sessions: dict[int, Session] = field(default_factory=dict)
     pools: dict[str, Pool] = field(default_factory=dict)
     plans: dict[Context, Plans] = field(default_factory=dict)
@@ -272,7 +275,7 @@ class Gateway:
         """Holds new statements on these relations and returns when no running one uses them (findings-gateway 3)."""
         self.frozen |= relations
         self.thawed.clear()
-        while any(session.uses(relations) for session in self.sessions.values()):
+        while relations & self.frozen and any(session.uses(relations) for session in self.sessions.values()):
             await asyncio.sleep(0.005)
 
     def thaw(self, relations: frozenset[tuple[str, str]]) -> None:

@@ -18,8 +18,10 @@ from ..catalog.client import ControlClient
 from ..catalog.model import Snapshot
 from ..config import WORKSPACE_PLACE, NodeConfig, Secrets
 from ..core.errors import FatalError, UserMistake
+from ..core.limits import COMMITS_END_S_MAX
 from ..engines.postgres.workspace import Workspace
 from .client import Client
+from .faults import fault_of
 from .gateway import Gateway
 
 log = logging.getLogger(__name__)
@@ -46,6 +48,7 @@ async def serve(config: NodeConfig, secrets: Secrets, worker: int) -> None:
         workspace=workspace,
         snapshot=control.snapshot,
         mock_secret=secrets.system_password.encode(),
+        fault=fault_of(os.environ),
     )
     _follow(gateway)
     server = await _listen(gateway)
@@ -59,10 +62,18 @@ async def serve(config: NodeConfig, secrets: Secrets, worker: int) -> None:
         server.close()
         for session in list(gateway.sessions.values()):
             session.fail(_shutdown())
-        await asyncio.sleep(0)
+        await _commits_end(gateway)
         with contextlib.suppress(Exception):
             await asyncio.wait_for(workspace.stop(), 5)
         await control.close()
+
+
+async def _commits_end(gateway: Gateway) -> None:
+    """What is being committed gets its chance; recovery ends the rest."""
+    deadline = asyncio.get_running_loop().time() + COMMITS_END_S_MAX
+    await asyncio.sleep(0)
+    while gateway.committing and asyncio.get_running_loop().time() < deadline:
+        await asyncio.sleep(0.01)
 
 
 def _shutdown() -> FatalError:

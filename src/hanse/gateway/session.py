@@ -16,34 +16,38 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
 
 from ..catalog.model import Snapshot
 from ..config import WORKSPACE_PLACE
-from ..core.errors import FatalError, PgError, not_supported
-from ..core.ids import parse_identifier_list, quote_identifier, quote_literal, quote_qualified
+from ..core.errors import FatalError, PgError
+from ..core.ids import parse_identifier_list, quote_literal, quote_qualified
 from ..core.limits import CLIENT_BUFFER_BYTES_MAX
-from ..engines.postgres.backend import Backend
-from ..engines.postgres.slots import Slot
+from ..engines.postgres.backend import Backend, lost_connection
+from ..executor.environment import Reading
 from ..executor.request import Places, Request, Sink
+from ..executor.room import Room
 from ..pgwire import backend as server_messages
 from ..pgwire import frontend
+from ..pgwire.backend import Field
 from ..pgwire.diagnostics import error_response
 from ..pgwire.framing import Framer, Message
 from ..planner.plan import Context, Identity, Planned, TwoPhase
 from ..sql.parse import parse_one
-from . import analysis
+from . import analysis, rooms
 from .fast import FastPath
 from .gateway import Gateway
 from .plans import Plans
 from .prepared import Analysis, Portal, Statement
+from .rooms import BranchRoom, SlotRoom
 from .settings import DEFAULT, SessionState, intern
 from .transaction import Branch, Transaction
 
 _LENGTH = struct.Struct("!I").unpack_from
 QUERY, PARSE, BIND, DESCRIBE, EXECUTE, CLOSE, FLUSH, SYNC, TERMINATE = (ord(c) for c in "QPBDECHSX")
 COPY_DATA, COPY_DONE, COPY_FAIL, FUNCTION_CALL = (ord(c) for c in "dcfF")
+DEAD_BACKENDS_MAX = 5  # in a row, before a statement gives up
 # One row for each thing that ties the session to its backend; temporary relations by name, the rest as a line feed.
 PIN_PROOF = """SELECT relname::text FROM pg_catalog.pg_class WHERE relnamespace = pg_catalog.pg_my_temp_schema()
 UNION ALL SELECT E'\\n' FROM pg_catalog.pg_locks WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'advisory'
@@ -85,7 +89,7 @@ class Session:
         self.framer = Framer()
         self.batch: list[Message] = []
         self.skip_to_sync = False
-        self.copy_input: asyncio.Queue[Message] | None = None
+        self.copy_waiter: asyncio.Future[None] | None = None  # COPY FROM STDIN waits for the client's next message
         self.copied = False  # the running batch has taken COPY data: its Sync came before the data, and means nothing
         self.running: dict[str, Backend] = {}  # what a cancel request must reach
         self.task: asyncio.Task[None] | None = None
@@ -122,6 +126,15 @@ class Session:
                 return True
         return self.fast.uses(relations)
 
+    @property
+    def exempt(self) -> frozenset[Identity]:
+        """Relations whose freeze this session need not wait for: its own, and those its transaction already holds up."""
+        transaction = self.transaction
+        if transaction is None:
+            return frozenset()
+        held = frozenset().union(*(planned.relations for planned in transaction.touched.values()))
+        return held | (transaction.change.frozen if transaction.change is not None else frozenset())
+
     # --- input -------------------------------------------------------------------------------------------------
 
     def feed(self, data: bytes) -> None:
@@ -136,8 +149,9 @@ class Session:
 
     def _backlog(self, data: bytes) -> None:
         self.framer.feed(data)
-        if self.copy_input is not None:
-            self._feed_copy()
+        waiter, self.copy_waiter = self.copy_waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
         elif len(self.framer) > CLIENT_BUFFER_BYTES_MAX:
             self._pause()
 
@@ -151,30 +165,21 @@ class Session:
             self._reading_paused = False
             self.output.resume_reading()
 
-    def _feed_copy(self) -> None:
-        """COPY FROM STDIN is running: its data goes to the task that loads it, which may stop the flow."""
-        queue = self.copy_input
-        assert queue is not None
-        while (message := self.framer.next()) is not None:
-            queue.put_nowait(message)
-        if queue.qsize() > 16:
-            self._pause()
-
     async def next_copy_message(self) -> Message:
-        """The next message of the client during COPY FROM STDIN."""
-        assert self.copy_input is not None
-        if self.copy_input.qsize() < 4:
+        """The next message of the client during COPY FROM STDIN. What is not asked for stays for `advance`."""
+        while (message := self.framer.next()) is None:
             self._resume()
-        return await self.copy_input.get()
+            self.copy_waiter = asyncio.get_running_loop().create_future()
+            await self.copy_waiter
+        if len(self.framer) < CLIENT_BUFFER_BYTES_MAX // 2:
+            self._resume()
+        return message
 
     def start_copy_input(self) -> None:
         self.copied = True
-        self.copy_input = asyncio.Queue()
-        self._feed_copy()
 
     def stop_copy_input(self) -> None:
-        self.copy_input = None
-        self._resume()
+        self.copy_waiter = None
 
     def advance(self) -> None:
         """Starts the next unit, if one is whole and none runs."""
@@ -266,18 +271,35 @@ class Session:
         """A backend in `place` that is in this session's state, outside any transaction."""
         pinned = self.pinned.get(place) if database is None else None
         if pinned is not None:
-            backend = pinned
-        else:
-            pool = self.gateway.pool(place)
-            name = database or self.database
+            if pinned.state is not self.state:
+                await self.bring_to_state(pinned)
+            return pinned
+        pool, name = self.gateway.pool(place), database or self.database
+        for _ in range(DEAD_BACKENDS_MAX):
             backend = await pool.acquire(self.user, name, self.state, self.credentials)
-        if backend.state is not self.state:
-            try:
+            if await self._is_alive(backend):
+                return backend
+        raise lost_connection(place)
+
+    async def _is_alive(self, backend: Backend) -> bool:
+        """Brings the backend to the session's state. False: it had died in the pool, and nothing was lost with it.
+
+        The workspace's are asked in any case: making a private database ends idle sessions there.
+        """
+        try:
+            if backend.state is not self.state:
                 await self.bring_to_state(backend)
-            except BaseException:
-                backend.close()
-                raise
-        return backend
+            elif backend.place == WORKSPACE_PLACE:
+                await backend.query("")
+        except PgError as error:
+            backend.close()
+            if error.sqlstate.startswith(("08", "57P")):
+                return False
+            raise
+        except BaseException:
+            backend.close()
+            raise
+        return True
 
     async def acquire_spare(self, place: str) -> Backend | None:
         """An idle backend in this session's state, for a question of our own beside his statements; None: not now."""
@@ -322,6 +344,14 @@ class Session:
                 await backend.next()
         except PgError:
             backend.close()
+
+    def any_place(self) -> str:
+        """Where a statement runs that any group can answer: where the transaction already is, else the home group."""
+        transaction = self.transaction
+        home = self.gateway.snapshot.home_group
+        if transaction is None or not transaction.branches or home in transaction.branches:
+            return home
+        return next(iter(transaction.branches))
 
     async def statement_backend(self) -> Backend:
         """A backend for a statement that any place can answer: the transaction's first branch, else the home group's."""
@@ -445,27 +475,23 @@ class Session:
                 self.give_back(backend)
         return [int(row[0] or 0) for row in rows]
 
-    async def acquire_slot(self) -> Slot:
-        change = self.transaction.change if self.transaction is not None else None
-        if change is not None:
-            raise not_supported(
-                "a query over several groups is not possible after a schema change in the same transaction",
-                hint="Commit the schema change first.",
-            )
-        return await self.gateway.workspace.acquire(self.plans.snapshot.version)
+    async def acquire_room(self) -> Room:
+        """A slot of the workspace; the transaction's own branch there once it has changed the schema."""
+        if self.transaction is not None and self.transaction.change is not None:
+            return BranchRoom((await self.branch(WORKSPACE_PLACE)).backend, self.gateway.system_proof)
+        return SlotRoom(self, await self.gateway.workspace.acquire(self.plans.snapshot.version))
 
-    async def slot_backend(self, slot: Slot) -> Backend:
-        backend = await self.acquire(WORKSPACE_PLACE, slot.database)
-        self.running[f"workspace:{slot.database}"] = backend
+    async def room_backend(self, room: Room) -> Backend:
+        assert isinstance(room, BranchRoom | SlotRoom)
+        backend = self.running[room.key] = await room.backend()
         return backend
 
-    async def release_slot(self, slot: Slot, backend: Backend | None) -> None:
-        self.running.pop(f"workspace:{slot.database}", None)
-        if backend is not None:
-            if backend.answering:
-                await self.settle(backend)
-            backend.close()  # the slot's database may be dropped before it is used again
-        await slot.release()
+    async def release_room(self, room: Room) -> None:
+        assert isinstance(room, BranchRoom | SlotRoom)
+        backend = self.running.pop(room.key, None)
+        if backend is not None and backend.answering:
+            await self.settle(backend)
+        await room.close()
 
     async def partial_columns(self, plan: TwoPhase, partial: bytes) -> tuple[tuple[str, str], ...]:
         if all(kind for _, kind in plan.partial_columns):
@@ -479,6 +505,9 @@ class Session:
     def plan_inner(self, sql: str) -> Planned:
         return self.plans.make(parse_one(sql))
 
+    def plan_everywhere(self, sql: str) -> Planned:
+        return self.plans.make(parse_one(sql), self.plans.everywhere)
+
     def plan_gather(self, sql: str) -> Planned:
         return self.plans.make(parse_one(sql), self.plans.gathered)
 
@@ -487,15 +516,23 @@ class Session:
 
         return await run_unmerged(self, request, places, sink)
 
-    async def resolve(self, planned: Planned, sql: str, places: Places) -> str:
-        parsed = parse_one(sql)
-        place, _ = self.plans.route(planned).resolve(parsed.parts[1::2])
-        return place or self.gateway.snapshot.home_group
+    async def resolve(self, planned: Planned, sql: str, places: Places) -> str | None:
+        route = self.plans.route(planned)
+        place, _ = route.resolve(parse_one(sql).parts[1::2])
+        return self.gateway.snapshot.home_group if place is None and route.any_group else place
+
+    async def field_type_names(self, fields: Sequence[Field]) -> list[str]:
+        return await analysis.field_type_names(self, tuple(fields))
 
     async def run_inner(self, text: bytes, sink: Sink) -> bytes:
         from .statements import execute_text
 
         return await execute_text(self, text, sink)
+
+    async def run_once(self, request: Request, sink: Sink) -> bytes:
+        from .statements import execute_once
+
+        return await execute_once(self, request, sink)
 
     async def make_shards(self, relation: Identity) -> Snapshot:
         from .ddl import make_default_shards
@@ -503,17 +540,8 @@ class Session:
         await make_default_shards(self, relation)
         return self.plans.snapshot
 
-    async def system_copy_backend(self, place: str, owner: str) -> Backend:
-        backend = await self.gateway.system_backend(place)
-        try:
-            await backend.query(f"SET ROLE {quote_identifier(owner)}")
-        except BaseException:
-            backend.close()
-            raise
-        return backend
-
-    def end_system_backend(self, backend: Backend) -> None:
-        backend.close()
+    def owners_rows(self, places: Places, place: str, owner: str, select: str) -> Reading:
+        return rooms.owners_rows(self, places, place, owner, select)
 
     def write_to_client(self, data: bytes) -> None:
         self.output.write(data)
@@ -533,9 +561,15 @@ class Session:
             return
         self.closed = True
         self.gateway.sessions.pop(self.pid, None)
+        self.output.close()
+        if self.transaction is not None and self.transaction.ending:
+            return  # an atomic commit goes on to its end; then it calls end_backends
         if self.task is not None and self.task is not asyncio.current_task():
             self.task.cancel()
-        self.output.close()
+        self.end_backends()
+
+    def end_backends(self) -> None:
+        """Ends every backend that the session still has, and forgets its results."""
         self.fast.abandon()
         backends = set(self.pinned.values()) | set(self.running.values())
         if self.transaction is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..config import WORKSPACE_PLACE
 from ..core.errors import PgError
-from ..executor import copying, gathering, inserting, replicating, scattering, writeback
+from ..executor import copying, copying_out, gathering, inserting, replicating, scattering, withwrites, writeback
 from ..executor.request import Places, Request, Sink, pump
 from ..planner.plan import (
     Asked,
@@ -25,6 +25,7 @@ from ..planner.plan import (
     Scatter,
     SessionVerb,
     TwoPhase,
+    WithWrites,
     WriteBack,
 )
 from ..planner.plan import Session as SessionPlan
@@ -63,8 +64,7 @@ async def run_parsed(session: Session, statement: Parsed, sink: Sink, request: R
     if statement.node is None:
         await refuse_unparsed(session, statement)
     planned, parts = plan_statement(session, statement)
-    own = session.transaction.change.frozen if session.transaction and session.transaction.change else frozenset()
-    if await session.gateway.wait_thawed(planned, own):
+    if await session.gateway.wait_thawed(planned, session.exempt):
         planned, parts = plan_statement(session, statement)
     if request is None:
         request = Request(text=statement.text, snapshot=session.plans.snapshot)
@@ -99,6 +99,13 @@ async def execute_text(session: Session, text: bytes, sink: Sink, *, binary: boo
     if binary:
         request = Request(text=text, snapshot=session.plans.snapshot, extended=True, result_formats=(1,))
     return await run_parsed(session, parse_one(text), sink, request)
+
+
+async def execute_once(session: Session, request: Request, sink: Sink) -> bytes:
+    """A statement of ours that holds rows: it would only fill the plan cache."""
+    parsed = parse_one(request.text)
+    request.literals = parsed.parts[1::2]
+    return await execute(session, session.plans.make(parsed), request, sink)
 
 
 async def execute(session: Session, planned: Planned, request: Request, sink: Sink) -> bytes:
@@ -137,7 +144,7 @@ async def _forward(session: Session, planned: Planned, request: Request, places:
     route = session.plans.route(planned)
     place, shard = route.resolve(request.literals, request.parameters or NO_PARAMETERS)
     if place is None and plan.any_group:
-        place = (await session.statement_backend()).place
+        place = session.any_place()
     if place is None:
         return await _everywhere(session, request, places, sink)
     backend = await places.backend(place)
@@ -215,6 +222,7 @@ _RUNNERS: dict[type, Runner] = {
     TwoPhase: gathering.run_two_phase,
     Gather: gathering.run_gather,
     WriteBack: writeback.run,
+    WithWrites: withwrites.run,
     CopyIn: copying.run_in,
-    CopyOut: copying.run_out,
+    CopyOut: copying_out.run_out,
 }

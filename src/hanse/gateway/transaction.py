@@ -57,6 +57,7 @@ class Transaction:
     savepoints: list[Savepoint] = field(default_factory=list)
     touched: dict[int, Planned] = field(default_factory=dict)
     change: SchemaChange | None = None
+    ending: bool = False  # its commit is under way and must not be interrupted
     mixed: bool = False  # settings of the branches were changed by us in the middle: known to nobody at the end
 
     @property

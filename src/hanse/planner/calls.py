@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from pglast.parser import ParseError, scan
 
-from ..catalog.model import Function, Relation, Snapshot
+from ..catalog.model import Function, Kind, Relation, Snapshot
 from ..core.errors import not_supported
 from ..sql.functions import Call, FunctionClass, calls, classify
 from .tree import Node
@@ -103,6 +103,87 @@ def of_functions(functions: list[Function], snapshot: Snapshot) -> Body:
     return Body(tuple(relations.values()), volatile, bool(functions), clock)
 
 
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """What functions may do in the one place where they run, as far as their bodies tell."""
+
+    relations: tuple[Relation, ...] = ()  # named in a body, or in the definition of a view named there
+    writes: bool = False
+    opaque: str | None = None  # a function that runs dynamic SQL, or is in a language that cannot be read
+
+
+def touched(functions: list[Function], snapshot: Snapshot) -> Touched:
+    """As `of_functions`, for functions that will run as they are: nothing is refused here."""
+    pending, seen = list(functions), set[tuple[str, str, str]]()
+    names: set[str] = set()
+    writes, opaque = False, None
+    while pending:
+        function = pending.pop()
+        mark = (function.schema, function.name, function.source)
+        if mark in seen or function.kind in ("a", "w") or function.language in _OPAQUE_BUT_PURE:
+            continue
+        seen.add(mark)
+        if function.language not in ("sql", "plpgsql") or not function.source:
+            opaque = opaque if function.volatility == "i" else function.name
+            continue
+        kinds, words = _words(function.source)
+        writes = writes or not kinds.isdisjoint(_WRITING)
+        if "EXECUTE" in kinds and function.language == "plpgsql":
+            opaque = function.name
+        names |= words
+        pending += [other for name in words for other in snapshot.function_names.get(name, ())]
+    return Touched(_relations_named(names, snapshot), writes, opaque)
+
+
+def _words(source: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The kinds of a text's tokens, and its words as names."""
+    data = source.encode()
+    try:
+        tokens = scan(source)
+    except ParseError:
+        return frozenset(("EXECUTE",)), frozenset()
+    texts = (data[token.start : token.end + 1].decode() for token in tokens)
+    words = (text[1:-1].replace('""', '"') if text.startswith('"') else text.lower() for text in texts)
+    return frozenset(token.name for token in tokens), frozenset(words)
+
+
+def _relations_named(names: set[str], snapshot: Snapshot) -> tuple[Relation, ...]:
+    found: dict[tuple[str, str], Relation] = {}
+    pending = set(names)
+    while pending:
+        new = [each for each in snapshot.relations if each.name in pending and each.identity not in found]
+        found |= {relation.identity: relation for relation in new}
+        definitions = (relation.view_definition for relation in new if relation.view_definition)
+        pending = {word for definition in definitions for word in _words(definition)[1]}
+    return tuple(found.values())
+
+
+def fits(functions: list[Function], snapshot: Snapshot, place: str | None) -> bool:
+    """Whether functions do in `place` (None: any group) what they would do on one server (findings-gateway 2).
+
+    False: they read rows of other places, so their tables must be gathered. Raises 0A000 where that is no way either.
+    """
+    if not functions:
+        return True
+    found = touched(functions, snapshot)
+    spread = (Kind.SHARDED, Kind.PARTITION, Kind.REFERENCE)
+    if found.opaque is not None and any(relation.kind in spread for relation in snapshot.relations):
+        raise _opaque(found.opaque)
+    kinds = {relation.kind for relation in found.relations}
+    if found.writes and not kinds.isdisjoint(spread):
+        raise _writes(functions[0])
+    homes = {relation.group for relation in found.relations if relation.kind is Kind.SINGLE}
+    return not kinds & {Kind.SHARDED, Kind.PARTITION} and homes <= {place or snapshot.home_group}
+
+
+def _opaque(name: str) -> Exception:
+    return not_supported(
+        f"function {name} cannot be used here",
+        detail="It runs dynamic SQL, or its body cannot be read, so that it may touch tables of several groups.",
+        hint="Write it in SQL or PL/pgSQL without EXECUTE.",
+    )
+
+
 def _names(function: Function, snapshot: Snapshot) -> frozenset[str]:
     """Every name in a body. Raises 0A000 where the body does more than read, or cannot be read."""
     if function.kind in ("a", "w") or function.language in _OPAQUE_BUT_PURE:
@@ -151,5 +232,5 @@ def _writes(function: Function) -> Exception:
     return not_supported(
         f"function {function.name} cannot be used in a statement over several groups",
         detail="It changes rows or the state of the session.",
-        hint="Call it in a statement of its own, or restrict the statement to one value of the shard key.",
+        hint="Write to tables of several groups in statements of the session's own, not inside functions.",
     )

@@ -25,12 +25,14 @@ from typing import Any
 from pglast import ast, enums
 from pglast.parser import ParseError, parse_sql
 
-from ..catalog.model import Column, Kind, Relation
+from ..catalog.model import Column, Kind, Relation, Snapshot, Strategy
 from ..core.errors import PgError, not_supported
 from ..core.ids import parse_identifier_list
 from ..sql.functions import AGGREGATES, differs_by_place
+from ..sql.render import NotRenderable, clone, render
 from ..sql.walk import names, walk
 from .analysis import Analysis
+from .assigned import needs_types, with_types
 from .forward import plan_forward
 from .plan import (
     Asked,
@@ -47,6 +49,7 @@ from .plan import (
 from .restrict import Table
 from .spans import InsertText, Row
 from .targets import only_copies, refuse_target, rest_of, scattered
+from .viewed import Viewed, viewed
 
 _DEFAULT = ast.SetToDefault
 _SYSTEM_VALUE, _USER_VALUE = enums.OverridingKind.OVERRIDING_SYSTEM_VALUE, enums.OverridingKind.OVERRIDING_USER_VALUE
@@ -54,17 +57,19 @@ _SYSTEM_VALUE, _USER_VALUE = enums.OverridingKind.OVERRIDING_SYSTEM_VALUE, enums
 
 def plan_insert(analysis: Analysis) -> Planned:
     """The plan of a top-level INSERT. Raises PgError 0A000 for what cannot be done over several groups."""
-    target = analysis.target()
+    written = analysis.target()
+    view = viewed(analysis, written)
+    target = view.table if view is not None else written
     relation = target.ref.relation
     if relation is None or relation.kind not in (Kind.SHARDED, Kind.REFERENCE):
-        return _elsewhere(analysis, target)
-    insert = _Insert(analysis, target, relation)
+        return _elsewhere(analysis, target, view)
+    insert = _Insert(analysis, target, relation, view)
     if relation.kind is Kind.REFERENCE:
         return insert.into_copies()
     return insert.into_shards()
 
 
-def _elsewhere(analysis: Analysis, target: Table) -> Planned:
+def _elsewhere(analysis: Analysis, target: Table, view: Viewed | None) -> Planned:
     """Temporary and single tables, views, and what is no table."""
     planned = plan_forward(analysis)
     if planned is not None:
@@ -72,7 +77,7 @@ def _elsewhere(analysis: Analysis, target: Table) -> Planned:
     refuse_target(analysis, target)
     if target.ref.relation is None or analysis.parsed.node.selectStmt is None:
         raise not_supported("this INSERT reads tables of other groups than its temporary table's")
-    return _Insert(analysis, target, target.ref.relation).write_back()
+    return _Insert(analysis, target, target.ref.relation, view).write_back()
 
 
 @dataclass(slots=True)
@@ -80,6 +85,7 @@ class _Insert:
     analysis: Analysis
     target: Table
     relation: Relation
+    view: Viewed | None = None  # the statement names it instead of the table
     text_asked: bool = False  # an expression of the text, literals and all, is part of the plan
 
     @property
@@ -96,9 +102,16 @@ class _Insert:
             return self._single() or self.write_back()
         return self._single() or self._of_rows()
 
+    @property
+    def _shards_come_later(self) -> bool:
+        """A HASH table that was declared without shards: they are made when its first rows come, after planning."""
+        return self.relation.strategy is Strategy.HASH and not self.relation.shards
+
     def _single(self) -> Planned | None:
         """One row whose key is known, with nothing for the gateway to compute."""
         query = self.node.selectStmt
+        if self._shards_come_later:
+            return None
         if len(query.valuesLists) != 1 or self.added() or self._given_defaults(query.valuesLists):
             return None
         if not all(self.relation.column_by_name[name].not_null or self._is_unique(name) for name in self.relation.key):
@@ -139,7 +152,7 @@ class _Insert:
             added=added,
             columns_end=text.columns_end(),
             columns_missing=not self.node.cols,
-            column_names=tuple(columns) if not self.node.cols else (),
+            column_names=tuple(self._shown(columns)) if not self.node.cols else (),
             values_start=text.values_start(),
             override=self._override({name for name, _ in added} | {each.column for each in replaced}),
             replicated=self.relation.kind is Kind.REFERENCE,
@@ -201,12 +214,21 @@ class _Insert:
                 raise not_supported("INSERT into parts of a column is not supported for a table in several groups")
             found = [column.name for column in self.node.cols]
         else:
-            found = [column.name for column in self.relation.columns][:width]
+            found = [column.name for column in (self.view.view if self.view else self.relation).columns][:width]
+        if self.view is not None:
+            found = [self.view.columns.get(name, name) for name in found]
         if width > len(found):
             raise PgError("42601", "INSERT has more expressions than target columns")
         if width < len(found) and self.node.cols:
             raise PgError("42601", "INSERT has more target columns than expressions")
         return found
+
+    def _shown(self, columns: list[str]) -> list[str]:
+        """The names by which the statement's target calls these columns of the table."""
+        if self.view is None:
+            return columns
+        names_of = {column: name for name, column in self.view.columns.items()}
+        return [names_of.get(column, column) for column in columns]
 
     def _width(self) -> int:
         query = self.node.selectStmt
@@ -221,33 +243,23 @@ class _Insert:
             query = query.larg
         targets = query.targetList or query.valuesLists[0]
         star = any(isinstance(found, ast.A_Star) for found in walk(query.targetList))
-        return len(self.relation.columns) if star else len(targets)
+        if not star:
+            return len(targets)
+        return len((self.view.view if self.view else self.relation).columns)
 
     def added(self) -> tuple[tuple[str, Value], ...]:
         """The columns that the client leaves out and that the gateway must fill."""
         given = set(self._columns(self._width())) if self.node.selectStmt is not None else set()
-        found = ((column.name, self._default(column)) for column in self.relation.columns if column.name not in given)
-        return tuple((name, value) for name, value in found if value is not None)
+        found = defaults(self.relation, self.analysis.snapshot, given)
+        if self.view is not None and not self.view.same_names([name for name, _ in found]):
+            raise not_supported(
+                f'INSERT into view "{self.view.view.name}" leaves out a column that Hanse must fill',
+                hint="Insert into the view's table.",
+            )
+        return found
 
     def _default(self, column: Column) -> Value | None:
-        """What the gateway must compute for a column's default, None where a group may."""
-        if column.generated:
-            return None
-        if column.default_sequence is not None:
-            return FromSequence(_sequence(column.default_sequence))
-        in_key = column.name in self.relation.key
-        if column.default is None:
-            return None
-        copied = self.relation.kind is Kind.REFERENCE
-        if in_key or (copied and (column.default_volatile or self._differs(column.default))):
-            return Asked(f"CAST(({column.default}) AS {column.type_name})")
-        return None
-
-    def _differs(self, default: str) -> bool:
-        try:
-            return differs_by_place(parse_sql(f"SELECT {default}")[0].stmt, self.analysis.snapshot)
-        except ParseError:
-            return True
+        return default_value(self.relation, self.analysis.snapshot, column)
 
     def _override(self, computed: set[str]) -> bool:
         if self.node.override == _SYSTEM_VALUE:
@@ -276,7 +288,7 @@ class _Insert:
     # --- rows of a query ---------------------------------------------------------------------------------------
 
     def _of_query(self) -> Planned:
-        if self.node.selectStmt is not None and not self.added():
+        if self.node.selectStmt is not None and not self.added() and not self._shards_come_later:
             planned = plan_forward(self.analysis) or self._pushed_down()
             if planned is not None:
                 return planned
@@ -311,17 +323,22 @@ class _Insert:
     def write_back(self) -> Planned:
         text = InsertText(self.analysis.parsed)
         sql = self.analysis.parsed.sql
-        start, tail = text.source_start(), text.tail_start()
-        query = "SELECT" if self.node.selectStmt is None else sql[start:tail].strip()
+        tail = text.tail_start()
         if any(isinstance(node, _DEFAULT) for node in walk(self.node.selectStmt)):
             raise not_supported(
                 "DEFAULT beside a subquery in VALUES is not supported for a table in several groups",
                 hint="Leave the column out of the column list.",
             )
-        if self.node.withClause is not None:
-            query = self._with_query(sql[: text.insert_start()], query)
         relation, alias = self.relation, self.node.relation.alias
         columns = self._columns(self._width()) if self.node.selectStmt is not None else []
+        query = self._query(sql[text.source_start() : tail].strip(), columns)
+        if self.node.withClause is not None:
+            query = self._with_query(sql[: text.insert_start()], query)
+        if self.view is not None and not self.view.same_names(columns):
+            raise not_supported(
+                f'this INSERT into view "{self.view.view.name}" is not supported over several groups',
+                hint="Insert into the view's table.",
+            )
         added = self.added() if relation.kind in (Kind.SHARDED, Kind.REFERENCE) else ()
         return self.analysis.planned(
             WriteBack(
@@ -333,8 +350,23 @@ class _Insert:
                 added=added,
                 override=self._override({name for name, _ in added}) or self.node.override == _SYSTEM_VALUE,
                 alias=alias.aliasname if alias is not None else None,
+                through=self.view.view.identity if self.view is not None else None,
             )
         )
+
+    def _query(self, written: str, columns: list[str]) -> str:
+        """The query's text; constants in its output are given their columns' types (see `assigned`)."""
+        query = self.node.selectStmt
+        if query is None:
+            return "SELECT"
+        if not needs_types(query):
+            return written
+        typed = clone(query)
+        with_types(typed, [self.relation.column_by_name.get(name) for name in columns])
+        try:
+            return render(typed)
+        except NotRenderable:
+            return written  # a constant that the column does not take as a text is refused by the INSERT
 
     def _with_query(self, clause: str, query: str) -> str:
         if any(not isinstance(cte.ctequery, ast.SelectStmt) for cte in self.node.withClause.ctes):
@@ -353,7 +385,10 @@ class _Insert:
         rows = query.valuesLists if plain and not _sorted(query) else ()
         tail = (self.node.onConflictClause, self.node.returningClause)
         if not rows or self._unsteady(rows) or self._unsteady(tail) or len(self.analysis.base) > 1:
-            return self.analysis.planned(Replicate(relation=self.relation.identity, volatile=self._query_is_unsteady()))
+            unsteady = self._query_is_unsteady()
+            if unsteady and self.view is not None:
+                raise not_supported("a volatile INSERT through a view of a reference table is not supported")
+            return self.analysis.planned(Replicate(relation=self.relation.identity, volatile=unsteady))
         self._given_defaults(rows)
         text = InsertText(self.analysis.parsed)
         spans, columns = text.rows(), self._columns(len(rows[0]))
@@ -374,6 +409,37 @@ class _Insert:
         """Two groups might select, or compute, other rows: LIMIT without a full order, sequences, clocks."""
         limited = any(isinstance(found, ast.SelectStmt) and found.limitCount for found in walk(self.node.selectStmt))
         return limited or self._unsteady(self.node) or bool(self.added()) or self.node.selectStmt is None
+
+
+def defaults(relation: Relation, snapshot: Snapshot, given: set[str]) -> tuple[tuple[str, Value], ...]:
+    """The columns besides the given ones whose defaults the gateway must compute, with what it computes."""
+    found = (
+        (column.name, default_value(relation, snapshot, column))
+        for column in relation.columns
+        if column.name not in given
+    )
+    return tuple((name, value) for name, value in found if value is not None)
+
+
+def default_value(relation: Relation, snapshot: Snapshot, column: Column) -> Value | None:
+    """What the gateway must compute for a column's default, None where a group may."""
+    if column.generated or relation.kind not in (Kind.SHARDED, Kind.REFERENCE):
+        return None
+    if column.default_sequence is not None:
+        return FromSequence(_sequence(column.default_sequence))
+    if column.default is None:
+        return None
+    copied = relation.kind is Kind.REFERENCE
+    if column.name in relation.key or (copied and (column.default_volatile or _differs(column.default, snapshot))):
+        return Asked(f"CAST(({column.default}) AS {column.type_name})")
+    return None
+
+
+def _differs(default: str, snapshot: Snapshot) -> bool:
+    try:
+        return differs_by_place(parse_sql(f"SELECT {default}")[0].stmt, snapshot)
+    except ParseError:
+        return True
 
 
 def _sorted(query: Any) -> bool:

@@ -214,7 +214,9 @@ def _action(analysis: Analysis, relation: Relation, clause: Any, first: int) -> 
 def _query(analysis: Analysis, identity: tuple[str, ...], values: list[Any]) -> str:
     node = analysis.parsed.node
     target = name_of(node)
-    query: Any = parse_sql("SELECT 1 FROM a LEFT JOIN b ON true CROSS JOIN LATERAL (SELECT 1) AS hanse_action(n)")[0].stmt
+    query: Any = parse_sql("SELECT 1 FROM a LEFT JOIN b ON true CROSS JOIN LATERAL (SELECT 1) AS hanse_action(n)")[
+        0
+    ].stmt
     outer = query.fromClause[0]
     outer.larg.larg, outer.larg.rarg, outer.larg.quals = node.sourceRelation, node.relation, node.joinCondition
     outer.rarg.subquery.targetList = (ast.ResTarget(val=_choice(node, column_ref(target, identity[0]))),)
@@ -229,7 +231,8 @@ def _query(analysis: Analysis, identity: tuple[str, ...], values: list[Any]) -> 
 
 def _choice(node: Any, key: Any) -> Any:
     """The number of the action: of the first WHEN clause that applies; 0 for DO NOTHING and for none."""
-    case: Any = parse_sql("SELECT CASE WHEN true THEN 1 ELSE 0 END")[0].stmt.targetList[0].val
+    select: Any = parse_sql("SELECT CASE WHEN true THEN 1 ELSE 0 END")[0].stmt
+    case = select.targetList[0].val
     whens = []
     number = 0
     for clause in node.mergeWhenClauses:
@@ -246,7 +249,8 @@ def _choice(node: Any, key: Any) -> Any:
 
 
 def _when(number: int, value: Any) -> Any:
-    case: Any = parse_sql(f"SELECT CASE WHEN hanse_action.n = {number} THEN 1 END")[0].stmt.targetList[0].val
+    select: Any = parse_sql(f"SELECT CASE WHEN hanse_action.n = {number} THEN 1 END")[0].stmt
+    case = select.targetList[0].val
     case.args[0].result = value
     return case
 

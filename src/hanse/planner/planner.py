@@ -20,6 +20,7 @@ from .merging import plan_merge
 from .plan import Context, Forward, Planned, Session, SessionVerb
 from .select import plan_select
 from .utility import UTILITIES, Utility, converts, plan_ddl
+from .withwrites import plan_with_writes, writes_within
 from .write import plan_change
 
 _CHANGES: dict[type, Callable[[Analysis], Planned]] = {
@@ -42,7 +43,8 @@ def plan(parsed: Parsed, context: Context, snapshot: Snapshot) -> Planned:
             return plan_ddl(utility)
         return _query(analyse(parsed, context, snapshot))
     if kind in _CHANGES:
-        return _CHANGES[kind](analyse(parsed, context, snapshot))
+        analysis = analyse(parsed, context, snapshot)
+        return plan_with_writes(analysis) if writes_within(node) else _CHANGES[kind](analysis)
     if kind is ast.CopyStmt:
         return plan_copy(utility)
     known = UTILITIES.get(kind)
@@ -55,6 +57,8 @@ def empty() -> Planned:
 
 
 def _query(analysis: Analysis) -> Planned:
+    if writes_within(analysis.parsed.node):
+        return plan_with_writes(analysis)
     planned = plan_forward(analysis)
     if planned is not None:
         return planned

@@ -34,6 +34,7 @@ from ..sql.functions import calls as find_calls
 from ..sql.scope import table_refs
 from . import calls
 from .clock import names_moment, reads_clock
+from .grouping import is_grouped
 from .locality import VIEW_SEARCH_PATH, view_query
 from .names import Item, Scope, relation_outputs, resolve
 from .plan import Context, Identity, Prune, Pull
@@ -41,6 +42,7 @@ from .tree import (
     Node,
     Unprintable,
     ast,
+    changed,
     conjuncts,
     is_plain_column,
     parse_expression,
@@ -284,6 +286,22 @@ def _below(
         hidden = entry.alias is not None
         yield from _below(entry.larg, on if hidden and inner else [] if hidden else left, level)
         yield from _below(entry.rarg, on if hidden and inner else [] if hidden else right, level)
+
+
+def without_locks(statement: Node, snapshot: Snapshot) -> Node:
+    """The statement for the workspace, which locks nothing: the rows were locked in their groups when they were pulled.
+
+    Where PostgreSQL refuses row locks (grouped queries …) they stay, so that it says so.
+    """
+
+    def unlocked(node: Node) -> Node | None:
+        if not isinstance(node, ast.SelectStmt) or not node.lockingClause or not node.fromClause:
+            return None
+        if node.distinctClause or node.windowClause or is_grouped(node, snapshot):
+            return None
+        return transform(changed(node, lockingClause=None), unlocked)
+
+    return transform(statement, unlocked)
 
 
 def _locks_of(query: Node, alias: str) -> set[str]:

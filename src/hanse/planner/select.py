@@ -25,7 +25,7 @@ from .grouping import distinct_is_local, group_is_local, is_grouped, windows_are
 from .locality import Analyzer
 from .merge_rules import merged, merged_set_operation
 from .plan import AnyOf, Context, Equal, Forward, Gather, Identity, Merge, Plan, Planned, Prune, Scatter, TwoPhase
-from .pulls import Collector
+from .pulls import Collector, without_locks
 from .spread import Base, Elsewhere, Spread
 from .tree import Node, Unprintable, ast, changed, render, walk
 
@@ -148,11 +148,14 @@ class _Planner:
         collector = Collector(self.snapshot, self.context)
         collector.statement(self.parsed.node)
         sql = None
-        if names_database(self.parsed.node):
+        statement = without_locks(self.parsed.node, self.snapshot)
+        if statement is not self.parsed.node or names_database(statement):
             try:
-                sql = render(with_database(self.parsed.node, self.snapshot.database))
+                sql = render(with_database(statement, self.snapshot.database))
             except Unprintable:
-                raise not_supported("current_database() cannot be used in this statement over several groups") from None
+                raise not_supported(
+                    "current_database() and row locks cannot be used in this statement over several groups"
+                ) from None
         return Gather(pulls=collector.pulls(self._prune_of), sql=sql, reason=reason)
 
     def _prune_of(self, identity: Identity) -> Prune | None:

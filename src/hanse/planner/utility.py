@@ -14,11 +14,12 @@ from typing import Any
 
 from pglast import ast, enums
 
-from ..catalog.model import Kind, Snapshot
+from ..catalog.model import Function, Kind, Snapshot
 from ..core.errors import not_supported
 from ..sql.parse import Parsed, parse_one
 from ..sql.scope import CATALOG_SCHEMAS, is_temporary, named_tables, table_refs
 from ..sql.walk import names, walk
+from .calls import fits
 from .inner import arguments, inner_start, type_list
 from .plan import Broadcast, Context, Ddl, Explain, Forward, Plan, Planned, Session, SessionVerb
 
@@ -279,7 +280,28 @@ def _checkpoint(utility: Utility) -> Planned:
 
 def _body(utility: Utility) -> Planned:
     """CALL and DO: a body may do anything, also end transactions; it runs where single tables are."""
+    if not fits(_bodies(utility), utility.snapshot, utility.snapshot.home_group):
+        raise not_supported(
+            "the body would read tables of several groups inside one of them",
+            hint="Read them in statements of the session's own.",
+        )
     return utility.at_home(neutral=False, returns_rows=isinstance(utility.node, ast.CallStmt))
+
+
+def _bodies(utility: Utility) -> list[Function]:
+    node = utility.node
+    if isinstance(node, ast.CallStmt):
+        call: Any = node.funccall
+        *schema, name = names(call.funcname)
+        known = utility.snapshot.function_names.get(name, ())
+        return [each for each in known if not schema or each.schema == schema[-1]]
+    options = {option.defname: option.arg for option in node.args or ()}
+    language = getattr(options.get("language"), "sval", None) or "plpgsql"
+    source = getattr(options.get("as"), "sval", None) or ""
+    body = Function(
+        schema="", name="DO", kind="p", language=language, volatility="v", argument_count=0, source=source
+    )
+    return [body]
 
 
 def _load(utility: Utility) -> Planned:

@@ -61,7 +61,7 @@ def _look_through(
     query = _definition(view)
     if query is None or not _is_simple(query) or view.has_triggers or depth > _DEPTH_MAX:
         return None
-    named = query.fromClause[0]
+    named: Any = query.fromClause[0]
     below = analysis.snapshot.find(named.schemaname, named.relname, analysis.context.search_path)
     if below is None or (named.alias is not None and named.alias.colnames):
         return None
@@ -90,7 +90,8 @@ def _is_simple(query: Any) -> bool:
     calls = (found for found in walk(query.targetList) if isinstance(found, ast.FuncCall))
     if any(call.over is not None or call.agg_star or names(call.funcname)[-1] in AGGREGATES for call in calls):
         return False
-    return isinstance(query.fromClause[0], ast.RangeVar)
+    (only,) = query.fromClause or ()
+    return isinstance(only, ast.RangeVar)
 
 
 def _column(target: Any) -> str:

@@ -121,7 +121,7 @@ def _is_itself(target: Any, name: str) -> bool:
     if not isinstance(target.val, ast.ColumnRef) or target.indirection:
         return False
     path = names(target.val.fields)
-    return len(path) == len(target.val.fields) and path in ((target.name,), (name, target.name))
+    return len(path) == len(target.val.fields or ()) and path in ((target.name,), (name, target.name))
 
 
 def _move(analysis: Analysis, target: Table, relation: Relation, view: Viewed | None) -> Planned:
@@ -149,7 +149,9 @@ def _refuse_move(analysis: Analysis, relation: Relation, view: Viewed | None) ->
                 )
     if relation.row_security or view is not None:
         reason = "which has row security" if view is None else "through a view"
-        raise not_supported(f'cannot change the partition key of table "{relation.name}", {reason}, over several groups')
+        raise not_supported(
+            f'cannot change the partition key of table "{relation.name}", {reason}, over several groups'
+        )
 
 
 def _move_within(analysis: Analysis, target: Table, relation: Relation, assigned: dict[str, Any]) -> Planned | None:

@@ -15,7 +15,6 @@ taken out (`DELETE … RETURNING` the new row) and put in where they belong.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,8 +23,8 @@ from pglast.parser import parse_sql
 
 from ..catalog.model import Kind, Relation
 from ..core.errors import not_supported
-from ..sql.render import NotRenderable, clone, render
-from ..sql.walk import fields, names, walk
+from ..sql.render import NotRenderable, render
+from ..sql.walk import names, walk
 from .analysis import Analysis
 from .assigned import assigned, cast_to
 from .colnames import column_name
@@ -33,6 +32,7 @@ from .plan import Planned, WriteBack
 from .restrict import Table
 from .spans import returning_start
 from .targets import rest_of
+from .tree import transform
 from .viewed import Viewed
 
 _WRITABLE = (Kind.SHARDED, Kind.REFERENCE, Kind.SINGLE, Kind.PARTITION)
@@ -244,7 +244,9 @@ class _Returned:
     def refuse_others(self) -> None:
         """For statements that can carry nothing."""
         if any(self._is_foreign(found) for found in walk(self._exprs) if isinstance(found, ast.ColumnRef)):
-            raise not_supported("RETURNING of other tables' columns is not supported in this UPDATE over several groups")
+            raise not_supported(
+                "RETURNING of other tables' columns is not supported in this UPDATE over several groups"
+            )
 
     def tail(self) -> str:
         columns = [found for found in walk(self._exprs) if isinstance(found, ast.ColumnRef)]
@@ -272,8 +274,8 @@ class _Returned:
         if isinstance(target.val, ast.ColumnRef) and self._is_star(target.val):
             return self._expanded(names(target.val.fields))
         name = column_name(target)
-        value = replaced(target.val, self._carry)
-        return [ast.ResTarget(name=name if value != target.val else target.name, val=value)]
+        value = transform(target.val, self._replacement)
+        return [ast.ResTarget(name=target.name if value is target.val else name, val=value)]
 
     def _expanded(self, path: tuple[str, ...]) -> list[Any]:
         found = []
@@ -298,10 +300,11 @@ class _Returned:
                 return [(table.source.name, name) for name in table.source.columns]
         raise not_supported("RETURNING * is not supported for this statement over several groups", hint=_NAME_THEM)
 
+    def _replacement(self, node: Any) -> Any:
+        """For `transform`: what stands in the place of a node, None where it may stay."""
+        return self._carry(node) if isinstance(node, ast.ColumnRef) and self._is_foreign(node) else None
+
     def _carry(self, node: Any) -> Any:
-        """What stands in the place of a node; the node itself where it may stay."""
-        if not isinstance(node, ast.ColumnRef) or not self._is_foreign(node):
-            return node
         if self._is_star(node):
             raise not_supported("whole rows in RETURNING are not supported over several groups", hint=_NAME_THEM)
         if node not in self.carried:
@@ -311,18 +314,3 @@ class _Returned:
 
 _NAME_THEM = "Name the columns."
 _SYSTEM_COLUMNS = frozenset(("tableoid", "ctid", "xmin", "xmax", "cmin", "cmax"))
-
-
-def replaced(node: Any, replace: Callable[[Any], Any]) -> Any:
-    """A copy of a tree in which `replace` has had its say on every node, parents first."""
-    if isinstance(node, tuple):
-        return tuple(replaced(item, replace) for item in node)
-    if not isinstance(node, ast.Node):
-        return node
-    found = replace(node)
-    if found is not node:
-        return found
-    copied = clone(node)
-    for name in fields(copied):
-        setattr(copied, name, replaced(getattr(node, name), replace))
-    return copied

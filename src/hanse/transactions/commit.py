@@ -7,9 +7,18 @@ The last participant in the global order is the *decider*; its own one-phase com
    everywhere, otherwise nowhere;
 3. the others do ``COMMIT PREPARED gid``; then the client is told.
 
-A failure in step 1, or an *answered* failure in step 2, rolls everything back. A decider that is lost before it answered
-leaves the outcome open: the record of the gid says what happened, whoever reads it (`recovery.py`). A schema change has the
-control plane as its decider: step 2 is the catalog's commit, and every group prepares.
+A failure in step 1, or an *answered* failure in step 2, rolls everything back. A schema change has the control plane as its
+decider: step 2 is the catalog's commit, and every group prepares.
+
+**A decider that is lost before it answered** leaves the outcome open, but not for ever: the record of the gid in the
+decider's group says what happened. `Resolve` asks for it as recovery does (`recovery.py`): it writes "aborted" in the
+record's place, unless there is a record; what is read then can never change, because a commit that comes late dies on the
+same unique key. Only if the group cannot be reached either is the client told that nobody knows, and recovery ends the
+branches when it can.
+
+**Somebody else may decide first.** Branches that stay prepared for too long are ended by recovery, which records "aborted".
+The decider's own record then violates the unique key (23505 on `hanse.commit_record`), its transaction fails, and the
+client is told what is true: rolled back, repeat it (40001).
 
 The gid is public (pg_prepared_xacts is readable by all), so it ends in the SHA-256 of a secret that only this transaction's
 coordinator knows; the record is made by a function that asks for the secret.
@@ -29,20 +38,36 @@ from ..core.errors import PgError
 from ..core.ids import quote_literal
 
 CATALOG_DECIDER = "catalog"
+GID_PREFIX = "hanse:"
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Run `sql` in each of `places` at the same time. Answered with the errors by place; LOST marks a lost connection."""
+    """Run `sql` in each of `places` at the same time. Answered with the errors by place; a lost connection is one."""
 
     places: tuple[str, ...]
     sql: str
     expect_tag: str | None = None  # another command tag is a failure: COMMIT of a failed transaction says ROLLBACK
+    stage: str = ""  # 'prepare', 'decide', 'finish': names the moment, for tests that interrupt it
 
 
 @dataclass(frozen=True, slots=True)
 class Decide:
     """The catalog's commit, for a transaction that changed the schema. Answered with {'catalog': error} or {}."""
+
+    stage: str = "decide"
+
+
+@dataclass(frozen=True, slots=True)
+class Resolve:
+    """The decider was lost: what did it do? Answered as its own step would have been, after it can do nothing else.
+
+    {}: committed; {decider: 40001}: aborted, for ever; {decider: 08…}: it cannot be reached.
+    """
+
+    decider: str
+    gid: str
+    stage: str = "resolve"
 
 
 class OutcomeUnknown(PgError):
@@ -67,40 +92,74 @@ class GlobalId:
 def new_global_id(decider: str, transaction_id: str | None = None) -> GlobalId:
     secret = secrets.token_hex(16)
     digest = hashlib.sha256(secret.encode()).hexdigest()
-    return GlobalId(decider, secret, f"hanse:{decider}:{transaction_id or secrets.token_hex(8)}:{digest}")
+    return GlobalId(decider, secret, f"{GID_PREFIX}{decider}:{transaction_id or secrets.token_hex(8)}:{digest}")
 
 
 Errors = Mapping[str, PgError]
-Protocol = Generator[Run | Decide, Errors, None]
+Step = Run | Decide | Resolve
+Protocol = Generator[Step, Errors, None]
 
 
 def commit(writers: tuple[str, ...], identity: GlobalId, *, catalog_decides: bool = False) -> Protocol:
     """Commits `writers` (in the global order; the last decides, unless the catalog does). Raises the failure."""
     prepared = writers if catalog_decides else writers[:-1]
     gid = quote_literal(identity.gid)
-    errors = yield Run(prepared, f"PREPARE TRANSACTION {gid}", "PREPARE TRANSACTION")
+    errors = yield Run(prepared, f"PREPARE TRANSACTION {gid}", "PREPARE TRANSACTION", "prepare")
     if errors:
         yield from _undo(writers, prepared, errors, gid)
     if catalog_decides:
         errors = yield Decide()
     else:
         record = f"SELECT hanse.record_commit({gid}, {quote_literal(identity.secret)}); COMMIT"
-        errors = yield Run(writers[-1:], record, "COMMIT")
+        errors = yield Run(writers[-1:], record, "COMMIT", "decide")
+    if errors and is_lost(_first(errors)):
+        lost = _first(errors)
+        errors = yield Resolve(identity.decider, identity.gid)
+        if errors and is_lost(_first(errors)):
+            raise OutcomeUnknown(identity.gid, identity.decider) from lost
     if errors:
-        (decider, error), *_ = errors.items()
-        if error.sqlstate.startswith("08"):
-            raise OutcomeUnknown(identity.gid, decider) from error
-        yield Run(prepared, f"ROLLBACK PREPARED {gid}")
-        raise error
-    yield Run(prepared, f"COMMIT PREPARED {gid}")  # an error here changes nothing: recovery will do it
+        yield Run(prepared, f"ROLLBACK PREPARED {gid}", stage="undo")
+        if not catalog_decides:  # it failed on the record, and waits in a failed transaction
+            yield Run(writers[-1:], "ROLLBACK", stage="undo")
+        raise told(_first(errors))
+    yield Run(prepared, f"COMMIT PREPARED {gid}", stage="finish")  # an error changes nothing: recovery will do it
 
 
 def _undo(writers: tuple[str, ...], prepared: tuple[str, ...], errors: Errors, gid: str) -> Protocol:
     """Somebody could not prepare: nothing was decided, so nothing may stay."""
     done = tuple(place for place in prepared if place not in errors)
     if done:
-        yield Run(done, f"ROLLBACK PREPARED {gid}")
+        yield Run(done, f"ROLLBACK PREPARED {gid}", stage="undo")
     rest = tuple(place for place in writers if place not in done)
     if rest:
-        yield Run(rest, "ROLLBACK")
-    raise next(iter(errors.values()))
+        yield Run(rest, "ROLLBACK", stage="undo")
+    raise _first(errors)
+
+
+def _first(errors: Errors) -> PgError:
+    return next(iter(errors.values()))
+
+
+def is_lost(error: PgError) -> bool:
+    """Whether an error leaves open what became of the statement.
+
+    Class 08: no answer came. 57P01 and 57P02: the server was stopped; a COMMIT may have been written by then. A server
+    that is starting or stopping (57P03) has not begun on it.
+    """
+    return error.sqlstate.startswith("08") or error.sqlstate in ("57P01", "57P02")
+
+
+def told(error: PgError) -> PgError:
+    """What the client is told of the decider's failure: a tombstone that it met is our affair, not a duplicate of his."""
+    if error.sqlstate == "23505" and (error.fields.get("s"), error.fields.get("t")) == ("hanse", "commit_record"):
+        return ended_by_recovery()
+    return error
+
+
+def ended_by_recovery() -> PgError:
+    return PgError(
+        "40001",
+        "could not commit: the transaction was rolled back",
+        detail="Its commit was interrupted or took too long, and recovery has ended it on all groups.",
+        hint="The transaction might succeed if retried.",
+    )

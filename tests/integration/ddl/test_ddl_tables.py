@@ -118,18 +118,43 @@ def test_range_partitions_are_balanced_or_placed(db: Places) -> None:
         db.run(f"CREATE TABLE r{n} PARTITION OF r FOR VALUES FROM ({n * 10}) TO ({n * 10 + 10})")
     db.run("CREATE TABLE r9 PARTITION OF r FOR VALUES FROM (90) TO (MAXVALUE) TABLESPACE g1")
     assert {s.name: s.group for s in db.relation("r").shards} == {"r0": "g1", "r1": "g2", "r2": "g1", "r9": "g1"}
-    assert refused(db, "CREATE TABLE rd PARTITION OF r DEFAULT", "0A000").hint
     with pytest.raises(psycopg.errors.InvalidObjectDefinition):  # overlaps with a partition of the other group
         db.run("CREATE TABLE rx PARTITION OF r FOR VALUES FROM (15) TO (17) TABLESPACE g1")
     db.insert("r", [(5, "a"), (15, "b"), (95, "c")])
 
 
-def test_a_default_partition_in_the_only_group_keeps_later_ones_there(db: Places) -> None:
+def _guards(db: Places, group: str, table: str) -> int:
+    sql = f"SELECT count(*) FROM pg_constraint WHERE conrelid = '{table}'::regclass AND conname LIKE 'hanse_not_%'"
+    return int(db.ask(group, sql)[0][0])
+
+
+def test_a_default_partition_refuses_the_rows_of_partitions_elsewhere(db: Places) -> None:
     db.run("CREATE TABLE l (a text) PARTITION BY LIST (a)")
-    db.run("CREATE TABLE l1 PARTITION OF l FOR VALUES IN ('x', NULL) TABLESPACE g2")
-    db.run("CREATE TABLE ld PARTITION OF l DEFAULT; CREATE TABLE l2 PARTITION OF l FOR VALUES IN ('y')")
-    assert {s.name: s.group for s in db.relation("l").shards} == {"l1": "g2", "ld": "g2", "l2": "g2"}
-    refused(db, "CREATE TABLE l3 PARTITION OF l FOR VALUES IN ('z') TABLESPACE g1", "0A000")
+    db.run("CREATE TABLE l1 PARTITION OF l FOR VALUES IN ('x', NULL) TABLESPACE g1")
+    db.run("CREATE TABLE ld PARTITION OF l DEFAULT TABLESPACE g2")
+    for wrong in ("('x')", "(NULL)"):
+        with pytest.raises(psycopg.errors.CheckViolation):
+            db.connections["g2"].execute(f"INSERT INTO l VALUES {wrong}")
+        db.connections["g2"].rollback()
+    db.insert("l", [("x",), (None,), ("y",)])
+    with pytest.raises(psycopg.errors.CheckViolation):  # ld has the row 'y'
+        db.run("CREATE TABLE l2 PARTITION OF l FOR VALUES IN ('y') TABLESPACE g1")
+    db.run("CREATE TABLE l3 PARTITION OF l FOR VALUES IN ('z') TABLESPACE g1")
+    assert _guards(db, "g2", "ld") == 2
+    db.run("ALTER TABLE l DETACH PARTITION l1; DROP TABLE l3")
+    assert _guards(db, "g2", "ld") == 0
+
+
+def test_a_default_partition_that_is_detached_takes_any_row(db: Places) -> None:
+    db.run("CREATE TABLE l (a int) PARTITION BY LIST (a)")
+    db.run("CREATE TABLE l1 PARTITION OF l FOR VALUES IN (1) TABLESPACE g1")
+    db.run("CREATE TABLE ld PARTITION OF l DEFAULT TABLESPACE g2")
+    db.run("ALTER TABLE ld SET TABLESPACE g1")
+    assert _guards(db, "g1", "ld") == 0  # PostgreSQL knows both partitions there
+    db.run("ALTER TABLE ld SET TABLESPACE g2")
+    assert _guards(db, "g2", "ld") == 1
+    db.run("ALTER TABLE l DETACH PARTITION ld")
+    assert _guards(db, "g2", "ld") == 0
 
 
 def test_sub_partitions_go_with_their_shard(db: Places) -> None:

@@ -24,6 +24,7 @@ from .generic import (
     on_relation,
     refuse,
 )
+from .guards import guard_defaults
 from .queries import create_table_as, create_view, refresh, select_into
 from .rights import grant
 from .roles import create_or_alter, drop_owned
@@ -116,6 +117,7 @@ __all__ = [
     "Step",
     "create_distributed_table",
     "create_reference_table",
+    "guard_defaults",
     "make_default_shards",
     "plan_ddl",
     "undistribute_table",

@@ -172,16 +172,6 @@ def _below(lower: tuple[str | None, ...], upper: tuple[str | None, ...], types: 
     return f"{one} < {other} OR ({one} = {other} AND ({rest}))"
 
 
-def check_default_partition(relation: Relation) -> None:
-    """A DEFAULT partition would take other groups' rows (findings-gateway 4): all shards must then be in one group."""
-    if len(relation.groups) > 1 and any(shard.bound.default for shard in relation.shards):
-        raise not_supported(
-            f'a DEFAULT partition of "{relation.name}" cannot be in another group than its other partitions',
-            detail="It would accept rows that belong to the partitions of other groups.",
-            hint="Place all partitions of the table in one group, or give the partition explicit bounds.",
-        )
-
-
 def equal_bound(relation: Relation, bound: Bound) -> Shard | None:
     return next((shard for shard in relation.shards if shard.bound == bound), None)
 

@@ -13,9 +13,9 @@ from collections.abc import Generator
 from typing import Any
 
 from ...core.errors import PgError, not_supported
-from ...core.ids import quote_literal
+from ...core.ids import quote_identifier, quote_literal
 from ..model import Kind, Relation, Snapshot
-from .checks import check_default_partition, check_foreign_keys, linked
+from .checks import check_foreign_keys, linked
 from .partitions import move_rows
 from .places import place, qualified, run_groups, run_system
 from .placing import chosen_group
@@ -133,17 +133,15 @@ def _move_shard(relation: Relation, group: str, ctx: DdlContext) -> Generator[St
             detail="Shards that may hold equal keys must stay in one group.",
         )
     yield Freeze((top, relation.identity))
-    statements = yield from _remake(relation, parent)
+    statements = yield from _remake(relation, parent, ctx)
     yield place(relation.identity, Kind.PARTITION, group)
-    after: Snapshot = yield Introspect()
-    check_default_partition(after.relation_by_identity[top])
     yield from run_groups({group: tuple(statements)}, system=True)
     yield from move_rows(relation, (old,), relation.identity, (group,), ctx)
     yield from run_groups({old: (f"DROP TABLE {qualified(relation.identity)}",)}, system=True)
     yield from mirror_everywhere([top], ctx)
 
 
-def _remake(relation: Relation, parent: Relation) -> Generator[Step, Any, list[str]]:
+def _remake(relation: Relation, parent: Relation, ctx: DdlContext) -> Generator[Step, Any, list[str]]:
     """CREATE TABLE … PARTITION OF and the shard's own indexes; what else it has of its own is refused."""
     name = qualified(relation.identity)
     row = (yield Ask(_PART.format(relation=quote_literal(name))))[0]
@@ -158,6 +156,8 @@ def _remake(relation: Relation, parent: Relation) -> Generator[Step, Any, list[s
     create = f"CREATE {unlogged}TABLE {name} PARTITION OF {qualified(parent.identity)} {bound}{options}"
     yield Ask("SET LOCAL search_path = ''")
     indexes = yield Ask(_INDEXES.format(relation=quote_literal(name)))
+    path = ", ".join(quote_identifier(schema) for schema in ctx.search_path) or "''"
+    yield Ask(f"SET LOCAL search_path = {path}")
     return [create, *(index[0] for index in indexes)]
 
 

@@ -17,9 +17,10 @@ from collections.abc import Generator
 from typing import Any
 
 from ...core.errors import not_supported
-from ..model import Bound, Kind, Relation, Shard, Snapshot, Strategy
+from ...core.ids import quote_literal
+from ..model import Kind, Relation, Shard, Snapshot, Strategy
 from . import text as surgery
-from .checks import check_default_partition, check_foreign_keys, check_key
+from .checks import check_foreign_keys, check_key
 from .definition import capture, create_statements
 from .places import groups_of, place, qualified, run, run_groups, run_system, unplace
 from .placing import chosen_group, group_for_shard
@@ -59,7 +60,7 @@ def create_partition(stmt: Any, text: str, ctx: DdlContext) -> Procedure:
     shard = _shard(after.relation_by_identity[parent.identity], identity)
     group = group_for_shard(parent, shard.bound, wanted, ctx)
     yield place(identity, Kind.PARTITION, group)
-    yield from _check_new_shard(parent.identity, ctx)
+    yield from _check_new_shard(ctx)
     yield from run_groups({group: (plain,)})
     yield from mirror_everywhere([parent.identity], ctx)
     return DdlResult()
@@ -83,10 +84,8 @@ def _shard(parent: Relation, identity: Identity) -> Shard:
     return next(shard for shard in parent.shards if (shard.schema, shard.name) == identity)
 
 
-def _check_new_shard(parent: Identity, ctx: DdlContext) -> Generator[Step, Any, Snapshot]:
+def _check_new_shard(ctx: DdlContext) -> Generator[Step, Any, Snapshot]:
     after: Snapshot = yield Introspect()
-    relation = after.relation_by_identity[parent]
-    check_default_partition(relation)
     yield from check_foreign_keys(ctx.snapshot, after)
     return after
 
@@ -114,7 +113,7 @@ def attach(stmt: Any, text: str, ctx: DdlContext) -> Procedure:
         yield place(part.identity, Kind.PARTITION, group)
     else:
         yield unplace(part.identity)
-    yield from _check_new_shard(top, ctx)
+    yield from _check_new_shard(ctx)
     yield from _become_shard(part, group, text, ctx)
     yield from mirror_everywhere([top], ctx)
     return DdlResult()
@@ -129,17 +128,14 @@ def _attach_group(parent: Relation, part: Relation, ctx: DdlContext) -> Generato
     bound = _shard(after.relation_by_identity[parent.identity], part.identity).bound
     wanted = yield from _chosen_before(part)
     if wanted is None and parent.strategy is not Strategy.HASH and (yield from _has_rows(part, part.group)):
-        wanted = part.group if not _bound_to(parent, bound) else None  # no reason to move them
+        wanted = part.group  # no reason to move them
     return group_for_shard(parent, bound, wanted, ctx)
-
-
-def _bound_to(parent: Relation, bound: Bound) -> bool:
-    return bound.default or any(shard.bound.default for shard in parent.shards)
 
 
 def _chosen_before(part: Relation) -> Generator[Step, Any, str | None]:
     """The group that the client named when the table was made: only then has it a placement of its own."""
-    sql = f"SELECT home FROM hanse.placement WHERE relid = '{part.oid}'::oid"
+    name = quote_literal(qualified(part.identity))  # its oid in this catalog may be that of another node's workspace
+    sql = f"SELECT home FROM hanse.placement WHERE relid = {name}::pg_catalog.regclass"
     rows = yield Ask(sql)
     return rows[0][0] if rows else None
 
@@ -176,7 +172,7 @@ def _attach_tree(parent: Relation, part: Relation, text: str, ctx: DdlContext) -
     for shard in part.shards:
         yield unplace((shard.schema, shard.name))
     yield place(part.identity, Kind.PARTITION, group)
-    yield from _check_new_shard(parent.identity, ctx)
+    yield from _check_new_shard(ctx)
     yield from run_groups({group: (text,)})
     others = tuple(other for other in ctx.groups if other != group)
     yield from run_system([f"DROP TABLE {qualified(part.identity)}"], others, workspace=False)

@@ -8,14 +8,13 @@ where it names a group; then single tables go to the home group and shards are s
 - RANGE and LIST: the group with the fewest shards of the table, the first in canonical order among equals. Tables whose
   partitions are made in the same order are then co-located.
 - A shard of a table that foreign keys join with another goes where that table's shard of equal bounds is.
-- Beside a DEFAULT partition: its group, since it would take the rows of other groups.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from ...core.errors import PgError, not_supported
+from ...core.errors import PgError
 from ..model import Bound, Relation, Shard
 from .checks import equal_bound, linked
 from .steps import DdlContext
@@ -39,15 +38,6 @@ def chosen_group(tablespace: str | None, ctx: DdlContext) -> str | None:
 
 def group_for_shard(parent: Relation, bound: Bound, wanted: str | None, ctx: DdlContext) -> str:
     """Where a new shard goes. `parent` is the table as it was before, `wanted` what the client named."""
-    tied = _tied(parent, bound)
-    if tied is not None:
-        if wanted not in (None, tied):
-            raise not_supported(
-                f'a DEFAULT partition of "{parent.name}" and its other partitions must be in one group',
-                detail="A DEFAULT partition would accept rows that belong to the partitions of other groups.",
-                hint=f"Use TABLESPACE {tied}, or detach the other partitions.",
-            )
-        return tied
     if wanted is not None:
         return wanted
     for other in linked(parent, ctx.snapshot):
@@ -57,19 +47,6 @@ def group_for_shard(parent: Relation, bound: Bound, wanted: str | None, ctx: Ddl
     if bound.remainder is not None:
         return ctx.groups[bound.remainder % len(ctx.groups)]
     return _fewest(parent.shards, ctx)
-
-
-def _tied(parent: Relation, bound: Bound) -> str | None:
-    default = next((shard.group for shard in parent.shards if shard.bound.default), None)
-    if default is not None or not bound.default or not parent.shards:
-        return default
-    if len(parent.groups) == 1:
-        return parent.groups[0]
-    raise not_supported(
-        f'a DEFAULT partition of "{parent.name}" is not supported: its partitions are in several groups',
-        detail="It would accept rows that belong to the partitions of other groups.",
-        hint="Give the partition explicit bounds.",
-    )
 
 
 def _fewest(shards: tuple[Shard, ...], ctx: DdlContext) -> str:

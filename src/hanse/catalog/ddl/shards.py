@@ -12,7 +12,7 @@ from typing import Any
 from ...core.errors import PgError, not_supported
 from ...core.ids import quote_identifier, quote_literal
 from ..model import Bound, Kind, Relation, Snapshot, Strategy
-from ..type_oids import TURN, advance_sql
+from ..type_oids import TURN, advance_sql, read_sql
 from .checks import check_foreign_keys, linked, same_layout_possible
 from .places import place, qualified, run_groups
 from .rights import mirror_everywhere
@@ -78,6 +78,7 @@ def make_shards(
 ) -> Generator[Step, Any, None]:
     """`storage` is a WITH clause for each partition, `persistence` 'UNLOGGED' or nothing."""
     made: list[tuple[Identity, str, str]] = []
+    yield RunWorkspace(read_sql(), system=True)  # the groups, too, draw one OID at least before each shard
     for number, (bound, group) in enumerate(layout):
         identity = (table[0], shard_name(table[1], number))
         sql = " ".join(

@@ -58,6 +58,7 @@ class Backend(asyncio.Protocol):
         self.pool_generation = 0
         self.closed = False
         self.answering = False  # something was sent whose ReadyForQuery has not been read
+        self.status = ord("I")  # of the last ReadyForQuery: I idle, T in a transaction, E in a failed one
         self._ahead = b""  # what is sent with the next write
         self._prelude = 0  # pull mode: so many ReadyForQuery answer what we sent ahead (BEGIN)
         self.cancelling: asyncio.Future[None] | None = None  # a cancel request is under way: not to be reused before
@@ -219,6 +220,7 @@ class Backend(asyncio.Protocol):
         self._skip = 0
         self._relay = None
         self.answering = False
+        self.status = status
         relay.chunk(last)
         relay.ready(self, status)
         if self._tail and self._relay is None:
@@ -327,6 +329,7 @@ class Backend(asyncio.Protocol):
         self._inbox_bytes -= len(raw)
         if kind == _READY:
             self.answering = False
+            self.status = raw[5]
         if self._paused and self._inbox_bytes < PULL_BYTES_AHEAD // 2:
             self._paused = False
             self.resume_reading()

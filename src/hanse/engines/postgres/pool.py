@@ -20,6 +20,8 @@ from .backend import Backend
 
 Connect = Callable[[str, str, str, object], Awaitable[Backend]]  # (place, user, database, credentials)
 
+_IDLE = ord("I")
+
 
 @dataclass(slots=True)
 class _Shelf:
@@ -119,8 +121,8 @@ class Pool:
 
     def release(self, backend: Backend) -> None:
         """Gives a backend back: outside any transaction, all its answers read, `state` telling what it is in."""
-        if backend.closed or backend.unread or backend.pool_generation != self._generation:
-            backend.close()
+        if backend.closed or backend.unread or backend.pool_generation != self._generation or backend.status != _IDLE:
+            backend.close()  # the status is a second look: nobody may inherit another's transaction
             return
         if backend.cancelling is not None and not backend.cancelling.done():
             backend.cancelling.add_done_callback(lambda _: self.release(backend))

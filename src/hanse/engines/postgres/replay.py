@@ -47,8 +47,7 @@ _PLACEMENT = tuple(f"{verb} hanse.placement" for verb in ("INSERT INTO", "DELETE
 _BECOME = """
 CREATE FUNCTION hanse.replay(statement text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
 AS $$ BEGIN EXECUTE statement; END $$;
-ALTER FUNCTION hanse.replay(text) OWNER TO {role};
-SET LOCAL SESSION AUTHORIZATION {role}
+ALTER FUNCTION hanse.replay(text) OWNER TO {role}
 """
 _RETURN = """
 RESET SESSION AUTHORIZATION;
@@ -109,21 +108,25 @@ async def replay(connection: Connection, entry: DdlEntry) -> bool:
             if version >= entry.version:
                 return False
             await connection.execute("SET LOCAL check_function_bodies = off")  # they were checked when they were made
+            position: int | None = None
             for statement in entry.statements:
-                await _run(connection, entry, statement)
+                how, sql = _how(entry, statement)
+                if how.types_from is None:
+                    await _run(connection, entry, how, sql, position)
+                position = how.types_from
             await connection.execute("UPDATE hanse.applied SET version = $1", entry.version)
             return True
 
 
-async def _run(connection: Connection, entry: DdlEntry, statement: str) -> None:
-    how, sql = _how(entry, statement)
-    if how.types_from is not None:
-        await _advance(connection, entry, how.types_from)
-        return
+async def _run(connection: Connection, entry: DdlEntry, how: _How, sql: str, position: int | None) -> None:
     plain = how.role is None or how.role == await connection.fetchval("SELECT session_user")
+    role = quote_identifier(how.role or "")
     if not plain:
-        assert how.role is not None
-        await connection.execute(_BECOME.format(role=quote_identifier(how.role)))
+        await connection.execute(_BECOME.format(role=role))
+    if position is not None:
+        await _advance(connection, entry, position)  # now: the function has drawn an OID, too
+    if not plain:
+        await connection.execute(f"SET LOCAL SESSION AUTHORIZATION {role}")
     for name, value in how.settings.items():
         await connection.execute("SELECT set_config($1, $2, true)", name, value)
     if plain:

@@ -1,0 +1,251 @@
+"""kill -9 and worse in the middle of an atomic commit: nothing is half done, nothing stays locked, nobody is told a lie.
+
+One cluster of two groups goes through all of it, one thing after another; recovery is waited for once. The file that
+HANSE_FAULT names says at which point of the next commit a gateway ends itself (`gateway/faults.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from hanse.agent.recovery import Recovery, Times
+from hanse.config import load_node_config, load_secrets
+from hanse.core.limits import PREPARED_AGE_S_MIN
+from support.processes import free_ports, sweep, wait_until
+from support.servers import Cluster, Server
+
+TOTAL = 4000
+HANSE = [sys.executable, "-P", "-m", "hanse.cli.main"]
+TRANSFER = (
+    "BEGIN",
+    "UPDATE accounts SET balance = balance - 100 WHERE id = {low}",
+    "UPDATE accounts SET balance = balance + 100 WHERE id = {high}",
+    "COMMIT",
+)
+
+
+@dataclass
+class Wreck:
+    """A cluster, the fault file, and what became of each commit."""
+
+    cluster: Cluster
+    fault: Path
+    answers: dict[str, str | None] = field(default_factory=dict)  # SQLSTATE, '' for success, None: connection lost
+
+    def connect(self, **more: object) -> psycopg.Connection:
+        return psycopg.connect(self.cluster.dsn, autocommit=True, connect_timeout=5, **more)  # type: ignore[arg-type]
+
+    def groups(self, query: str) -> dict[str, list[tuple[object, ...]]]:
+        found = {}
+        for name, dsn in self.cluster.group_dsns().items():
+            with psycopg.connect(dsn, autocommit=True) as connection:
+                found[name] = connection.execute(query).fetchall()
+        return found
+
+    def prepared(self) -> list[str]:
+        rows = self.groups("SELECT gid FROM pg_prepared_xacts")
+        return [str(row[0]) for found in rows.values() for row in found]
+
+    def run(self, name: str, *statements: str) -> None:
+        """Runs statements and notes the end of the last."""
+        try:
+            with self.connect() as connection:
+                for statement in statements:
+                    connection.execute(statement)  # type: ignore[call-overload]
+            self.answers[name] = ""
+        except psycopg.Error as error:
+            self.answers[name] = error.sqlstate
+
+    def broken(self, name: str, point: str, *statements: str) -> None:
+        """Runs statements while a gateway kills itself at `point`; returns when another one serves."""
+        self.fault.write_text(f"{point} kill")
+        self.run(name, *statements)
+        assert not self.fault.exists(), f"{name}: the point was never reached"
+        wait_until("another gateway", self.serves, timeout_s=20)
+
+    def stopped(self, name: str, point: str, *statements: str) -> tuple[threading.Thread, int]:
+        """As `broken`, but the gateway only stops; gives who waits for it, and its pid."""
+        pid = self.gateway_pid()
+        self.fault.write_text(f"{point} stop")
+        thread = threading.Thread(target=self.run, args=(name, *statements))
+        thread.start()
+        wait_until("the fault", lambda: not self.fault.exists(), timeout_s=20)
+        return thread, pid
+
+    def gateway_pid(self) -> int:
+        return int(self.cluster.status()["gateways"][0]["pid"])
+
+    def serves(self, query: str = "SELECT true") -> bool:
+        try:
+            with self.connect() as connection:
+                return connection.execute(query).fetchone() == (True,)  # type: ignore[call-overload]
+        except psycopg.Error:
+            return False
+
+
+@pytest.fixture(scope="module")
+def cluster_to_break(run_directory: Path) -> Iterator[Wreck]:
+    directory = run_directory / f"recovery-{uuid.uuid4().hex[:8]}"
+    directory.mkdir()
+    data, fault = directory / "data", directory / "fault"
+    port = free_ports(1)
+    options = ["--data", str(data), "--port", str(port), "--nodes", "1", "--groups", "2"]
+    subprocess.run(
+        [*HANSE, "up", "--detach", *options], check=True, timeout=90, env={**os.environ, "HANSE_FAULT": str(fault)}
+    )
+    password = json.loads((data / "secrets.json").read_text())["user_password"]
+    try:
+        yield Wreck(Cluster(data, Server("127.0.0.1", port, "hanse", password, "hanse")), fault)
+    finally:
+        subprocess.run([*HANSE, "down", "--data", str(data)], check=False, timeout=60)
+        sweep(directory)
+
+
+@pytest.fixture(scope="module")
+def wreck(cluster_to_break: Wreck) -> Wreck:
+    """Everything goes wrong here; the tests look at what is left."""
+    wreck = cluster_to_break
+    _fill(wreck)
+    _kill_decider(wreck)
+    wreck.broken("undecided", "after_prepare", *_transfer(1))
+    wreck.broken("decided", "after_decide", *_transfer(2))
+    wreck.broken("undecided DDL", "after_prepare", "CREATE TABLE never (x int)")
+    wreck.broken("decided DDL", "after_decide", "CREATE TABLE made (x int) WITH (distribution = 'reference')")
+    thread, pid = wreck.stopped("late", "after_prepare", *_transfer(3))
+    try:
+        assert wreck.prepared(), "the branches wait for recovery"
+        wait_until("recovery", lambda: not wreck.prepared(), timeout_s=PREPARED_AGE_S_MIN + 20)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    thread.join(20)
+    return wreck
+
+
+def _transfer(account: int) -> tuple[str, ...]:
+    return tuple(statement.format(low=account, high=account + 10) for statement in TRANSFER)
+
+
+def _fill(wreck: Wreck) -> None:
+    with wreck.connect() as connection:
+        connection.execute("CREATE TABLE accounts (id int PRIMARY KEY, balance int) PARTITION BY RANGE (id)")
+        for name, low, high in (("g1", 0, 10), ("g2", 10, 20)):
+            connection.execute(
+                f"CREATE TABLE accounts_{name} PARTITION OF accounts FOR VALUES FROM ({low}) TO ({high}) TABLESPACE {name}"
+            )
+        connection.execute("INSERT INTO accounts SELECT i, 1000 FROM unnest(ARRAY[1, 2, 11, 12]) i")
+        connection.execute("INSERT INTO accounts VALUES (3, 0), (13, 0), (4, 0), (14, 0)")
+
+
+def _kill_decider(wreck: Wreck) -> None:
+    """The decider's server dies after the others have prepared, and before it hears of it."""
+    thread, pid = wreck.stopped("decider killed", "after_prepare", *_transfer(4))
+    try:
+        _kill_server(wreck.cluster.status()["groups"][1]["instances"][0]["pid"])
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    thread.join(30)
+    assert not thread.is_alive()
+    wait_until("all groups", lambda: wreck.serves("SELECT count(*) > 0 FROM accounts"), timeout_s=20)
+
+
+def _kill_server(pid: int) -> None:
+    """With its backends, which would otherwise end what they have begun."""
+    server = psutil.Process(pid)
+    server.suspend()
+    for process in (*server.children(recursive=True), server):
+        process.kill()
+
+
+def test_nothing_stays_prepared(wreck: Wreck) -> None:
+    assert wreck.prepared() == []
+
+
+def test_every_transfer_is_whole(wreck: Wreck) -> None:
+    with wreck.connect() as connection:
+        rows = dict(connection.execute("SELECT id, balance FROM accounts").fetchall())
+    assert sum(rows.values()) == TOTAL
+    assert (rows[1], rows[11]) == (1000, 1000), "no decision was made: rolled back"
+    assert (rows[2], rows[12]) == (900, 1100), "the decision was made: committed"
+    assert (rows[3], rows[13]) == (0, 0), "recovery came first: rolled back"
+    assert (rows[4], rows[14]) == (0, 0), "the decider died before it decided: rolled back"
+
+
+def test_clients_were_told_the_truth(wreck: Wreck) -> None:
+    assert wreck.answers == {
+        "decider killed": "40001",
+        "undecided": None,
+        "decided": None,
+        "undecided DDL": None,
+        "decided DDL": None,
+        "late": "40001",
+    }
+
+
+def test_rows_are_free(wreck: Wreck) -> None:
+    with wreck.connect() as connection:
+        connection.execute("SET lock_timeout = '2s'")
+        assert connection.execute("UPDATE accounts SET balance = balance").statusmessage == "UPDATE 8"
+        connection.execute("INSERT INTO made VALUES (1)")
+
+
+def test_schema_changes_are_whole(wreck: Wreck) -> None:
+    tables = wreck.groups("SELECT to_regclass('public.made') IS NOT NULL, to_regclass('public.never') IS NULL")
+    assert tables == {"g1": [(True, True)], "g2": [(True, True)]}
+    with wreck.connect() as connection:
+        assert connection.execute("SELECT count(*) FROM made").fetchone() is not None
+        with pytest.raises(psycopg.errors.UndefinedTable):
+            connection.execute("SELECT * FROM never")
+
+
+def test_every_record_is_kept_for_now(wreck: Wreck) -> None:
+    """One decision 'c' and three tombstones lie in the decider's group, and in no other."""
+    records = wreck.groups("SELECT outcome::text, count(*) FROM hanse.commit_record GROUP BY 1 ORDER BY 1")
+    assert records["g1"] == []
+    assert dict(records["g2"])["a"] == 3  # type: ignore[arg-type]
+
+
+def test_records_go_when_nobody_needs_them(wreck: Wreck) -> None:
+    """Not while a branch is prepared anywhere, nor a tombstone while a transaction is open that began before it."""
+    dsns = wreck.cluster.group_dsns()
+    with psycopg.connect(dsns["g1"], autocommit=True) as g1, psycopg.connect(dsns["g2"], autocommit=True) as g2:
+        g1.execute("BEGIN; CREATE TABLE held (x int); PREPARE TRANSACTION 'hanse:g2:held:hash'")
+        g2.execute("INSERT INTO hanse.commit_record VALUES ('hanse:g2:held:hash', 'c', now() - interval '1 minute')")
+        with psycopg.connect(dsns["g2"], autocommit=True) as old:
+            old.execute("BEGIN")
+            old.execute("SELECT 1")
+            g2.execute("SELECT hanse.record_abort('hanse:g2:late:hash')")
+            _remove_records(wreck)
+            assert _records(g2) == {"hanse:g2:held:hash", "hanse:g2:late:hash"}
+        g1.execute("ROLLBACK PREPARED 'hanse:g2:held:hash'")
+        _remove_records(wreck)
+        assert _records(g2) == set()
+
+
+def _records(connection: psycopg.Connection) -> set[str]:
+    return {str(row[0]) for row in connection.execute("SELECT gid FROM hanse.commit_record").fetchall()}
+
+
+def _remove_records(wreck: Wreck) -> None:
+    config = load_node_config(wreck.cluster.data_directory / "n1" / "node.json")
+    instance = next(each for each in config.instances if each.group == "g2")
+    recovery = Recovery(config, load_secrets(Path(config.secrets_file)), instance, Times(record_age_s=0.0))
+
+    async def remove() -> None:
+        await recovery.remove_records()
+        recovery.close()
+
+    asyncio.run(remove())

@@ -1,0 +1,57 @@
+"""A HASH table that was declared without shards gets them when its first rows come, whatever statement brings them."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from conftest import Schema
+
+DEFAULT_SHARDS = 16
+FIRST_ROWS = {
+    "one row": "INSERT INTO t VALUES (1, 'a')",
+    "rows": "INSERT INTO t VALUES (1, 'a'), (2, 'b')",
+    "a drawn key": "INSERT INTO t (b) VALUES ('a')",
+    "a query": "INSERT INTO t SELECT i, 'x' FROM generate_series(1, 50) i",
+    "an upsert": "INSERT INTO t VALUES (1, 'a') ON CONFLICT (id) DO UPDATE SET b = 'z'",
+    "a CTE": "WITH source AS (SELECT 1 AS id) INSERT INTO t SELECT id, 'a' FROM source",
+}
+
+
+@pytest.mark.parametrize("statement", FIRST_ROWS.values(), ids=FIRST_ROWS.keys())
+def test_shards_are_made(cluster_schema: Schema, statement: str) -> None:
+    with cluster_schema.connect() as connection:
+        connection.execute("CREATE TABLE t (id bigserial PRIMARY KEY, b text) PARTITION BY HASH (id)")
+        assert shards(connection, cluster_schema.name) == 0
+        written = connection.execute(statement).rowcount
+        assert written == connection.execute("SELECT count(*) FROM t").fetchone()[0]  # type: ignore[index]
+        assert shards(connection, cluster_schema.name) == DEFAULT_SHARDS
+
+
+def test_with_parameters(cluster_schema: Schema) -> None:
+    with cluster_schema.connect() as connection:
+        connection.execute("CREATE TABLE t (id int PRIMARY KEY) PARTITION BY HASH (id)")
+        assert connection.execute("INSERT INTO t VALUES (%s) RETURNING id", (7,)).fetchall() == [(7,)]
+        assert shards(connection, cluster_schema.name) == DEFAULT_SHARDS
+
+
+def test_rollback_takes_them_back(cluster_schema: Schema) -> None:
+    with cluster_schema.connect() as connection:
+        connection.execute("CREATE TABLE t (id int PRIMARY KEY) PARTITION BY HASH (id)")
+        with connection.transaction(force_rollback=True):
+            connection.execute("INSERT INTO t VALUES (1), (2)")
+        assert shards(connection, cluster_schema.name) == 0
+        connection.execute("INSERT INTO t VALUES (1)")
+        assert connection.execute("SELECT id FROM t").fetchall() == [(1,)]
+
+
+def test_a_range_table_has_no_place_for_them(cluster_schema: Schema) -> None:
+    with cluster_schema.connect() as connection:
+        connection.execute("CREATE TABLE t (id int) PARTITION BY RANGE (id)")
+        with pytest.raises(psycopg.errors.CheckViolation, match="no partition of relation"):
+            connection.execute("INSERT INTO t VALUES (1)")
+
+
+def shards(connection: psycopg.Connection, schema: str) -> int:
+    row = connection.execute("SELECT count(*) FROM hanse.shards WHERE schema = %s AND table_name = 't'", (schema,))
+    return int(row.fetchone()[0])  # type: ignore[index]
