@@ -51,7 +51,8 @@ def shards_of_rows(
     if first is None or second is None:
         return None
     keys = first + second
-    narrow = (bool(columns.second) and not columns.wide) or relation.key_types[0] != INT8
+    wide = columns.wide or (columns.bound and _all_wide(parameters, columns))
+    narrow = (bool(columns.second) and not wide) or relation.key_types[0] != INT8
     if narrow and int(keys.max()) > (_SMALL_MAX if relation.key_types[0] != INT2 else 2**15 - 1):
         return None
     shards: list[int] = router_for(relation).shards_of_columns([keys]).tolist()
@@ -66,6 +67,10 @@ def _numbers(
     if not all(tokens) or not b"".join(tokens).isdigit() or max(map(len, tokens)) > _DIGITS_MAX:
         return None
     return np.array([int(token) for token in tokens], dtype=np.int64)
+
+
+def _all_wide(parameters: Parameters, columns: _Columns) -> bool:
+    return all(parameters.type_of(~place) == INT8 for place in columns.first + columns.second if place < 0)
 
 
 def _recognise(plan: InsertRows, relation: Relation) -> _Columns | None:
@@ -97,6 +102,8 @@ def _literal(value: Value) -> tuple[int, bool] | None:
     """(where the number is, whether it is made a bigint). A bare parameter's type is not known here."""
     if isinstance(value, Literal):
         return value.index, False
+    if isinstance(value, Param):
+        return ~value.index, False
     if isinstance(value, Cast) and value.type_oid == INT8:
         if isinstance(value.operand, Literal):
             return value.operand.index, True

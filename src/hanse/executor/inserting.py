@@ -11,6 +11,7 @@ Rows of RETURNING come back in the order of VALUES, as drivers count on it, unle
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -69,9 +70,12 @@ async def run(environment: Environment, planned: Planned, request: Request, plac
     await places.begin()
     groups = [group for group in request.snapshot.group_names if group in by_group]
     backends = await open_all(places, groups)
+    early = places.prepare_early(groups)
     for group, backend in zip(groups, backends, strict=True):
-        backend.write(insert.message(by_group[group]))
-    return await _collect(backends, [by_group[group] for group in groups], sink)
+        message = insert.message(by_group[group])
+        backend.write(message + frontend.query(early.encode()) if early and group == groups[0] else message)
+    done = functools.partial(places.prepared, groups[0]) if early else None
+    return await _collect(backends, [by_group[group] for group in groups], sink, done)
 
 
 async def with_shards(environment: Environment, identity: tuple[str, str], request: Request) -> Relation:
@@ -97,7 +101,10 @@ async def _everywhere(insert: _Insert, groups: Sequence[str], places: Places, si
     return tag
 
 
-async def _collect(backends: Sequence[Backend], rows: Sequence[Sequence[int]], sink: Sink) -> bytes:
+async def _collect(
+    backends: Sequence[Backend], rows: Sequence[Sequence[int]], sink: Sink, prepared: Callable[[], None] | None
+) -> bytes:
+    """`prepared`: the first one's answer is followed by that to PREPARE TRANSACTION; called when it has prepared."""
     results: list[Rows] = []
     tags: list[bytes] = []
     failure: PgError | None = None
@@ -108,6 +115,12 @@ async def _collect(backends: Sequence[Backend], rows: Sequence[Sequence[int]], s
         except PgError as error:
             failure = failure or error
         results.append(result)
+        if prepared is not None and backend is backends[0]:
+            try:
+                if await pump(backend, result) == b"PREPARE TRANSACTION":
+                    prepared()
+            except PgError as error:
+                failure = failure or error
     if failure is not None:
         raise failure
     await _give(results, rows, sink)

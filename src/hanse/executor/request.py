@@ -71,6 +71,12 @@ class Places(Protocol):
     async def begin(self) -> None:
         """The statement writes in several places: make it a transaction, committed when the statement ends."""
 
+    def prepare_early(self, places: Sequence[str]) -> str | None:
+        """SQL that prepares the first of two places, to be sent behind its only statement; None: not now."""
+
+    def prepared(self, place: str) -> None:
+        """It has succeeded."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Request:

@@ -20,6 +20,7 @@ from ..pgwire.diagnostics import parse_error
 from ..planner.plan import Session as SessionPlan
 from ..planner.plan import SessionVerb
 from ..sql.parse import Parsed, parse_one
+from . import cursors
 from .prepared import Analysis, Statement
 
 if TYPE_CHECKING:
@@ -27,7 +28,12 @@ if TYPE_CHECKING:
 
 ANALYSES_MAX = 4_096
 _NOTHING = Analysis((), None)
-_NO_SERVER_NEEDED = frozenset(SessionVerb) - {SessionVerb.SHOW, SessionVerb.EXECUTE, SessionVerb.FETCH}
+_NO_SERVER_NEEDED = frozenset(SessionVerb) - {
+    SessionVerb.SHOW,
+    SessionVerb.EXECUTE,
+    SessionVerb.DECLARE,
+    SessionVerb.FETCH,
+}
 
 
 async def analyze(session: Session, statement: Statement) -> Analysis:
@@ -38,7 +44,7 @@ async def analyze(session: Session, statement: Statement) -> Analysis:
     found = None if changing else gateway.analyses.get(key)
     if found is None:
         found = await _analyze(session, statement)
-        if not changing:
+        if not changing and found.lasting:
             if len(gateway.analyses) >= ANALYSES_MAX:
                 gateway.analyses.clear()
             gateway.analyses[key] = found
@@ -64,13 +70,10 @@ async def _of_verb(session: Session, plan: SessionPlan, statement: Statement) ->
         inner = session.statements.get(plan.name.encode())
         if inner is None:
             raise PgError("26000", f'prepared statement "{plan.name}" does not exist')
-        return Analysis((), (inner.analysis or await analyze(session, inner)).fields)
+        return Analysis((), (inner.analysis or await analyze(session, inner)).fields, lasting=False)
     if plan.verb is SessionVerb.FETCH:
-        cursor = session.cursors.get(plan.name)
-        if cursor is None or cursor.buffer is None:
-            raise PgError("34000", f'cursor "{plan.name}" does not exist')
-        fields = server_messages.parse_row_description(cursor.buffer.description)
-        return Analysis((), None if plan.move else fields)
+        fields = await cursors.fields_of(session, plan.name, statement.text)
+        return Analysis((), None if plan.move else fields, lasting=False)
     return await _ask(session, statement, parse_one(statement.text))
 
 

@@ -1,8 +1,15 @@
 """Cursors: DECLARE, FETCH, MOVE, CLOSE.
 
-The rows of a cursor are computed when it is declared and kept in a `ResultBuffer` (memory, then disk), so a cursor over
-many shards moves in any direction and may outlive its transaction (WITH HOLD). The price: DECLARE takes as long as the whole query.
-A cursor is insensitive, which PostgreSQL's are, too; `WHERE CURRENT OF` is not possible with it.
+A cursor whose query one place answers *is* a cursor there, in the transaction's branch: lazy, scrolling as PostgreSQL does,
+good for `WHERE CURRENT OF`.
+
+The rows of any other cursor are computed when it is declared and kept in a `ResultBuffer` (memory, then disk), so a cursor
+over many shards moves in any direction and may outlive its transaction (WITH HOLD). The price: DECLARE takes as long as the
+whole query. It is insensitive, which PostgreSQL's are, too; `WHERE CURRENT OF` is not possible with it. Rows are kept in
+the format in which DECLARE's client takes results, which is the one that he fetches them in; should he want another, a server
+reads and writes the values again (`_converted`).
+
+A cursor ends with the savepoint that it was declared after: cursors are numbered, and a savepoint knows the last number.
 """
 
 from __future__ import annotations
@@ -10,10 +17,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pglast import ast
+
 from ..core.errors import PgError
+from ..core.ids import quote_identifier
+from ..engines.postgres.backend import Backend, split_messages
 from ..executor.buffer import ResultBuffer
-from ..executor.request import Sink
+from ..executor.request import ERROR, READY, ROWS, Discard, Request, Sink, pump
+from ..pgwire import backend as server_messages
+from ..pgwire import frontend
+from ..pgwire.backend import Field
+from ..pgwire.diagnostics import parse_error
+from ..planner.plan import Forward, Planned
 from ..planner.plan import Session as SessionPlan
+from ..sql.parse import Parsed, parse_one
+from ..sql.scope import table_refs
+from ..sql.walk import walk
 from .prepared import Portal, Statement
 
 if TYPE_CHECKING:
@@ -24,54 +43,205 @@ FETCH_ROWS_AT_ONCE = 1_000
 
 @dataclass(slots=True)
 class Cursor(Portal):
-    """A portal whose position is: 0 before the first row, n on row n, len+1 after the last."""
+    """A portal whose position is: 0 before the first row, n on row n, len+1 after the last.
+
+    `place` is where PostgreSQL has the cursor; then there is no buffer.
+    """
 
     scroll: bool = True
+    binary: bool = False
+    number: int = 0
+    place: str | None = None
+    settled: bool = False  # WITH HOLD, and its transaction has been committed
 
 
-async def declare(session: Session, plan: SessionPlan, text: bytes, sink: Sink) -> bytes:
-    from .statements import execute_text
-
+async def declare(session: Session, plan: SessionPlan, request: Request, sink: Sink) -> bytes:
     transaction = session.transaction
     hold = "hold" in plan.options
     if not hold and (transaction is None or not transaction.explicit):
         raise PgError("25P01", "DECLARE CURSOR can only be used in transaction blocks")
     if plan.name in session.cursors:
         raise PgError("42P03", f'cursor "{plan.name}" already exists')
-    buffer = ResultBuffer()
-    try:
-        await execute_text(session, plan.argument.encode(), buffer, binary="binary" in plan.options)
-    except BaseException:
-        buffer.close()
-        raise
-    scroll = "no scroll" not in plan.options
-    cursor = Cursor(Statement(plan.argument.encode(), (), 0), buffer=buffer, hold=hold, scroll=scroll)
+    session.cursors_declared += 1
+    cursor = Cursor(
+        Statement(plan.argument.encode(), (), 0),
+        hold=hold,
+        scroll="no scroll" not in plan.options,
+        binary="binary" in plan.options,
+        number=session.cursors_declared,
+    )
+    if hold or not await _declare_in_place(session, cursor, plan, request, sink):
+        await _compute(session, cursor, request)
     session.cursors[plan.name] = cursor
     return b"DECLARE CURSOR"
 
 
+async def _declare_in_place(session: Session, cursor: Cursor, plan: SessionPlan, request: Request, sink: Sink) -> bool:
+    """Where one place answers the query. False: several must."""
+    from .statements import plan_statement
+
+    transaction = session.transaction
+    assert transaction is not None
+    planned, parts = plan_statement(session, parse_one(cursor.statement.text))
+    if not isinstance(planned.plan, Forward):
+        return False
+    if await session.gateway.wait_thawed(planned, session.exempt):
+        planned, parts = plan_statement(session, parse_one(cursor.statement.text))
+    if not isinstance(planned.plan, Forward):
+        return False
+    route = session.plans.route(planned)
+    cursor.place, _ = route.resolve(parts[1::2])
+    if cursor.place is None and route.any_group:
+        cursor.place = next(iter(transaction.branches), session.gateway.snapshot.home_group)
+    if cursor.place is None:
+        return False
+    if planned.pins is not None:
+        await session.pin(session.gateway.snapshot.home_group, planned.pins)
+    branch = await session.branch(cursor.place)
+    transaction.touched[id(planned)] = planned
+    branch.wrote |= planned.writes
+    sql = request.text.decode()
+    sql = sql[: sql.rindex(plan.argument)] + (planned.plan.sql or plan.argument)
+    await _in_place(session, cursor.place, Request(text=sql.encode(), snapshot=request.snapshot), sink)
+    return True
+
+
+async def _in_place(session: Session, place: str, request: Request, sink: Sink) -> bytes:
+    """A statement about a cursor that PostgreSQL has."""
+    assert session.transaction is not None
+    backend = session.transaction.branches[place].backend
+    session.running[place] = backend
+    try:
+        backend.write(request.message())
+        return await pump(backend, sink)
+    finally:
+        session.running.pop(place, None)
+
+
+async def _compute(session: Session, cursor: Cursor, request: Request) -> None:
+    from .statements import run_parsed
+
+    text = cursor.statement.text
+    wanted = request.result_formats if len(request.result_formats) == 1 else ()
+    formats = wanted if request.extended else (1,) if cursor.binary else ()
+    inner = Request(text=text, snapshot=request.snapshot, extended=any(formats), result_formats=formats)
+    cursor.buffer = ResultBuffer()
+    try:
+        await run_parsed(session, parse_one(text), cursor.buffer, inner)
+    except BaseException:
+        cursor.close()
+        raise
+
+
 def _cursor(session: Session, name: str) -> Cursor:
     cursor = session.cursors.get(name)
-    if not isinstance(cursor, Cursor) or cursor.buffer is None:
+    if not isinstance(cursor, Cursor):
         raise PgError("34000", f'cursor "{name}" does not exist')
     return cursor
 
 
-async def fetch(session: Session, plan: SessionPlan, text: bytes, sink: Sink) -> bytes:
+async def fields_of(session: Session, name: str, text: bytes) -> tuple[Field, ...]:
+    """The columns that FETCH gives. Raises 34000."""
+    from .analysis import describe
+
+    cursor = _cursor(session, name)
+    if cursor.place is None:
+        assert cursor.buffer is not None
+        return server_messages.parse_row_description(cursor.buffer.description)
+    assert session.transaction is not None
+    found = await describe(session.transaction.branches[cursor.place].backend, text, ())
+    return found.fields or ()
+
+
+def plan_current_of(session: Session, statement: Parsed) -> Planned | None:
+    """`UPDATE … WHERE CURRENT OF cursor` goes where PostgreSQL has the cursor. None: it is no such statement."""
+    if statement.verb not in ("UPDATE", "DELETE"):
+        return None
+    for found in walk(statement.node):
+        if isinstance(found, ast.CurrentOfExpr):
+            cursor = session.cursors.get(found.cursor_name or "")
+            if not isinstance(cursor, Cursor) or cursor.place is None:
+                return None
+            refs = table_refs(statement.node, session.plans.snapshot, session.context)
+            relations = frozenset(ref.relation.identity for ref in refs if ref.relation is not None)
+            rows = bool(
+                getattr(statement.node, "returningClause", None) or getattr(statement.node, "returningList", None)
+            )
+            plan = Forward(place=cursor.place)
+            return Planned(plan=plan, verb=statement.verb, returns_rows=rows, writes=True, relations=relations)
+    return None
+
+
+# --- FETCH and MOVE ----------------------------------------------------------------------------------------------
+
+
+async def fetch(session: Session, plan: SessionPlan, request: Request, sink: Sink) -> bytes:
     cursor = _cursor(session, plan.name)
+    if cursor.place is not None:
+        return await _in_place(session, cursor.place, request, sink)
     buffer = cursor.buffer
     assert buffer is not None
     rows = _move(cursor, plan, len(buffer))
     if plan.move:
         return b"MOVE %d" % len(rows)
-    sink.describe(buffer.description)
-    if rows.step == 1:
-        for first in range(rows.start, rows.stop, FETCH_ROWS_AT_ONCE):
-            await sink.rows(buffer.read(first - 1, min(FETCH_ROWS_AT_ONCE, rows.stop - first)))
-    else:
-        for row in rows:
-            await sink.rows(buffer.read(row - 1, 1))
+    fields = server_messages.parse_row_description(buffer.description)
+    kept = tuple(field.format for field in fields)
+    wanted = _wanted(cursor, request, len(fields))
+    shown = [field._replace(format=form) for field, form in zip(fields, wanted, strict=True)]
+    sink.describe(server_messages.row_description(shown))
+    for first in range(0, len(rows), FETCH_ROWS_AT_ONCE):
+        messages = _read(buffer, rows[first : first + FETCH_ROWS_AT_ONCE])
+        await sink.rows(messages if wanted == kept else await _converted(session, fields, wanted, messages))
     return b"FETCH %d" % len(rows)
+
+
+def _read(buffer: ResultBuffer, rows: range) -> bytes:
+    if rows.step == 1:
+        return buffer.read(rows.start - 1, len(rows))
+    return b"".join(buffer.read(row - 1, 1) for row in rows)
+
+
+def _wanted(cursor: Cursor, request: Request, columns: int) -> tuple[int, ...]:
+    """The result formats of a FETCH; in the simple protocol the cursor's own."""
+    if not request.extended:
+        return (int(cursor.binary),) * columns
+    formats = request.result_formats or (0,)
+    return tuple(formats) if len(formats) == columns and columns > 1 else (formats[0],) * columns
+
+
+async def _converted(session: Session, fields: tuple[Field, ...], wanted: tuple[int, ...], messages: bytes) -> bytes:
+    """The rows with their values in other formats: a server reads them as parameters and gives them back."""
+    if not messages or not fields:
+        return messages
+    query = f"SELECT {', '.join(f'${number + 1}' for number in range(len(fields)))}"
+    kept = tuple(field.format for field in fields)
+    pieces = [frontend.parse(b"", query.encode(), tuple(field.type_oid for field in fields))]
+    for message in split_messages(messages):
+        values = server_messages.parse_data_row(message)
+        pieces.append(frontend.bind(b"", b"", values, parameter_formats=kept, result_formats=wanted))
+        pieces.append(frontend.execute(b"", 0))
+    backend = await session.statement_backend()
+    try:
+        backend.write(b"".join(pieces) + frontend.sync())
+        return await _rows_of(backend)
+    finally:
+        session.end_statement_backend(backend)
+
+
+async def _rows_of(backend: Backend) -> bytes:
+    rows: list[bytes] = []
+    failure: PgError | None = None
+    while True:
+        kind, raw = await backend.next()
+        if kind == ROWS:
+            rows.append(raw)
+        elif kind == ERROR:
+            failure = failure or parse_error(raw)
+        elif kind == READY:
+            break
+    if failure is not None:
+        raise failure
+    return b"".join(rows)
 
 
 def _move(cursor: Cursor, plan: SessionPlan, size: int) -> range:
@@ -111,12 +281,37 @@ def _check_scroll(cursor: Cursor, backward: bool) -> None:
         )
 
 
-async def close(session: Session, plan: SessionPlan, text: bytes, sink: Sink) -> bytes:
+async def close(session: Session, plan: SessionPlan, request: Request, sink: Sink) -> bytes:
     if plan.name == "all":
-        for cursor in session.cursors.values():
-            cursor.close()
-        session.cursors.clear()
+        for name in list(session.cursors):
+            await _close(session, name)
         return b"CLOSE CURSOR ALL"
-    _cursor(session, plan.name)
-    session.cursors.pop(plan.name).close()
+    await _close(session, plan.name)
     return b"CLOSE CURSOR"
+
+
+async def _close(session: Session, name: str) -> None:
+    cursor = _cursor(session, name)
+    if cursor.place is not None:
+        sql = f"CLOSE {quote_identifier(name)}".encode()
+        await _in_place(session, cursor.place, Request(text=sql, snapshot=session.plans.snapshot), Discard())
+    session.cursors.pop(name).close()
+
+
+# --- ends that come by themselves --------------------------------------------------------------------------------
+
+
+def end_transaction(session: Session, *, committed: bool) -> None:
+    """Cursors without HOLD end with their transaction, and those with HOLD if it is rolled back."""
+    for name, cursor in list(session.cursors.items()):
+        if isinstance(cursor, Cursor) and cursor.hold and (committed or cursor.settled):
+            cursor.settled = True
+        else:
+            session.cursors.pop(name).close()
+
+
+def end_savepoint(session: Session, last: int) -> None:
+    """ROLLBACK TO a savepoint at which `last` cursors had been declared."""
+    for name, cursor in list(session.cursors.items()):
+        if isinstance(cursor, Cursor) and cursor.number > last:
+            session.cursors.pop(name).close()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..config import WORKSPACE_PLACE
 from ..core.errors import PgError
+from ..core.ids import quote_literal
 from ..core.limits import RESOLVE_PAUSE_S, RESOLVE_WAIT_S_MAX
 from ..engines.postgres.backend import Backend
 from ..executor.request import run
@@ -68,9 +69,12 @@ async def rollback_transaction(session: Session) -> None:
     """Ends the session's transaction by ROLLBACK in every branch. Never raises: a lost branch is rolled back, too."""
     transaction = session.transaction
     assert transaction is not None
-    places = tuple(transaction.branches)
+    prepared = tuple(transaction.prepared)
+    places = tuple(place for place in transaction.branches if place not in prepared)
     try:
         await _perform(transaction, Run(places, "ROLLBACK"))
+        if prepared and transaction.identity is not None:
+            await _perform(transaction, Run(prepared, f"ROLLBACK PREPARED {quote_literal(transaction.identity.gid)}"))
     finally:
         session.set_state(transaction.state_before)
         session.gateway.forget_change(transaction)
@@ -117,10 +121,10 @@ def _global_order(session: Session, places: list[str]) -> tuple[str, ...]:
 async def _commit_several(session: Session, transaction: Transaction) -> None:
     writers = _global_order(session, transaction.writers)
     readers = tuple(place for place in transaction.branches if place not in writers)
-    identity = new_global_id(writers[-1])
+    identity = transaction.identity or new_global_id(writers[-1])
     committed = False
     try:
-        await _drive(session, transaction, commit(writers, identity))
+        await _drive(session, transaction, commit(writers, identity, already=frozenset(transaction.prepared)))
         committed = True
     finally:
         await _perform(transaction, Run(readers, "COMMIT" if committed else "ROLLBACK"))

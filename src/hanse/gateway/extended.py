@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
-from ..core.errors import PgError, not_supported
+from ..core.errors import PgError
 from ..core.limits import STATEMENTS_PER_CLIENT_MAX
 from ..executor.buffer import ResultBuffer
 from ..executor.request import Request
@@ -22,7 +22,7 @@ from ..pgwire import frontend
 from ..pgwire.backend import Field
 from ..pgwire.diagnostics import error_response
 from ..pgwire.framing import Message
-from ..planner.plan import Planned, SessionVerb
+from ..planner.plan import Planned
 from ..planner.plan import Session as SessionPlan
 from ..planner.values import NO_PARAMETERS, Parameters
 from ..sql.parse import parse_one
@@ -139,7 +139,9 @@ async def _bind(session: Session, message: Message) -> None:
     _check_failed(session, statement.text)
     if bind.portal and bind.portal in session.portals:
         raise PgError("42P03", f'portal "{bind.portal.decode(errors="replace")}" already exists')
-    analysis = statement.analysis = statement.analysis or await analyze(session, statement)
+    analysis = statement.analysis
+    if analysis is None or not analysis.lasting:
+        analysis = statement.analysis = await analyze(session, statement)
     if len(bind.values) != len(analysis.parameter_types):
         raise PgError(
             "08P01",
@@ -265,8 +267,8 @@ async def run_portal(session: Session, portal: Portal, sink: ExecuteSink | Resul
         bound=portal.bound,
         extended=True,
     )
-    if isinstance(planned.plan, SessionPlan):
-        return await _run_verb(session, planned, request, sink)
+    if isinstance(planned.plan, SessionPlan) and not request.parameter_types:
+        return await execute(session, planned, request, sink)
     if carries_parameters(planned, portal.parameters or NO_PARAMETERS):
         return await execute_portal(session, planned, request, sink)
     await inlined(session, request)
@@ -279,14 +281,6 @@ async def execute_portal(
     if await session.gateway.wait_thawed(planned, session.exempt):
         planned, request.parts = plan_statement(session, parse_one(request.text))
         request.literals = request.parts[1::2]
-    return await execute(session, planned, request, sink)
-
-
-async def _run_verb(session: Session, planned: Planned, request: Request, sink: ExecuteSink | ResultBuffer) -> bytes:
-    plan = planned.plan
-    assert isinstance(plan, SessionPlan)
-    if plan.verb is SessionVerb.EXECUTE and any(request.result_formats):
-        raise not_supported("EXECUTE with binary results is not supported")
     return await execute(session, planned, request, sink)
 
 

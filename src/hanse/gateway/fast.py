@@ -76,7 +76,9 @@ class FastPath:
         place, shard = route.resolve(parts[1::2], NO_PARAMETERS)
         if place is None:
             place = self._any_place(route)
-        if place is None or place == WORKSPACE_PLACE:  # the workspace may end idle sessions: the thorough way tries again
+        if (
+            place is None or place == WORKSPACE_PLACE
+        ):  # the workspace may end idle sessions: the thorough way tries again
             return False
         prepared = route.prepared
         if prepared is not None:
@@ -220,7 +222,9 @@ class FastPath:
         place, shard = route.resolve(parts[1::2], Parameters(bind.values, bind.parameter_formats, types))
         if place is None:
             place = self._any_place(route)
-        if place is None or place == WORKSPACE_PLACE:  # the workspace may end idle sessions: the thorough way tries again
+        if (
+            place is None or place == WORKSPACE_PLACE
+        ):  # the workspace may end idle sessions: the thorough way tries again
             return False
         if parse:
             sql = statement.text if shard is None else render(route, shard, statement.text, parts)

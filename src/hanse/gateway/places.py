@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..engines.postgres.backend import Backend
 from ..planner.plan import Planned
+from ..transactions.commit import new_global_id, prepare_sql
 from .ending import commit_transaction, rollback_transaction
 from .transaction import Transaction
 
@@ -21,6 +23,7 @@ class StatementPlaces:
         self.planned = planned
         self._own: dict[str, Backend] = {}
         self._began = False
+        self.used: dict[str, Backend] = {}  # every backend that the statement was given
 
     async def __aenter__(self) -> StatementPlaces:
         if self.session.transaction is not None:
@@ -36,16 +39,31 @@ class StatementPlaces:
             session.transaction.touched[id(self.planned)] = self.planned
             self._began = True
 
+    def prepare_early(self, places: Sequence[str]) -> str | None:
+        """The statement is all that the transaction does: of two places the first may prepare in the same breath.
+
+        Gives the SQL to send behind the first one's statement, whose success `prepared` is told; None: not so.
+        """
+        transaction = self.session.transaction
+        if not self._began or transaction is None or len(places) != 2 or set(transaction.branches) != set(places):
+            return None
+        transaction.identity = new_global_id(places[-1])
+        return prepare_sql(transaction.identity)
+
+    def prepared(self, place: str) -> None:
+        assert self.session.transaction is not None
+        self.session.transaction.prepared.add(place)
+
     async def backend(self, place: str) -> Backend:
         session = self.session
         if session.transaction is not None:
             branch = await session.branch(place)
             branch.wrote |= self.planned.writes
-            session.running[place] = branch.backend
+            session.running[place] = self.used[place] = branch.backend
             return branch.backend
         backend = self._own.get(place)
         if backend is None:
-            backend = self._own[place] = await session.acquire(place)
+            backend = self._own[place] = self.used[place] = await session.acquire(place)
             session.running[place] = backend
         return backend
 

@@ -16,6 +16,7 @@ class Analysis:
 
     parameter_types: tuple[int, ...]
     fields: tuple[Field, ...] | None
+    lasting: bool = True  # False: it depends on the session's cursors or prepared statements of this moment
 
 
 @dataclass(slots=True)

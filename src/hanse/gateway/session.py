@@ -35,18 +35,20 @@ from ..pgwire.diagnostics import error_response
 from ..pgwire.framing import Framer, Message
 from ..planner.plan import Context, Identity, Planned, TwoPhase
 from ..sql.parse import parse_one
-from . import analysis, rooms
+from . import analysis, cursors, rooms
 from .fast import FastPath
 from .gateway import Gateway
 from .plans import Plans
 from .prepared import Analysis, Portal, Statement
 from .rooms import BranchRoom, SlotRoom
+from .setconfig import PLANNED_BY
 from .settings import DEFAULT, SessionState, intern
 from .transaction import Branch, Transaction
 
 _LENGTH = struct.Struct("!I").unpack_from
 QUERY, PARSE, BIND, DESCRIBE, EXECUTE, CLOSE, FLUSH, SYNC, TERMINATE = (ord(c) for c in "QPBDECHSX")
 COPY_DATA, COPY_DONE, COPY_FAIL, FUNCTION_CALL = (ord(c) for c in "dcfF")
+OUTPUT_BYTES_AT_ONCE = 1 << 15
 DEAD_BACKENDS_MAX = 5  # in a row, before a statement gives up
 # One row for each thing that ties the session to its backend; temporary relations by name, the rest as a line feed.
 PIN_PROOF = """SELECT relname::text FROM pg_catalog.pg_class WHERE relnamespace = pg_catalog.pg_my_temp_schema()
@@ -83,6 +85,7 @@ class Session:
         self.statements: dict[bytes, Statement] = {}
         self.portals: dict[bytes, Portal] = {}
         self.cursors: dict[str, Portal] = {}
+        self.cursors_declared = 0
         self.sql_statements: dict[str, tuple[str, str]] = {}  # PREPARE name → (types, inner SQL)
         self.busy = False
         self.closed = False
@@ -103,6 +106,8 @@ class Session:
         self.settings_backend: Backend | None = None
         self._plans: Plans | None = None
         self._reading_paused = False
+        self._unsent: list[bytes] = []  # answers of the running unit that have not gone out yet
+        self._unsent_bytes = 0
 
     # --- plans -------------------------------------------------------------------------------------------------
 
@@ -176,6 +181,7 @@ class Session:
         return message
 
     def start_copy_input(self) -> None:
+        self.flush()
         self.copied = True
 
     def stop_copy_input(self) -> None:
@@ -238,6 +244,7 @@ class Session:
 
     def done(self) -> None:
         """A unit has ended."""
+        self.flush()
         self.busy = False
         if len(self.framer) and not self.closed:
             self.advance()
@@ -247,7 +254,20 @@ class Session:
     # --- output ------------------------------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
-        self.output.write(data)
+        """While a unit runs its answers are collected, as PostgreSQL does: the client waits for its end anyway."""
+        if not self.busy:
+            self.output.write(data)
+            return
+        self._unsent.append(data)
+        self._unsent_bytes += len(data)
+        if self._unsent_bytes >= OUTPUT_BYTES_AT_ONCE:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._unsent:
+            data = self._unsent[0] if len(self._unsent) == 1 else b"".join(self._unsent)
+            self._unsent, self._unsent_bytes = [], 0
+            self.output.write(data)
 
     @property
     def status(self) -> bytes:
@@ -257,12 +277,14 @@ class Session:
         return b"E" if transaction.failed else b"T"
 
     def write_ready(self) -> None:
-        self.output.write(server_messages.ready_for_query(self.status))
+        self.write(server_messages.ready_for_query(self.status))
+        self.flush()
 
     def fail(self, error: FatalError) -> None:
         """Ends the session with an error."""
         if not self.closed:
-            self.output.write(error_response(error))
+            self.write(error_response(error))
+            self.flush()
             self.close()
 
     # --- backends ----------------------------------------------------------------------------------------------
@@ -379,10 +401,22 @@ class Session:
     def base_state_with_role(self) -> SessionState:
         return intern(self.base_state.settings, self.state.role)
 
+    def note_local(self, name: str, value: str | None) -> None:
+        """A setting of the transaction's own (None: no longer). Few of them matter for plans."""
+        transaction = self.transaction
+        if transaction is not None and name in PLANNED_BY:
+            rest = tuple(pair for pair in transaction.planned_by if pair[0] != name)
+            transaction.planned_by = rest if value is None else (*rest, (name, value))
+            self.refresh_context()
+
     def refresh_context(self) -> None:
         """Search path and role, as the planner must see them."""
-        role = self.state.role or self.state.get("session_authorization") or self.user
-        path = self.state.get("search_path") or self.default_search_path
+        local = dict(self.transaction.planned_by) if self.transaction is not None else {}
+        role = local.get("role") or self.state.role
+        if role in (None, "none"):
+            role = local.get("session_authorization") or self.state.get("session_authorization") or self.user
+        path = local.get("search_path", self.state.get("search_path"))
+        path = self.default_search_path if path is None else path
         names = tuple(role if name == "$user" else name for name in parse_identifier_list(path))
         context = Context(search_path=names, user=role, temporary=self.temporary)
         if context != self.context:
@@ -423,10 +457,8 @@ class Session:
                 self.give_back(backend)
 
     def after_transaction(self, *, committed: bool) -> None:
-        """Cursors without HOLD end with their transaction; so do portals."""
-        for name, cursor in list(self.cursors.items()):
-            if not cursor.hold or not committed:
-                self.cursors.pop(name).close()
+        """Portals end with their transaction, and cursors without HOLD."""
+        cursors.end_transaction(self, committed=committed)
         for portal in self.portals.values():
             portal.close()
         self.portals.clear()
@@ -544,9 +576,10 @@ class Session:
         return rooms.owners_rows(self, places, place, owner, select)
 
     def write_to_client(self, data: bytes) -> None:
-        self.output.write(data)
+        self.write(data)
 
     async def drain_client(self) -> None:
+        self.flush()
         await self.output.drain()
 
     # --- end ---------------------------------------------------------------------------------------------------

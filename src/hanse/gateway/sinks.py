@@ -12,17 +12,18 @@ class SimpleSink:
     """A result of the simple protocol: description, rows. Waits while the client does not read."""
 
     def __init__(self, session: Session) -> None:
-        self.output = session.output
+        self.session = session
 
     def describe(self, message: bytes) -> None:
-        self.output.write(message)
+        self.session.write(message)
 
     async def rows(self, messages: bytes) -> None:
-        self.output.write(messages)
-        await self.output.drain()
+        self.session.write(messages)
+        await self.session.output.drain()
 
     def notice(self, message: bytes) -> None:
-        self.output.write(message)
+        self.session.write(message)
+        self.session.flush()
 
 
 class ExecuteSink(SimpleSink):

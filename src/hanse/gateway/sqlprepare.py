@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..core.errors import PgError
-from ..executor.request import Sink
+from ..executor.request import Request, Sink
 from ..planner.plan import Session as SessionPlan
 from ..sql.parse import parse_one
 from .inline import argument_list, substitute
@@ -42,11 +42,13 @@ async def _type_oids(session: Session, types: str) -> tuple[int, ...]:
     return tuple(int(oid or 0) for oid in rows[0])
 
 
-async def execute(session: Session, plan: SessionPlan, text: bytes, sink: Sink) -> bytes:
-    from .statements import execute_text
+async def execute(session: Session, plan: SessionPlan, request: Request, sink: Sink) -> bytes:
+    from .statements import run_parsed
 
-    inner = await inner_text(session, plan)
-    return await execute_text(session, inner, sink)
+    text = await inner_text(session, plan)
+    formats, extended = request.result_formats, request.extended
+    inner = Request(text=text, snapshot=request.snapshot, result_formats=formats, extended=extended)
+    return await run_parsed(session, parse_one(text), sink, inner)
 
 
 async def inner_text(session: Session, plan: SessionPlan) -> bytes:

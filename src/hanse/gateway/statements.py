@@ -32,7 +32,7 @@ from ..planner.plan import Session as SessionPlan
 from ..planner.values import NO_PARAMETERS, Parameters
 from ..sql.literals import split
 from ..sql.parse import Parsed, parse_one
-from . import ddl, explaining, verbs
+from . import cursors, ddl, explaining, setconfig, verbs
 from .analysis import describe, parameter_literals
 from .fast import render
 from .inline import substitute
@@ -78,6 +78,8 @@ def plan_statement(session: Session, statement: Parsed) -> tuple[Planned, list[b
     found = plans.find(statement.text)
     if found is not None:
         return found
+    if session.cursors and (current := cursors.plan_current_of(session, statement)) is not None:
+        return current, statement.parts
     planned = plans.make(statement)
     plans.keep(statement.text, planned)
     return planned, statement.parts
@@ -115,6 +117,9 @@ async def execute(session: Session, planned: Planned, request: Request, sink: Si
     if isinstance(plan, SessionPlan):
         if transaction is not None and transaction.failed and plan.verb not in _AFTER_FAILURE:
             raise aborted()
+        with_rows = verbs.WITH_ROWS.get(plan.verb)
+        if with_rows is not None:
+            return await with_rows(session, plan, request, sink)
         return await verbs.HANDLERS[plan.verb](session, plan, request.text, sink)
     if transaction is not None and transaction.failed:
         raise aborted()
@@ -126,6 +131,8 @@ async def execute(session: Session, planned: Planned, request: Request, sink: Si
         await session.pin(session.gateway.snapshot.home_group, planned.pins)
     async with StatementPlaces(session, planned) as places:
         tag = await _RUNNERS[type(plan)](session, planned, request, places, sink)
+        if not planned.neutral and places.used and setconfig.calls_set_config(request.text):
+            await setconfig.note(session, request, next(iter(places.used.values())))
     if session.pinned and session.transaction is None and planned.verb.split()[0] in _MAY_UNPIN:
         await session.unpin_if_free()
     return tag

@@ -17,6 +17,7 @@ from ..catalog.model import Snapshot
 from ..core.ids import quote_identifier
 from ..engines.postgres.backend import Backend
 from ..planner.plan import Planned
+from ..transactions.commit import GlobalId
 from .settings import SessionState
 
 
@@ -33,6 +34,8 @@ class Savepoint:
     local_count: int  # how many of `Transaction.local` came before it
     snapshot: Snapshot | None  # the transaction's own view of the catalog, if it had changed the schema by then
     statements: int = 0  # how many logged statements of the change came before it
+    cursors: int = 0  # how many cursors the session had ever declared
+    planned_by: tuple[tuple[str, str], ...] = ()  # `Transaction.planned_by` then
 
 
 @dataclass(slots=True)
@@ -54,10 +57,13 @@ class Transaction:
     failed: bool = False
     branches: dict[str, Branch] = field(default_factory=dict)
     local: list[str] = field(default_factory=list)  # SET LOCAL, SET TRANSACTION …: replayed on late branches
+    planned_by: tuple[tuple[str, str], ...] = ()  # of the local settings those that plans depend on: search_path, role
     savepoints: list[Savepoint] = field(default_factory=list)
     touched: dict[int, Planned] = field(default_factory=dict)
     change: SchemaChange | None = None
     ending: bool = False  # its commit is under way and must not be interrupted
+    identity: GlobalId | None = None  # made early where a branch prepares together with its only statement
+    prepared: set[str] = field(default_factory=set)  # those branches
     mixed: bool = False  # settings of the branches were changed by us in the middle: known to nobody at the end
 
     @property

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..core.errors import PgError, not_supported
 from ..core.ids import quote_identifier, quote_literal
-from ..executor.request import Sink, pump, run
+from ..executor.request import Request, Sink, pump, run
 from ..pgwire import frontend
 from ..pgwire.diagnostics import notice_response
 from ..planner.plan import Session as SessionPlan
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .session import Session
 
 Handler = Callable[["Session", SessionPlan, bytes, Sink], Awaitable[bytes]]
+RowsHandler = Callable[["Session", SessionPlan, Request, Sink], Awaitable[bytes]]
 
 
 def _warning(sink: Sink, sqlstate: str, message: str) -> None:
@@ -94,6 +95,7 @@ async def savepoint(session: Session, plan: SessionPlan, text: bytes, sink: Sink
             len(transaction.local),
             None if change is None else change.snapshot,
             0 if change is None else len(change.statements),
+            session.cursors_declared,
         )
     )
     return b"SAVEPOINT"
@@ -119,6 +121,7 @@ async def rollback_to(session: Session, plan: SessionPlan, text: bytes, sink: Si
     index = _find(transaction, plan.name)
     kept = transaction.savepoints[index]
     await _everywhere(session, f"ROLLBACK TO SAVEPOINT {quote_identifier(plan.name)}")
+    cursors.end_savepoint(session, kept.cursors)
     del transaction.savepoints[index + 1 :]
     del transaction.local[kept.local_count :]
     transaction.failed = False
@@ -337,13 +340,16 @@ HANDLERS: dict[SessionVerb, Handler] = {
     SessionVerb.SHOW: show,
     SessionVerb.DISCARD: discard,
     SessionVerb.PREPARE: sqlprepare.prepare,
-    SessionVerb.EXECUTE: sqlprepare.execute,
     SessionVerb.DEALLOCATE: sqlprepare.deallocate,
-    SessionVerb.DECLARE: cursors.declare,
-    SessionVerb.FETCH: cursors.fetch,
-    SessionVerb.CLOSE: cursors.close,
     SessionVerb.LISTEN: listen,
     SessionVerb.UNLISTEN: listen,
     SessionVerb.NOTIFY: listen,
     SessionVerb.EMPTY: empty,
+}
+# Those whose rows the client wants in his formats.
+WITH_ROWS: dict[SessionVerb, RowsHandler] = {
+    SessionVerb.EXECUTE: sqlprepare.execute,
+    SessionVerb.DECLARE: cursors.declare,
+    SessionVerb.FETCH: cursors.fetch,
+    SessionVerb.CLOSE: cursors.close,
 }

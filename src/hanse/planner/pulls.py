@@ -34,7 +34,7 @@ from ..sql.functions import calls as find_calls
 from ..sql.scope import table_refs
 from . import calls
 from .clock import names_moment, reads_clock
-from .grouping import is_grouped
+from .grouping import aggregate_calls
 from .locality import VIEW_SEARCH_PATH, view_query
 from .names import Item, Scope, relation_outputs, resolve
 from .plan import Context, Identity, Prune, Pull
@@ -297,7 +297,8 @@ def without_locks(statement: Node, snapshot: Snapshot) -> Node:
     def unlocked(node: Node) -> Node | None:
         if not isinstance(node, ast.SelectStmt) or not node.lockingClause or not node.fromClause:
             return None
-        if node.distinctClause or node.windowClause or is_grouped(node, snapshot):
+        grouped = node.groupClause or node.havingClause is not None or aggregate_calls(node, snapshot)
+        if node.distinctClause or node.windowClause or grouped:
             return None
         return transform(changed(node, lockingClause=None), unlocked)
 

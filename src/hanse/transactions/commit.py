@@ -100,11 +100,21 @@ Step = Run | Decide | Resolve
 Protocol = Generator[Step, Errors, None]
 
 
-def commit(writers: tuple[str, ...], identity: GlobalId, *, catalog_decides: bool = False) -> Protocol:
-    """Commits `writers` (in the global order; the last decides, unless the catalog does). Raises the failure."""
+def commit(
+    writers: tuple[str, ...],
+    identity: GlobalId,
+    *,
+    catalog_decides: bool = False,
+    already: frozenset[str] = frozenset(),
+) -> Protocol:
+    """Commits `writers` (in the global order; the last decides, unless the catalog does). Raises the failure.
+
+    `already`: those that have prepared under this identity (a statement's own transaction prepares with the statement).
+    """
     prepared = writers if catalog_decides else writers[:-1]
     gid = quote_literal(identity.gid)
-    errors = yield Run(prepared, f"PREPARE TRANSACTION {gid}", "PREPARE TRANSACTION", "prepare")
+    waiting = tuple(place for place in prepared if place not in already)
+    errors = yield Run(waiting, prepare_sql(identity), "PREPARE TRANSACTION", "prepare")
     if errors:
         yield from _undo(writers, prepared, errors, gid)
     if catalog_decides:
@@ -123,6 +133,10 @@ def commit(writers: tuple[str, ...], identity: GlobalId, *, catalog_decides: boo
             yield Run(writers[-1:], "ROLLBACK", stage="undo")
         raise told(_first(errors))
     yield Run(prepared, f"COMMIT PREPARED {gid}", stage="finish")  # an error changes nothing: recovery will do it
+
+
+def prepare_sql(identity: GlobalId) -> str:
+    return f"PREPARE TRANSACTION {quote_literal(identity.gid)}"
 
 
 def _undo(writers: tuple[str, ...], prepared: tuple[str, ...], errors: Errors, gid: str) -> Protocol:

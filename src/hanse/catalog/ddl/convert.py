@@ -166,6 +166,8 @@ def _rebuild(
         yield from check_key(after.relation_by_identity[relation.identity])
     yield from _rows(relation, old, partition_by, ctx)
     yield from run_system(_finish(definition, partitioned=partition_by is not None), ctx.groups)
+    # By themselves: what is above made more indexes in the workspace, and the views' types must have equal OIDs.
+    yield from run_system((sql for view in definition.views for sql in view.create), ctx.groups)
     yield from _restore_sequences(drawn, ctx)
     yield from run_system([f"DROP TABLE {qualified(old)}", f"DROP SCHEMA {SCHEMA}"], ctx.groups)
     yield FORGET_DROPPED
@@ -243,7 +245,6 @@ def _finish(definition: Definition, *, partitioned: bool) -> list[str]:
         *definition.behaviour,
         *definition.rights,
         *definition.comments,
-        *(sql for view in definition.views for sql in view.create),
     ]
 
 
