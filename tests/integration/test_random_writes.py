@@ -143,9 +143,12 @@ def script(draw: random.Random, count: int) -> Iterator[tuple[str, list[Any]]]:
             count -= 1
             continue
         yield "BEGIN", []
+        saved = False
         for _ in range(draw.randint(1, 6)):
-            if draw.random() < 0.3:
-                yield draw.choice(("SAVEPOINT s", "ROLLBACK TO s", "RELEASE s")), []
+            if draw.random() < 0.4:
+                sql = draw.choice(("SAVEPOINT s", "ROLLBACK TO s", "RELEASE s")) if saved else "SAVEPOINT s"
+                saved = not sql.startswith("RELEASE")
+                yield sql, []
             yield statement(draw)
             count -= 1
         yield draw.choice(("COMMIT", "COMMIT", "ROLLBACK")), []

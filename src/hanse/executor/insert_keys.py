@@ -44,7 +44,7 @@ def shards_of_rows(
     columns = plan.compiled["columns"]
     if not isinstance(columns, _Columns):
         return None
-    if columns.bound and any(parameters.formats):
+    if columns.bound and (any(parameters.formats) or not parameters.values):
         return None
     first = _numbers(literals, parameters, columns.first)
     second = _numbers(literals, parameters, columns.second) if columns.second else np.zeros(1, dtype=np.int64)

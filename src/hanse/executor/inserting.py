@@ -312,6 +312,8 @@ def value_sql(value: Value, literals: Sequence[bytes], parameters: Parameters | 
     if isinstance(value, Param) and parameters is not None and not parameters.format_of(value.index):
         data = parameters.values[value.index]
         return "NULL" if data is None else quote_literal(data.decode())
+    if isinstance(value, Param) and value.index >= len((parameters or NO_PARAMETERS).values):
+        raise PgError("42P02", f"there is no parameter ${value.index + 1}")
     if isinstance(value, Cast):
         return f"({value_sql(value.operand, literals, parameters)})::{TYPE_NAMES[value.type_oid]}"
     if isinstance(value, Arithmetic):

@@ -72,7 +72,7 @@ async def _of_verb(session: Session, plan: SessionPlan, statement: Statement) ->
             raise PgError("26000", f'prepared statement "{plan.name}" does not exist')
         return Analysis((), (inner.analysis or await analyze(session, inner)).fields, lasting=False)
     if plan.verb is SessionVerb.FETCH:
-        fields = await cursors.fields_of(session, plan.name, statement.text)
+        fields = await cursors.fields_of(session, plan.name)
         return Analysis((), None if plan.move else fields, lasting=False)
     return await _ask(session, statement, parse_one(statement.text))
 

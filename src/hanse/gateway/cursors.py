@@ -23,7 +23,7 @@ from ..core.errors import PgError
 from ..core.ids import quote_identifier
 from ..engines.postgres.backend import Backend, split_messages
 from ..executor.buffer import ResultBuffer
-from ..executor.request import ERROR, READY, ROWS, Discard, Request, Sink, pump
+from ..executor.request import ERROR, READY, ROWS, Discard, Request, Rows, Sink, pump
 from ..pgwire import backend as server_messages
 from ..pgwire import frontend
 from ..pgwire.backend import Field
@@ -60,7 +60,7 @@ async def declare(session: Session, plan: SessionPlan, request: Request, sink: S
     hold = "hold" in plan.options
     if not hold and (transaction is None or not transaction.explicit):
         raise PgError("25P01", "DECLARE CURSOR can only be used in transaction blocks")
-    if plan.name in session.cursors:
+    if plan.name in session.cursors or plan.name.encode() in session.portals:
         raise PgError("42P03", f'cursor "{plan.name}" already exists')
     session.cursors_declared += 1
     cursor = Cursor(
@@ -140,17 +140,27 @@ def _cursor(session: Session, name: str) -> Cursor:
     return cursor
 
 
-async def fields_of(session: Session, name: str, text: bytes) -> tuple[Field, ...]:
+async def fields_of(session: Session, name: str) -> tuple[Field, ...]:
     """The columns that FETCH gives. Raises 34000."""
-    from .analysis import describe
-
+    portal = session.portals.get(name.encode())
+    if portal is not None:
+        return (portal.statement.analysis.fields or ()) if portal.statement.analysis is not None else ()
     cursor = _cursor(session, name)
-    if cursor.place is None:
-        assert cursor.buffer is not None
-        return server_messages.parse_row_description(cursor.buffer.description)
+    if cursor.place is not None:
+        return await _fields_in_place(session, cursor.place, name)
+    assert cursor.buffer is not None
+    fields = server_messages.parse_row_description(cursor.buffer.description)
+    return tuple(field._replace(format=int(cursor.binary)) for field in fields)
+
+
+async def _fields_in_place(session: Session, place: str, name: str) -> tuple[Field, ...]:
+    """A cursor is a portal of its name, which can be described."""
     assert session.transaction is not None
-    found = await describe(session.transaction.branches[cursor.place].backend, text, ())
-    return found.fields or ()
+    backend = session.transaction.branches[place].backend
+    description = Rows()
+    backend.write(frontend.describe_portal(name.encode()) + frontend.sync())
+    await pump(backend, description)
+    return server_messages.parse_row_description(description.description) if description.description else ()
 
 
 def plan_current_of(session: Session, statement: Parsed) -> Planned | None:
@@ -176,8 +186,8 @@ def plan_current_of(session: Session, statement: Parsed) -> Planned | None:
 
 
 async def fetch(session: Session, plan: SessionPlan, request: Request, sink: Sink) -> bytes:
-    cursor = _cursor(session, plan.name)
-    if cursor.place is not None:
+    cursor = await _open(session, plan.name)
+    if isinstance(cursor, Cursor) and cursor.place is not None:
         return await _in_place(session, cursor.place, request, sink)
     buffer = cursor.buffer
     assert buffer is not None
@@ -195,16 +205,29 @@ async def fetch(session: Session, plan: SessionPlan, request: Request, sink: Sin
     return b"FETCH %d" % len(rows)
 
 
+async def _open(session: Session, name: str) -> Portal:
+    """The cursor, or the portal that the client has bound under this name: SQL may move and read it as well."""
+    from .extended import run_portal
+
+    portal = session.portals.get(name.encode())
+    if portal is None or name in session.cursors:
+        return _cursor(session, name)
+    if portal.buffer is None:
+        portal.buffer = ResultBuffer()
+        portal.tag = await run_portal(session, portal, portal.buffer)
+    return portal
+
+
 def _read(buffer: ResultBuffer, rows: range) -> bytes:
     if rows.step == 1:
         return buffer.read(rows.start - 1, len(rows))
     return b"".join(buffer.read(row - 1, 1) for row in rows)
 
 
-def _wanted(cursor: Cursor, request: Request, columns: int) -> tuple[int, ...]:
+def _wanted(cursor: Portal, request: Request, columns: int) -> tuple[int, ...]:
     """The result formats of a FETCH; in the simple protocol the cursor's own."""
     if not request.extended:
-        return (int(cursor.binary),) * columns
+        return (int(isinstance(cursor, Cursor) and cursor.binary),) * columns
     formats = request.result_formats or (0,)
     return tuple(formats) if len(formats) == columns and columns > 1 else (formats[0],) * columns
 
@@ -244,7 +267,7 @@ async def _rows_of(backend: Backend) -> bytes:
     return b"".join(rows)
 
 
-def _move(cursor: Cursor, plan: SessionPlan, size: int) -> range:
+def _move(cursor: Portal, plan: SessionPlan, size: int) -> range:
     """Moves the cursor as FETCH's direction says; gives the rows passed (1-based), in the order they come.
 
     PostgreSQL manual, FETCH: a count of 0 fetches the current row again; a negative one goes the other way.
@@ -274,8 +297,8 @@ def _move(cursor: Cursor, plan: SessionPlan, size: int) -> range:
     return range(first, last - 1, -1) if first >= last else range(0)
 
 
-def _check_scroll(cursor: Cursor, backward: bool) -> None:
-    if backward and not cursor.scroll:
+def _check_scroll(cursor: Portal, backward: bool) -> None:
+    if backward and not (isinstance(cursor, Cursor) and cursor.scroll):
         raise PgError(
             "55000", "cursor can only scan forward", hint="Declare it with SCROLL option to enable backward scan."
         )
@@ -284,13 +307,17 @@ def _check_scroll(cursor: Cursor, backward: bool) -> None:
 async def close(session: Session, plan: SessionPlan, request: Request, sink: Sink) -> bytes:
     if plan.name == "all":
         for name in list(session.cursors):
-            await _close(session, name)
+            await close_cursor(session, name)
         return b"CLOSE CURSOR ALL"
-    await _close(session, plan.name)
+    await close_cursor(session, plan.name)
     return b"CLOSE CURSOR"
 
 
-async def _close(session: Session, name: str) -> None:
+async def close_cursor(session: Session, name: str) -> None:
+    portal = session.portals.pop(name.encode(), None)
+    if portal is not None:
+        portal.close()
+        return
     cursor = _cursor(session, name)
     if cursor.place is not None:
         sql = f"CLOSE {quote_identifier(name)}".encode()

@@ -88,6 +88,8 @@ def finish(session: Session, transaction: Transaction, *, committed: bool) -> No
     it, outside the transaction, and is in no known state after a ROLLBACK.
     """
     session.transaction = None
+    if transaction.planned_by:
+        session.refresh_context()
     dirty = transaction.mixed or any(not planned.neutral for planned in transaction.touched.values())
     for branch in transaction.branches.values():
         backend = branch.backend

@@ -26,6 +26,7 @@ from ..planner.plan import Planned
 from ..planner.plan import Session as SessionPlan
 from ..planner.values import NO_PARAMETERS, Parameters
 from ..sql.parse import parse_one
+from . import cursors
 from .analysis import analyze
 from .prepared import Analysis, Portal
 from .simple import abort, end_implicit
@@ -137,7 +138,7 @@ async def _bind(session: Session, message: Message) -> None:
     if statement is None:
         raise _unknown_statement(bind.statement)
     _check_failed(session, statement.text)
-    if bind.portal and bind.portal in session.portals:
+    if bind.portal and (bind.portal in session.portals or bind.portal.decode(errors="replace") in session.cursors):
         raise PgError("42P03", f'portal "{bind.portal.decode(errors="replace")}" already exists')
     analysis = statement.analysis
     if analysis is None or not analysis.lasting:
@@ -172,6 +173,10 @@ async def _describe(session: Session, message: Message) -> None:
         session.write(server_messages.parameter_description(analysis.parameter_types))
         _write_fields(session, analysis, ())
         return
+    name = target.name.decode(errors="replace")
+    if name in session.cursors:
+        session.write(server_messages.row_description(await cursors.fields_of(session, name)))
+        return
     portal = _portal(session, target.name)
     _write_fields(session, portal.statement.analysis or Analysis((), None), portal.result_formats)
 
@@ -199,10 +204,8 @@ async def _close(session: Session, message: Message) -> None:
     target = frontend.parse_close(message.raw)
     if target.kind == b"S":
         session.statements.pop(target.name, None)
-    else:
-        portal = session.portals.pop(target.name, None)
-        if portal is not None:
-            portal.close()
+    elif target.name in session.portals or target.name.decode(errors="replace") in session.cursors:
+        await cursors.close_cursor(session, target.name.decode(errors="replace"))
     session.write(server_messages.close_complete())
 
 
@@ -231,6 +234,7 @@ async def _execute_in_pieces(session: Session, portal: Portal, max_rows: int) ->
         portal.buffer = ResultBuffer()
         portal.tag = await run_portal(session, portal, portal.buffer)
     total = len(portal.buffer)
+    portal.position = min(portal.position, total)  # MOVE may have gone past the end
     count = max_rows if max_rows > 0 else total - portal.position
     taken = min(count, total - portal.position)
     for first in range(portal.position, portal.position + taken, 1_000):

@@ -45,7 +45,7 @@ class Route:
         if self.shard_of is not None:
             try:
                 shard = self.shard_of(literals, parameters)
-            except NotEvaluable:
+            except (NotEvaluable, IndexError):  # IndexError: `$1` where nothing is bound; PostgreSQL says so
                 return None, None
             if shard != NO_SHARD:
                 return self.groups[shard], shard
@@ -59,7 +59,10 @@ class Route:
         assert self.snapshot is not None
         for prune in self.prunes:
             relation = self.snapshot.relation_by_identity[prune.relation]
-            shards = shards_for(prune, relation, literals, parameters)
+            try:
+                shards = shards_for(prune, relation, literals, parameters)
+            except IndexError:
+                shards = None
             if shards is None:
                 return None
             groups = {relation.shards[shard].group for shard in shards}

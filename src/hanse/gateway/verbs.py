@@ -19,6 +19,7 @@ from ..planner.plan import Session as SessionPlan
 from ..planner.plan import SessionVerb
 from . import cursors, sqlprepare
 from .ending import commit_transaction, rollback_transaction
+from .setconfig import PLANNED_BY
 from .settings import with_setting
 from .transaction import Savepoint, Transaction
 
@@ -96,6 +97,7 @@ async def savepoint(session: Session, plan: SessionPlan, text: bytes, sink: Sink
             None if change is None else change.snapshot,
             0 if change is None else len(change.statements),
             session.cursors_declared,
+            transaction.planned_by,
         )
     )
     return b"SAVEPOINT"
@@ -125,6 +127,9 @@ async def rollback_to(session: Session, plan: SessionPlan, text: bytes, sink: Si
     del transaction.savepoints[index + 1 :]
     del transaction.local[kept.local_count :]
     transaction.failed = False
+    if transaction.planned_by != kept.planned_by:
+        transaction.planned_by = kept.planned_by
+        session.refresh_context()
     session.gateway.rewind_change(transaction, kept)
     if session.state is not kept.state:
         session.set_state(kept.state)
@@ -240,6 +245,7 @@ async def _current(session: Session, name: str) -> str | None:
 
 
 async def _remember(session: Session, name: str, value: str | None) -> None:
+    session.note_local(name, None)
     session.set_state(with_setting(session.state, name, value))
     backend, session.settings_backend = session.settings_backend, None
     if backend is not None:
@@ -272,6 +278,8 @@ async def set_in_transaction(session: Session, plan: SessionPlan, text: bytes, s
         await session.branch(session.gateway.snapshot.home_group)
     await _everywhere(session, sql)
     transaction.local.append(sql)
+    if plan.verb is SessionVerb.SET_LOCAL:
+        session.note_local(plan.name, await _current(session, plan.name) if plan.name in PLANNED_BY else None)
     return b"SET CONSTRAINTS" if plan.verb is SessionVerb.SET_CONSTRAINTS else b"SET"
 
 

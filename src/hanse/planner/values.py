@@ -92,6 +92,8 @@ def evaluate(value: Value, type_oid: int, literals: Sequence[bytes], parameters:
     if isinstance(value, Literal):
         return from_literal(literals[value.index], type_oid)
     if isinstance(value, Param):
+        if value.index >= len(parameters.values):
+            raise NotEvaluable("nothing is bound: PostgreSQL will say that there is no such parameter")
         data = parameters.values[value.index]
         if data is None:
             return None

@@ -92,7 +92,6 @@ _PINS = {
     "pg_advisory_lock_shared": "advisory lock",
     "pg_try_advisory_lock": "advisory lock",
     "pg_try_advisory_lock_shared": "advisory lock",
-    "set_config": "setting made by set_config",
     "pg_replication_origin_session_setup": "replication origin",
     "setseed": "random seed",
 }
