@@ -63,6 +63,9 @@ class Environment(Protocol):
     async def run_inner(self, text: bytes, sink: Sink) -> bytes:
         """A statement inside this one, through the planner, in the same transaction."""
 
+    async def temporary_columns(self, name: str) -> tuple[tuple[str, str], ...]:
+        """(name, type) of each column of a temporary table of the session's."""
+
     async def make_shards(self, relation: Identity) -> Snapshot:
         """Makes the default shards of a HASH table that has none yet; gives the catalog after that."""
 

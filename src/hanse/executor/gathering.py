@@ -15,7 +15,7 @@ from ..core.ids import quote_identifier, quote_qualified
 from ..engines.postgres.backend import Backend
 from ..pgwire import frontend
 from ..planner.plan import Gather, Planned, Pull, TwoPhase
-from .copy_stream import copy_out_pieces, payload, start_copy_out
+from .copy_stream import copy_out_pieces, finish_copy_in, payload, send_copy_data, start_copy_in, start_copy_out
 from .environment import Environment, Reading
 from .request import Places, Request, Sink, pump
 from .room import Filling, Room
@@ -49,9 +49,24 @@ async def gathered(environment: Environment, plan: Gather, request: Request, pla
         for pull in plan.pulls:
             await _pull(environment, room, pull, request, places)
         await room.ready()
-        yield await environment.room_backend(room)
+        backend = await environment.room_backend(room)
+        for name in plan.temporary:
+            await _copy_temporary(environment, name, await places.backend(request.snapshot.home_group), backend)
+        yield backend
     finally:
         await environment.release_room(room)
+
+
+async def _copy_temporary(environment: Environment, name: str, source: Backend, backend: Backend) -> None:
+    """A temporary table of the session's becomes one of the user's connection to the room, with the same rows."""
+    columns = ", ".join(f"{quote_identifier(n)} {kind}" for n, kind in await environment.temporary_columns(name))
+    table = quote_identifier(name)
+    await backend.query(f"BEGIN READ WRITE; CREATE TEMPORARY TABLE {table} ({columns}) ON COMMIT PRESERVE ROWS; COMMIT")
+    await start_copy_out(source, f"COPY (SELECT * FROM pg_temp.{table}) TO STDOUT (FORMAT binary)")
+    await start_copy_in(backend, f"COPY pg_temp.{table} FROM STDIN (FORMAT binary)")
+    async for piece in copy_out_pieces(source):
+        await send_copy_data(backend, payload(piece))
+    await finish_copy_in(backend)
 
 
 async def _pull(environment: Environment, room: Room, pull: Pull, request: Request, places: Places) -> None:

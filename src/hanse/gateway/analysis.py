@@ -20,6 +20,7 @@ from ..pgwire.diagnostics import parse_error
 from ..planner.plan import Session as SessionPlan
 from ..planner.plan import SessionVerb
 from ..sql.parse import Parsed, parse_one
+from ..sql.scope import table_refs
 from . import cursors
 from .prepared import Analysis, Statement
 
@@ -78,9 +79,10 @@ async def _of_verb(session: Session, plan: SessionPlan, statement: Statement) ->
 
 
 async def _ask(session: Session, statement: Statement, parsed: Parsed) -> Analysis:
-    place = session.gateway.snapshot.home_group if session.temporary else WORKSPACE_PLACE
+    temporary = _names_temporary(session, parsed)
+    place = session.gateway.snapshot.home_group if temporary else WORKSPACE_PLACE
     in_change = session.transaction is not None and session.transaction.change is not None
-    if in_change or (session.temporary and session.transaction is not None):
+    if in_change or (temporary and session.transaction is not None):
         backend = (await session.branch(place)).backend
         return await describe(backend, statement.text, statement.declared_types)
     if place == WORKSPACE_PLACE:
@@ -90,6 +92,16 @@ async def _ask(session: Session, statement: Statement, parsed: Parsed) -> Analys
         return await describe(backend, statement.text, statement.declared_types)
     finally:
         session.give_back(backend)
+
+
+def _names_temporary(session: Session, parsed: Parsed) -> bool:
+    """What cannot be parsed here, or has other objects than tables, is asked where the temporary tables are."""
+    if not session.temporary:
+        return False
+    if parsed.node is None:
+        return True
+    refs = table_refs(parsed.node, session.plans.snapshot, session.context)
+    return not refs or any(ref.temporary or ref.unknown for ref in refs)
 
 
 async def describe(backend: Backend, text: bytes, types: tuple[int, ...]) -> Analysis:

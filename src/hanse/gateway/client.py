@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 _NOT_OURS_TO_SET = frozenset(("replication", "user", "database", "options"))
 
 
+def _bug(error: Exception) -> FatalError:
+    return FatalError("XX000", "internal error of the gateway", detail=f"{type(error).__name__}: {error}")
+
+
 class Client(asyncio.Protocol):
     """The socket's side of a session (`Output`)."""
 
@@ -144,6 +148,9 @@ class Client(asyncio.Protocol):
             events = handshake.provide_verifier(verifier)
         except PgError as error:
             events = handshake.refuse(error)
+        except Exception as error:  # a bug of ours: the client gets an answer
+            self.gateway.report_bug(error)
+            events = handshake.refuse(_bug(error))
         if not self._gone:
             self._handle(events)
 
@@ -174,6 +181,11 @@ class Client(asyncio.Protocol):
             if session is not None:
                 session.closed = True
             self.write(error_response(fatal))
+            self.close()
+            return
+        except Exception as error:  # a bug of ours: the client gets an answer
+            gateway.report_bug(error)
+            self.write(error_response(_bug(error)))
             self.close()
             return
         if self._deadline is not None:

@@ -7,6 +7,7 @@ branches that were left prepared would hold their locks until recovery finds the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from ..config import WORKSPACE_PLACE
@@ -62,7 +63,15 @@ async def commit_transaction(session: Session) -> bytes:
         if transaction.ending and session.closed:
             session.end_backends()
             raise asyncio.CancelledError  # the client is gone: what he sent after this commit is not run
+    await _look_at_pinned(session)
     return _COMMIT
+
+
+async def _look_at_pinned(session: Session) -> None:
+    """With the transaction temporary tables and locks may have gone."""
+    if session.pinned and session.transaction is None:
+        with contextlib.suppress(PgError):  # the next statement there will say so
+            await session.unpin_if_free()
 
 
 async def rollback_transaction(session: Session) -> None:
@@ -79,6 +88,7 @@ async def rollback_transaction(session: Session) -> None:
         session.set_state(transaction.state_before)
         session.gateway.forget_change(transaction)
         finish(session, transaction, committed=False)
+    await _look_at_pinned(session)
 
 
 def finish(session: Session, transaction: Transaction, *, committed: bool) -> None:
@@ -120,8 +130,17 @@ def _global_order(session: Session, places: list[str]) -> tuple[str, ...]:
     return tuple(sorted(places, key=lambda place: rank.get(place, -1)))
 
 
+def _temporary_last(session: Session, transaction: Transaction, writers: tuple[str, ...]) -> tuple[str, ...]:
+    """A branch that has touched a temporary table cannot be prepared (manual, PREPARE TRANSACTION), so it decides."""
+    home = session.gateway.snapshot.home_group
+    touched = any(planned.pins == "temporary table" for planned in transaction.touched.values())
+    if not touched or home not in writers or transaction.identity is not None:
+        return writers
+    return (*(place for place in writers if place != home), home)
+
+
 async def _commit_several(session: Session, transaction: Transaction) -> None:
-    writers = _global_order(session, transaction.writers)
+    writers = _temporary_last(session, transaction, _global_order(session, transaction.writers))
     readers = tuple(place for place in transaction.branches if place not in writers)
     identity = transaction.identity or new_global_id(writers[-1])
     committed = False

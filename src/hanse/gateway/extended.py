@@ -26,7 +26,7 @@ from ..planner.plan import Planned
 from ..planner.plan import Session as SessionPlan
 from ..planner.values import NO_PARAMETERS, Parameters
 from ..sql.parse import parse_one
-from . import cursors
+from . import cursors, sqlprepare
 from .analysis import analyze
 from .prepared import Analysis, Portal
 from .simple import abort, end_implicit
@@ -258,10 +258,23 @@ async def run_portal(session: Session, portal: Portal, sink: ExecuteSink | Resul
         parsed = parse_one(statement.text)
         if parsed.node is None:
             await refuse_unparsed(session, parsed)
+        if (full := await sqlprepare.expanded(session, parsed)) is not None:
+            return await run_parsed(session, full, sink, _request(session, portal, full.text, full.parts))
         found = plan_statement(session, parsed)
     planned, parts = found
-    request = Request(
-        text=statement.text,
+    request = _request(session, portal, statement.text, parts)
+    if isinstance(planned.plan, SessionPlan) and not request.parameter_types:
+        return await execute(session, planned, request, sink)
+    if carries_parameters(planned, portal.parameters or NO_PARAMETERS):
+        return await execute_portal(session, planned, request, sink)
+    await inlined(session, request)
+    return await run_parsed(session, parse_one(request.text), sink, request)
+
+
+def _request(session: Session, portal: Portal, text: bytes, parts: Sequence[bytes]) -> Request:
+    statement = portal.statement
+    return Request(
+        text=text,
         snapshot=session.plans.snapshot,
         parts=parts,
         literals=parts[1::2],
@@ -271,12 +284,6 @@ async def run_portal(session: Session, portal: Portal, sink: ExecuteSink | Resul
         bound=portal.bound,
         extended=True,
     )
-    if isinstance(planned.plan, SessionPlan) and not request.parameter_types:
-        return await execute(session, planned, request, sink)
-    if carries_parameters(planned, portal.parameters or NO_PARAMETERS):
-        return await execute_portal(session, planned, request, sink)
-    await inlined(session, request)
-    return await run_parsed(session, parse_one(request.text), sink, request)
 
 
 async def execute_portal(

@@ -28,6 +28,7 @@ from ..engines.postgres.pool import Pool
 from ..engines.postgres.workspace import Workspace
 from ..pgwire.scram import Password, ScramKeys
 from ..planner.plan import Context, Planned
+from . import cancelling
 from .faults import Fault, no_fault
 from .plans import Plans
 from .prepared import Analysis
@@ -185,9 +186,15 @@ class Gateway:
 
     async def cancel(self, pid: int, secret: int) -> None:
         """A client's cancel request. One for another worker of this node is passed on to it."""
-        session = self.sessions.get(pid)
-        if session is None:
-            session = self.sessions.get(pid - (1 << 32))
+        worker = ((pid & 0xFFFFFFFF) >> CANCEL_PID_BITS) - 1
+        if worker != self.worker:
+            if 0 <= worker < self.config.gateway_workers:
+                await cancelling.pass_on(self.config, worker, pid, secret)
+            return
+        await self.cancel_own(pid, secret)
+
+    async def cancel_own(self, pid: int, secret: int) -> None:
+        session = self.sessions.get(pid & 0xFFFFFFFF)
         if session is not None and session.secret & 0xFFFFFFFF == secret & 0xFFFFFFFF:
             await session.cancel()
 

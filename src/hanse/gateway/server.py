@@ -20,6 +20,7 @@ from ..config import WORKSPACE_PLACE, NodeConfig, Secrets
 from ..core.errors import FatalError, UserMistake
 from ..core.limits import COMMITS_END_S_MAX
 from ..engines.postgres.workspace import Workspace
+from . import cancelling
 from .client import Client
 from .faults import fault_of
 from .gateway import Gateway
@@ -51,6 +52,7 @@ async def serve(config: NodeConfig, secrets: Secrets, worker: int) -> None:
         fault=fault_of(os.environ),
     )
     _follow(gateway)
+    cancels = await cancelling.listen(config, worker, gateway.cancel_own)
     server = await _listen(gateway)
     background = asyncio.create_task(_sweep(gateway))
     profile = _start_profile()
@@ -60,6 +62,7 @@ async def serve(config: NodeConfig, secrets: Secrets, worker: int) -> None:
         _end_profile(profile)
         background.cancel()
         server.close()
+        cancels.close()
         for session in list(gateway.sessions.values()):
             session.fail(_shutdown())
         await _commits_end(gateway)

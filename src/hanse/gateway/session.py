@@ -21,8 +21,8 @@ from typing import Any, Protocol
 
 from ..catalog.model import Snapshot
 from ..config import WORKSPACE_PLACE
-from ..core.errors import FatalError, PgError
-from ..core.ids import parse_identifier_list, quote_literal, quote_qualified
+from ..core.errors import FatalError, PgError, not_supported
+from ..core.ids import parse_identifier_list, quote_identifier, quote_literal, quote_qualified
 from ..core.limits import CLIENT_BUFFER_BYTES_MAX
 from ..engines.postgres.backend import Backend, lost_connection
 from ..executor.environment import Reading
@@ -292,6 +292,9 @@ class Session:
     async def acquire(self, place: str, database: str | None = None) -> Backend:
         """A backend in `place` that is in this session's state, outside any transaction."""
         pinned = self.pinned.get(place) if database is None else None
+        if pinned is not None and pinned.closed:
+            self._lose_pinned(place)
+            raise lost_connection(place)
         if pinned is not None:
             if pinned.state is not self.state:
                 await self.bring_to_state(pinned)
@@ -443,6 +446,9 @@ class Session:
     async def unpin_if_free(self) -> None:
         """Lets pinned backends go when the server says that nothing of the session is left in them."""
         for place, backend in list(self.pinned.items()):
+            if backend.closed:
+                self._lose_pinned(place)
+                continue
             rows = await backend.query(PIN_PROOF)
             temporary = frozenset(name for (name,) in rows if name and name != "\n")
             kept = len(rows) > 0
@@ -455,6 +461,13 @@ class Session:
                 backend.on_notification = None
                 backend.state = None
                 self.give_back(backend)
+
+    def _lose_pinned(self, place: str) -> None:
+        """The pinned backend has died, and all that was the session's in it."""
+        del self.pinned[place]
+        self.pin_reasons.clear()
+        self.temporary = frozenset()
+        self.refresh_context()
 
     def after_transaction(self, *, committed: bool) -> None:
         """Portals end with their transaction, and cursors without HOLD."""
@@ -565,6 +578,22 @@ class Session:
         from .statements import execute_once
 
         return await execute_once(self, request, sink)
+
+    async def temporary_columns(self, name: str) -> tuple[tuple[str, str], ...]:
+        if self.transaction is not None and self.transaction.change is not None:
+            raise not_supported(
+                f"temporary table {name} cannot be joined with tables of several groups after a schema change"
+                " in the same transaction",
+                hint="Commit the schema change first.",
+            )
+        backend = await self.home_backend()
+        try:
+            found = await analysis.describe(backend, f"SELECT * FROM pg_temp.{quote_identifier(name)}".encode(), ())
+        finally:
+            self.end_statement_backend(backend)
+        fields = found.fields or ()
+        kinds = await self.field_type_names(fields)
+        return tuple((field.name, kind) for field, kind in zip(fields, kinds, strict=True))
 
     async def make_shards(self, relation: Identity) -> Snapshot:
         from .ddl import make_default_shards

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pglast import ast
+
 from ..core.errors import PgError
 from ..executor.request import Request, Sink
+from ..planner.inner import inner_start, without_data_clause
 from ..planner.plan import Session as SessionPlan
-from ..sql.parse import parse_one
+from ..sql.parse import Parsed, parse_one
 from .inline import argument_list, substitute
 
 if TYPE_CHECKING:
@@ -49,6 +52,20 @@ async def execute(session: Session, plan: SessionPlan, request: Request, sink: S
     formats, extended = request.result_formats, request.extended
     inner = Request(text=text, snapshot=request.snapshot, result_formats=formats, extended=extended)
     return await run_parsed(session, parse_one(text), sink, inner)
+
+
+async def expanded(session: Session, statement: Parsed) -> Parsed | None:
+    """EXPLAIN EXECUTE and CREATE TABLE … AS EXECUTE with the text that EXECUTE stands for. None: it is neither."""
+    node = statement.node
+    if not isinstance(node, ast.CreateTableAsStmt | ast.ExplainStmt) or not isinstance(node.query, ast.ExecuteStmt):
+        return None
+    sql = statement.sql
+    start = inner_start(statement, "AS" if isinstance(node, ast.CreateTableAsStmt) else "EXPLAIN")
+    execute_sql = without_data_clause(sql[start:])
+    plan = session.plans.make(parse_one(execute_sql)).plan
+    assert isinstance(plan, SessionPlan)
+    inner = (await inner_text(session, plan)).decode().rstrip(" \t\r\n;")
+    return parse_one(f"{sql[:start]}{inner}\n{sql[start + len(execute_sql) :]}")
 
 
 async def inner_text(session: Session, plan: SessionPlan) -> bytes:

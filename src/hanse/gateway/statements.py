@@ -17,6 +17,7 @@ from ..planner.plan import (
     CopyOut,
     Ddl,
     Explain,
+    FillTemporary,
     Forward,
     Gather,
     InsertRows,
@@ -32,7 +33,7 @@ from ..planner.plan import Session as SessionPlan
 from ..planner.values import NO_PARAMETERS, Parameters
 from ..sql.literals import split
 from ..sql.parse import Parsed, parse_one
-from . import cursors, ddl, explaining, setconfig, verbs
+from . import cursors, ddl, explaining, setconfig, sqlprepare, temporary, verbs
 from .analysis import describe, parameter_literals
 from .fast import render
 from .inline import substitute
@@ -63,6 +64,10 @@ async def run_parsed(session: Session, statement: Parsed, sink: Sink, request: R
     """Plans and runs one statement; gives its command tag. `request` None: the simple protocol."""
     if statement.node is None:
         await refuse_unparsed(session, statement)
+    if (full := await sqlprepare.expanded(session, statement)) is not None:
+        statement = full
+        if request is not None:
+            request.text = full.text
     planned, parts = plan_statement(session, statement)
     if await session.gateway.wait_thawed(planned, session.exempt):
         planned, parts = plan_statement(session, statement)
@@ -133,9 +138,16 @@ async def execute(session: Session, planned: Planned, request: Request, sink: Si
         tag = await _RUNNERS[type(plan)](session, planned, request, places, sink)
         if not planned.neutral and places.used and setconfig.calls_set_config(request.text):
             await setconfig.note(session, request, next(iter(places.used.values())))
-    if session.pinned and session.transaction is None and planned.verb.split()[0] in _MAY_UNPIN:
+    if session.pinned and _may_unpin(session, planned):
         await session.unpin_if_free()
     return tag
+
+
+def _may_unpin(session: Session, planned: Planned) -> bool:
+    """Whether the statement may have changed what the session has in its backend: other temporary tables, fewer locks."""
+    if session.transaction is None:
+        return planned.verb.split()[0] in _MAY_UNPIN
+    return planned.pins is not None and planned.verb not in ("SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "COPY")
 
 
 def aborted() -> PgError:
@@ -222,6 +234,7 @@ Runner = Callable[["Session", Planned, Request, Places, Sink], Awaitable[bytes]]
 
 _RUNNERS: dict[type, Runner] = {
     Forward: _forward,
+    FillTemporary: temporary.fill,
     Broadcast: _broadcast,
     Scatter: scattering.run,
     InsertRows: inserting.run,

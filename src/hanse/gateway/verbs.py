@@ -131,6 +131,8 @@ async def rollback_to(session: Session, plan: SessionPlan, text: bytes, sink: Si
         transaction.planned_by = kept.planned_by
         session.refresh_context()
     session.gateway.rewind_change(transaction, kept)
+    if session.pinned:
+        await session.unpin_if_free()  # a temporary table may be gone
     if session.state is not kept.state:
         session.set_state(kept.state)
         transaction.mixed = True  # a branch opened after the SET has it outside the transaction: bring all to the state

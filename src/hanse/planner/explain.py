@@ -18,6 +18,7 @@ from .plan import (
     Broadcast,
     Equal,
     Explain,
+    FillTemporary,
     Forward,
     Gather,
     Identity,
@@ -74,7 +75,13 @@ def _gather(plan: Gather, snapshot: Snapshot) -> Iterator[str]:
     yield f"gathered into the workspace{f', because of {plan.reason}' if plan.reason else ''}"
     for pull in plan.pulls:
         yield from _pull(pull, snapshot)
+    yield from (f"Copy of temporary table {name}" for name in plan.temporary)
     yield f"Workspace: {plan.sql}" if plan.sql is not None else "Workspace: the statement as it is"
+
+
+def _fill_temporary(plan: FillTemporary, snapshot: Snapshot) -> Iterator[str]:
+    yield f"rows of another statement are copied into a temporary table: {plan.query_sql}"
+    yield f"Temporary table: {plan.insert_sql or plan.create_head}"
 
 
 def _pull(pull: Pull, snapshot: Snapshot) -> Iterator[str]:
@@ -173,6 +180,7 @@ _DESCRIBERS: dict[type, Callable[[Any, Snapshot], Iterator[str]]] = {
     Scatter: _scatter,
     TwoPhase: _two_phase,
     Gather: _gather,
+    FillTemporary: _fill_temporary,
     InsertRows: _insert,
     Replicate: _replicate,
     WriteBack: _write_back,

@@ -72,3 +72,13 @@ def arguments(parsed: Parsed) -> str:
 def parenthesised_query(parsed: Parsed) -> str:
     """COPY (query) TO …: the query."""
     return _parenthesised(parsed)
+
+
+def without_data_clause(query: str) -> str:
+    """The query of CREATE TABLE … AS without WITH [NO] DATA at its end."""
+    tokens = [token for token in scan(query) if token.name not in ("SQL_COMMENT", "C_COMMENT")]
+    words = [query[token.start : token.end + 1].upper() for token in tokens]
+    for clause in (["WITH", "NO", "DATA"], ["WITH", "DATA"]):
+        if words[-len(clause) :] == clause:
+            return query[: tokens[-len(clause)].start].rstrip()
+    return query

@@ -29,6 +29,7 @@ from ..catalog.model import Column, Kind, Relation, Snapshot, Strategy
 from ..core.errors import PgError, not_supported
 from ..core.ids import parse_identifier_list
 from ..sql.functions import AGGREGATES, differs_by_place
+from ..sql.parse import parse_one
 from ..sql.render import NotRenderable, clone, render
 from ..sql.walk import names, walk
 from .analysis import Analysis
@@ -38,6 +39,7 @@ from .plan import (
     Asked,
     Constant,
     Equal,
+    FillTemporary,
     FromSequence,
     InsertRows,
     Planned,
@@ -75,9 +77,35 @@ def _elsewhere(analysis: Analysis, target: Table, view: Viewed | None) -> Planne
     if planned is not None:
         return planned
     refuse_target(analysis, target)
+    if target.ref.temporary and analysis.parsed.node.selectStmt is not None:
+        return _fill_temporary(analysis)
     if target.ref.relation is None or analysis.parsed.node.selectStmt is None:
         raise not_supported("this INSERT reads tables of other groups than its temporary table's")
     return _Insert(analysis, target, target.ref.relation, view).write_back()
+
+
+def _fill_temporary(analysis: Analysis) -> Planned:
+    """INSERT INTO temporary table SELECT …: the query is a statement of its own, the rows are inserted from a table."""
+    insert = clone(analysis.parsed.node)
+    query = insert.selectStmt
+    if insert.withClause is not None and query.withClause is not None:
+        raise not_supported("an INSERT into a temporary table with two WITH clauses cannot read tables of other groups")
+    query.withClause = insert.withClause or query.withClause
+    insert.withClause = None
+    insert.selectStmt = parse_one("SELECT * FROM pg_temp.hanse_rows").node
+    try:
+        plan = FillTemporary(query_sql=render(query), insert_sql=render(insert))
+    except NotRenderable:
+        raise not_supported("this INSERT into a temporary table cannot read tables of other groups") from None
+    returning = getattr(insert, "returningClause", None) or getattr(insert, "returningList", None)
+    return Planned(
+        plan=plan,
+        verb="INSERT",
+        returns_rows=bool(returning),
+        writes=True,
+        relations=analysis.relations,
+        pins="temporary table",
+    )
 
 
 @dataclass(slots=True)

@@ -302,6 +302,24 @@ class Gather:
     pulls: tuple[Pull, ...]
     sql: str | None = None
     reason: str = ""  # why no better plan was possible: for EXPLAIN
+    temporary: tuple[str, ...] = ()  # temporary tables of the session's that are copied there, too
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FillTemporary:
+    """A temporary table gets the rows of a query over other groups.
+
+    CREATE TEMPORARY TABLE … AS: `create_head` ('CREATE TEMP TABLE t ON COMMIT DROP AS') makes table `name`, empty; the
+    rows of `query_sql` are copied into it. INSERT INTO a temporary table … SELECT: the rows are copied into another
+    temporary table, `hanse_rows`, and `insert_sql` takes them from there.
+    """
+
+    query_sql: str
+    create_head: str = ""
+    name: str = ""
+    if_not_exists: bool = False
+    with_data: bool = True
+    insert_sql: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -487,6 +505,7 @@ Plan = (
     | Replicate
     | TwoPhase
     | Gather
+    | FillTemporary
     | WriteBack
     | WithWrites
     | CopyIn

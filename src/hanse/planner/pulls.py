@@ -84,6 +84,7 @@ class Collector:
         self.snapshot = snapshot
         self.context = context
         self.wanted: dict[Identity, _Wanted] = {}
+        self.temporary: set[str] = set()  # the session's temporary tables that are read
         self._seen_views: set[tuple[Identity, str | None]] = set()
 
     def statement(self, node: Node) -> None:
@@ -116,10 +117,7 @@ class Collector:
         mentioned = _mentioned(node)
         for reference in table_refs(node, self.snapshot, context):
             if reference.temporary:
-                raise not_supported(
-                    f"temporary table {reference.node.relname} cannot be joined with tables of several groups",
-                    hint="Make it an ordinary table.",
-                )
+                self.temporary.add(reference.node.relname)
             if reference.relation is None or reference.is_catalog:
                 continue
             occurrence = occurrences.get(id(reference.node)) or _Occurrence(reference.node)

@@ -156,7 +156,8 @@ class _Planner:
                 raise not_supported(
                     "current_database() and row locks cannot be used in this statement over several groups"
                 ) from None
-        return Gather(pulls=collector.pulls(self._prune_of), sql=sql, reason=reason)
+        temporary = tuple(sorted(collector.temporary))
+        return Gather(pulls=collector.pulls(self._prune_of), sql=sql, reason=reason, temporary=temporary)
 
     def _prune_of(self, identity: Identity) -> Prune | None:
         """The keys of all occurrences of a table together; None where one of them may need any row."""

@@ -16,12 +16,14 @@ from pglast import ast, enums
 
 from ..catalog.model import Function, Kind, Snapshot
 from ..core.errors import not_supported
+from ..core.ids import quote_identifier
 from ..sql.parse import Parsed, parse_one
+from ..sql.render import NotRenderable, clone, render
 from ..sql.scope import CATALOG_SCHEMAS, is_temporary, named_tables, table_refs
 from ..sql.walk import names, walk
 from .calls import fits
-from .inner import arguments, inner_start, type_list
-from .plan import Broadcast, Context, Ddl, Explain, Forward, Plan, Planned, Session, SessionVerb
+from .inner import arguments, inner_start, type_list, without_data_clause
+from .plan import Broadcast, Context, Ddl, Explain, FillTemporary, Forward, Plan, Planned, Session, SessionVerb
 
 _FETCH_ALL = 2**63 - 1
 
@@ -298,9 +300,7 @@ def _bodies(utility: Utility) -> list[Function]:
     options = {option.defname: option.arg for option in node.args or ()}
     language = getattr(options.get("language"), "sval", None) or "plpgsql"
     source = getattr(options.get("as"), "sval", None) or ""
-    body = Function(
-        schema="", name="DO", kind="p", language=language, volatility="v", argument_count=0, source=source
-    )
+    body = Function(schema="", name="DO", kind="p", language=language, volatility="v", argument_count=0, source=source)
     return [body]
 
 
@@ -370,12 +370,36 @@ def _make_temporary(utility: Utility) -> Planned:
         if relation is None or _is_made(utility.node, ref.node):
             continue
         here = relation.kind in (Kind.REFERENCE, Kind.MATERIALIZED_VIEW) or (relation.group or "") == home
+        if not here and isinstance(utility.node, ast.CreateTableAsStmt | ast.SelectStmt):
+            return utility.planned(_fill_temporary(utility), writes=True, pins=_PINNING)
         if not here and not _only_shape(utility.node):
             raise not_supported(
                 f'a temporary table cannot be made from rows of "{relation.name}", which are in other groups',
                 hint="Create the temporary table first, then fill it with INSERT … VALUES or COPY.",
             )
     return utility.at_home(pins=_PINNING)
+
+
+def _fill_temporary(utility: Utility) -> FillTemporary:
+    """CREATE TEMP TABLE … AS, and SELECT … INTO TEMP, over rows that the home group does not have."""
+    node, parsed = utility.node, utility.parsed
+    if isinstance(node, ast.SelectStmt):
+        query: Any = clone(node)
+        name = query.intoClause.rel.relname
+        query.intoClause = None
+        head = f"CREATE TEMPORARY TABLE {quote_identifier(name)} AS"
+        try:
+            return FillTemporary(query_sql=render(query), create_head=head, name=name)
+        except NotRenderable:
+            raise not_supported("this SELECT INTO cannot read tables of other groups") from None
+    start = inner_start(parsed, "AS")
+    return FillTemporary(
+        query_sql=without_data_clause(parsed.sql[start:]),
+        create_head=parsed.sql[:start],
+        name=node.into.rel.relname,
+        if_not_exists=bool(node.if_not_exists),
+        with_data=not node.into.skipData,
+    )
 
 
 def _is_made(node: Any, range_var: Any) -> bool:

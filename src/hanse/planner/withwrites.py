@@ -49,11 +49,12 @@ def plan_with_writes(analysis: Analysis) -> Planned:
     order = _Order(analysis)
     items: list[WithItem] = []
     for cte in node.withClause.ctes:
-        order.add(cte.ctequery, tuple(item.name for item in items))
-        items.append(_item(cte, items))
-    order.add(node, tuple(item.name for item in items))
+        item = _item(cte, items)
+        order.add(cte.ctequery, item)
+        items.append(item)
     final = _item_of(_without_with(node), "", "", items)
-    _check_volatile(analysis, node, items, final)
+    order.add(_without_with(node), final)
+    _check_items(analysis, node, items, final)
     return analysis.planned(WithWrites(items=tuple(items), final=final))
 
 
@@ -122,10 +123,14 @@ def _needs(query: Any, before: list[WithItem]) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
-def _check_volatile(analysis: Analysis, node: Any, items: list[WithItem], final: WithItem) -> None:
+def _check_items(analysis: Analysis, node: Any, items: list[WithItem], final: WithItem) -> None:
     for number, item in enumerate(items):
         uses = sum(number in other.needs for other in (*items, final))
         query = node.withClause.ctes[number].ctequery
+        if item.writes and uses and query.returningClause is None:
+            raise PgError(
+                "0A000", f'WITH query "{node.withClause.ctes[number].ctename}" does not have a RETURNING clause'
+            )
         if not item.writes and uses > 1 and analysis.volatile(query):
             raise _refused(f"WITH query {item.name} is volatile and would be evaluated {uses} times.")
 
@@ -135,9 +140,13 @@ def _check_volatile(analysis: Analysis, node: Any, items: list[WithItem], final:
 
 @dataclass(slots=True)
 class _Order:
-    """The statements so far: what they have written."""
+    """The statements so far: what they have written.
+
+    A WITH query that only reads is evaluated within each statement that needs it, hence reads its tables as late as that.
+    """
 
     analysis: Analysis
+    reads: list[frozenset[Identity]] = field(default_factory=list)  # by item: what whoever needs it reads
     written: set[Identity] = field(default_factory=set)  # changed by a statement or along with it
     targets: list[tuple[Relation, bool]] = field(default_factory=list)  # (written table, only inserted into)
     triggered: bool = False
@@ -146,17 +155,18 @@ class _Order:
     def _snapshot(self) -> Snapshot:
         return self.analysis.snapshot
 
-    def add(self, node: Any, names: tuple[str, ...]) -> None:
+    def add(self, node: Any, item: WithItem) -> None:
         """The next statement. Raises 0A000 if it would see what one before it has done."""
-        stripped = _without_with(node) if getattr(node, "withClause", None) is not None and names else node
-        restriction = Restriction(self._snapshot, self.analysis.context, parameters(stripped))
-        ctes = {cte.ctename: None for cte in self.analysis.parsed.node.withClause.ctes[: len(names)]}
-        restriction.statement(stripped, ctes=dict(ctes))
+        restriction = Restriction(self._snapshot, self.analysis.context, parameters(node))
+        known = self.analysis.parsed.node.withClause.ctes[: len(self.reads)]
+        restriction.statement(node, ctes={cte.ctename: None for cte in known})
         refs = [table.ref for table in restriction.tables if table.ref.relation is not None]
-        only_inserts = isinstance(stripped, ast.InsertStmt) and stripped.onConflictClause is None
-        read = {_whole(ref.relation) for ref in refs if ref.relation and not (ref.target and only_inserts)}
+        only_inserts = isinstance(node, ast.InsertStmt) and node.onConflictClause is None
+        own = {_whole(ref.relation) for ref in refs if ref.relation and not (ref.target and only_inserts)}
+        read = own.union(*(self.reads[number] for number in item.needs))
         if restriction.unseen or (self.triggered and read) or read & self.written:
             raise _refused("A part of it reads what a part before it writes.")
+        self.reads.append(frozenset() if item.writes else frozenset(read))
         for ref in refs:
             if ref.target and ref.relation is not None and ref.relation.kind is not Kind.VIEW:
                 self._write(ref.relation, only_inserts)

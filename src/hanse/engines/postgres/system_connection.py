@@ -63,7 +63,8 @@ def translated(doing: str) -> Iterator[None]:
         yield
     except asyncpg.PostgresError as error:
         raise to_pg_error(error) from error
-    except (asyncpg.InterfaceError, OSError, TimeoutError) as error:
+    except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
+        # InternalClientError: the server has said goodbye while the connection was idle, and it is not closed yet
         reason = str(error) or type(error).__name__
         raise PgError("08006", f"the workspace failed while {doing}", detail=reason) from error
 

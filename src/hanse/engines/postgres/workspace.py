@@ -135,9 +135,9 @@ class Workspace:
             try:
                 rows: list[Any] = await asking.fetch(sql, *arguments)
             except BaseException as error:
-                if isinstance(error, asyncpg.PostgresError):
+                if isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "")[:2] not in ("08", "57"):
                     self._asking = asking
-                else:  # given up in the middle (the client has left): the connection would refuse the next question
+                else:  # ended by the server, or given up in the middle: the connection would refuse the next question
                     asking.terminate()
                 raise
         self._asking = asking
