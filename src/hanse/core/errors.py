@@ -44,6 +44,13 @@ class FatalError(PgError):
         super().__init__(sqlstate, message, detail=detail, hint=hint, severity="FATAL")
 
 
+class StalePlan(PgError):
+    """40001: the catalog has moved on since the statement was planned. Raised before anything was done: plan again."""
+
+    def __init__(self) -> None:
+        super().__init__("40001", "the catalog changed meanwhile", hint="The transaction might succeed if retried.")
+
+
 class UserMistake(Exception):
     """A mistake of whoever runs the command line: shown as one sentence, never as a traceback."""
 

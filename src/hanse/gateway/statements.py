@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from ..config import WORKSPACE_PLACE
-from ..core.errors import PgError
+from ..core.errors import PgError, StalePlan
 from ..executor import copying, copying_out, gathering, inserting, replicating, scattering, withwrites, writeback
 from ..executor.request import Places, Request, Sink, pump
 from ..planner.plan import (
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 _AFTER_FAILURE = frozenset(
     (SessionVerb.ROLLBACK, SessionVerb.COMMIT, SessionVerb.ROLLBACK_TO, SessionVerb.PREPARE_TRANSACTION)
 )
+STALE_RETRIES_MAX, STALE_PAUSE_S = 6, 0.005
 _MAY_UNPIN = frozenset(("SELECT", "DROP", "UNLISTEN", "DISCARD", "CREATE", "CLOSE", "CALL", "DO"))
 
 
@@ -116,7 +118,24 @@ async def execute_once(session: Session, request: Request, sink: Sink) -> bytes:
 
 
 async def execute(session: Session, planned: Planned, request: Request, sink: Sink) -> bytes:
-    """Runs a plan inside the session's transaction, or a statement's own."""
+    """Runs a plan inside the session's transaction, or a statement's own.
+
+    When another gateway of this node has just changed the schema, the workspace may be ahead of the plan. Nothing has been
+    done then, and the news is on its way: the statement is planned again.
+    """
+    for attempt in range(STALE_RETRIES_MAX):
+        try:
+            return await _execute(session, planned, request, sink)
+        except StalePlan:
+            if request.parameters is not None and request.bound is None:
+                raise
+            await asyncio.sleep(STALE_PAUSE_S * 2**attempt)
+            planned, parts = plan_statement(session, parse_one(request.text))
+            request.snapshot, request.parts, request.literals = session.plans.snapshot, parts, parts[1::2]
+    return await _execute(session, planned, request, sink)
+
+
+async def _execute(session: Session, planned: Planned, request: Request, sink: Sink) -> bytes:
     plan = planned.plan
     transaction = session.transaction
     if isinstance(plan, SessionPlan):

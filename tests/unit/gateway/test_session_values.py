@@ -30,7 +30,7 @@ def test_a_role_outlives_reset_all() -> None:
 
 
 def test_sync_sql_quotes_names_and_values() -> None:
-    sql = intern((("search_path", "\"a'b\""),), "o'neil").sync_sql
+    sql = intern((("search_path", '"a\'b"'),), "o'neil").sync_sql
     assert "'\"a''b\"'" in sql
     assert "'o''neil'" in sql
     assert sql.index("RESET ALL") < sql.index("set_config")

@@ -32,8 +32,11 @@ from .system_connection import Connection, SystemAccess, translated
 LOCK_KEY = 0x68616E7365  # 'hanse'
 _CREATE_ATTEMPT_PAUSE_S = 0.005
 
+# A session that has only just become idle is about to be used, or is being closed by its owner.
 _END_IDLE = """
-SELECT count(*) FILTER (WHERE state = 'idle' AND pg_terminate_backend(pid)), count(*)
+SELECT count(*) FILTER (
+    WHERE state = 'idle' AND state_change < clock_timestamp() - interval '250 milliseconds' AND pg_terminate_backend(pid)
+), count(*)
 FROM pg_stat_activity
 WHERE datname = $1 AND backend_type = 'client backend' AND pid <> pg_backend_pid()
 """

@@ -35,7 +35,7 @@ import msgspec
 from ...catalog.commands import DdlEntry
 from ...catalog.model import Group, Snapshot
 from ...config import DEFAULT_DATABASE, DEFAULT_USER, SYSTEM_ROLE
-from ...core.errors import PgError
+from ...core.errors import PgError, StalePlan
 from ...core.limits import WORKSPACE_BYTES_PER_QUERY_MAX, WORKSPACE_SLOTS_PER_WORKER, WORKSPACE_WAIT_S_MAX
 from .main_database import MainDatabase
 from .replay import applied_version, replay
@@ -43,6 +43,8 @@ from .slots import Slot
 from .system_connection import Connection, SystemAccess, translated
 
 log = logging.getLogger(__name__)
+
+CLONES_IN_THE_WAY_MAX = 5
 
 
 class Control(Protocol):
@@ -173,6 +175,17 @@ class Workspace:
             await self._rebuild(failure.entry, entries[-1].version)
 
     async def _replay_all(self, entries: list[DdlEntry]) -> None:
+        for _ in range(CLONES_IN_THE_WAY_MAX):
+            try:
+                await self._replay_on_a_session(entries)
+            except PgError as error:
+                if not error.sqlstate.startswith(("08", "57P")):
+                    raise  # else our session was ended for a clone: what it had not repeated yet, another will
+            else:
+                return
+        await self._replay_on_a_session(entries)
+
+    async def _replay_on_a_session(self, entries: list[DdlEntry]) -> None:
         async with self._main.connection() as connection:
             for entry in entries:
                 try:
@@ -285,7 +298,7 @@ class _ReplayFailed(Exception):
 
 
 def _stale() -> PgError:
-    return PgError("40001", "the catalog changed meanwhile", hint="The transaction might succeed if retried.")
+    return StalePlan()
 
 
 async def _write_topology(connection: Connection, snapshot: Snapshot) -> None:
