@@ -20,7 +20,6 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
@@ -28,6 +27,7 @@ import pytest
 
 from support import keeper
 from support.processes import abandoned_run_directories, new_run_directory, sweep
+from support.schemas import Schema
 from support.servers import Cluster, Server
 
 RUN_DIRECTORY = "HANSE_TEST_RUN_DIRECTORY"  # environment: set by the controller, inherited by xdist's workers
@@ -102,22 +102,6 @@ def server_of_dsn(dsn: str) -> Server:
         password=str(parts.get("password", "")),
         database=str(parts.get("dbname", "hanse")),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Schema:
-    """A schema that only one test uses."""
-
-    name: str
-    server: Server
-
-    @property
-    def dsn(self) -> str:
-        """Connections start with the schema first in their search_path."""
-        return self.server.dsn_for(options=f"-c search_path={self.name},public")
-
-    def connect(self, **more: object) -> psycopg.Connection:
-        return psycopg.connect(self.dsn, autocommit=True, **more)  # type: ignore[arg-type]
 
 
 def _schema(server: Server) -> Iterator[Schema]:

@@ -377,9 +377,6 @@ BEGIN;
 PREPARE p AS SELECT count(*) FROM customers;
 ROLLBACK;
 EXECUTE p;
--- name: prepare_in_view
-PREPARE p AS SELECT name FROM customers WHERE customer_id = $1;
-SELECT name, statement, parameter_types::text[], from_sql FROM pg_prepared_statements WHERE name = 'p';
 -- name: prepare_after_alter
 CREATE TABLE corpus_prepared (id int PRIMARY KEY, a int) /*hanse PARTITION BY HASH (id) WITH (shards = 4)*/;
 INSERT INTO corpus_prepared VALUES (1, 10), (2, 20), (3, 30);

@@ -16,8 +16,8 @@ import psutil
 import psycopg
 import pytest
 
-from conftest import Schema
 from support.processes import wait_until
+from support.schemas import Schema
 from support.servers import PASSWORD, Cluster, Server
 
 MEGABYTE = 1 << 20

@@ -11,11 +11,11 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from conftest import Schema
 from hanse.catalog import keys
 from hanse.catalog.model import Bound, Relation, Strategy
 from hanse.executor.copy_formats import CopyOptions
 from hanse.executor.copy_split import CopySplitter
+from support.schemas import Schema
 from support.sharded import TYPE_NAMES, sharded
 
 ROWS = 3000

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from conftest import Schema
+from support.schemas import Schema
 from support.servers import Cluster
 
 TYPES = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from conftest import Schema
+from support.schemas import Schema
 
 DEFAULT_SHARDS = 16
 FIRST_ROWS = {

@@ -8,9 +8,9 @@ import uuid
 import psycopg
 import pytest
 
-from conftest import Schema
 from hanse.catalog import keys
 from hanse.catalog.keys import NotEvaluable, from_literal, from_text
+from support.schemas import Schema
 
 _random = random.Random(7)
 SETTINGS = [("ISO, MDY", "UTC"), ("German, DMY", "Asia/Kolkata"), ("SQL, YMD", "America/St_Johns")]

@@ -7,10 +7,10 @@ import random
 import pytest
 from psycopg import sql
 
-from conftest import Schema
 from hanse.catalog import keys
 from hanse.catalog.keys import Canonical, from_text
 from hanse.catalog.partition_hash import partition_index, remainders
+from support.schemas import Schema
 
 MODULUS = 60  # neither a power of two nor a prime
 

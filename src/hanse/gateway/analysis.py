@@ -21,7 +21,7 @@ from ..planner.plan import Session as SessionPlan
 from ..planner.plan import SessionVerb
 from ..sql.parse import Parsed, parse_one
 from ..sql.scope import table_refs
-from . import cursors
+from . import cursors, drawn
 from .prepared import Analysis, Statement
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ async def _analyze(session: Session, statement: Statement) -> Analysis:
         return _NOTHING
     plans = session.plans
     parsed = parse_one(statement.text)
-    if parsed.node is not None:
+    if parsed.node is not None and not drawn.asks_drawn(statement.text):
         plan = plans.make(parsed).plan
         if isinstance(plan, SessionPlan):
             return await _of_verb(session, plan, statement)

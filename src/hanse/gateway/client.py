@@ -25,6 +25,7 @@ from ..pgwire.server_handshake import (
     ServerEvent,
     ServerHandshake,
 )
+from .encoding import canonical
 from .session import Session
 from .settings import intern
 
@@ -174,7 +175,12 @@ class Client(asyncio.Protocol):
                 for name, value in startup_settings(event.parameters).items()
                 if name not in _NOT_OURS_TO_SET
             }
-            session.base_state = session.state = intern(tuple((n.lower(), v) for n, v in settings.items()))
+            given = {name.lower(): value for name, value in settings.items()}
+            encoding = canonical(given.pop("client_encoding", "UTF8"))
+            if encoding != "UTF8":
+                given["client_encoding"] = encoding
+            session.base_state = session.state = intern(tuple(given.items()))
+            session.use_encoding()
             await self._greet(session)
         except PgError as error:
             fatal = FatalError(error.sqlstate, error.message, detail=error.detail, hint=error.hint)

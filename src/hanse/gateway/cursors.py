@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from pglast import ast
 
+from ..catalog.model import Relation, Shard
 from ..core.errors import PgError
 from ..core.ids import quote_identifier
 from ..engines.postgres.backend import Backend, split_messages
@@ -31,6 +32,7 @@ from ..pgwire.diagnostics import parse_error
 from ..planner.plan import Forward, Planned
 from ..planner.plan import Session as SessionPlan
 from ..sql.parse import Parsed, parse_one
+from ..sql.render import NotRenderable, render, replace_tables
 from ..sql.scope import table_refs
 from ..sql.walk import walk
 from .prepared import Portal, Statement
@@ -52,6 +54,7 @@ class Cursor(Portal):
     binary: bool = False
     number: int = 0
     place: str | None = None
+    partition: tuple[Relation, Shard] | None = None  # the only one that it can read, where that is known
     settled: bool = False  # WITH HOLD, and its transaction has been committed
 
 
@@ -90,7 +93,9 @@ async def _declare_in_place(session: Session, cursor: Cursor, plan: SessionPlan,
     if not isinstance(planned.plan, Forward):
         return False
     route = session.plans.route(planned)
-    cursor.place, _ = route.resolve(parts[1::2])
+    cursor.place, shard = route.resolve(parts[1::2])
+    if shard is not None and route.relation is not None:
+        cursor.partition = (route.relation, route.relation.shards[shard])
     if cursor.place is None and route.any_group:
         cursor.place = next(iter(transaction.branches), session.gateway.snapshot.home_group)
     if cursor.place is None:
@@ -177,9 +182,29 @@ def plan_current_of(session: Session, statement: Parsed) -> Planned | None:
             rows = bool(
                 getattr(statement.node, "returningClause", None) or getattr(statement.node, "returningList", None)
             )
-            plan = Forward(place=cursor.place)
+            plan = Forward(place=cursor.place, sql=_of_partition(session, cursor, statement))
             return Planned(plan=plan, verb=statement.verb, returns_rows=rows, writes=True, relations=relations)
     return None
+
+
+def _of_partition(session: Session, cursor: Cursor, statement: Parsed) -> str | None:
+    """The statement for the cursor's partition: PostgreSQL wants the cursor to read each partition that it is to change."""
+    if cursor.partition is None:
+        return None
+    relation, shard = cursor.partition
+    target = statement.node.relation
+    snapshot, path = session.plans.snapshot, session.context.search_path
+    if snapshot.find(target.schemaname, target.relname, path) is not relation or not shard.nameable:
+        return None
+
+    def rename(table: ast.RangeVar) -> tuple[str | None, str] | None:
+        same = (table.schemaname, table.relname) == (target.schemaname, target.relname)
+        return (shard.schema, shard.name) if same else None
+
+    try:
+        return render(replace_tables(statement.node, rename))
+    except NotRenderable:
+        return None
 
 
 # --- FETCH and MOVE ----------------------------------------------------------------------------------------------

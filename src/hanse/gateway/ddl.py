@@ -10,6 +10,7 @@ Steps marked `system` run as Hanse's own role in the same transaction, through `
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -338,12 +339,19 @@ class _Driver:
 
     async def _run(self, backend: Backend, sql: str, system: bool, notice: NoticeTo | None) -> list[Row]:
         if system:
-            proof = await self.session.gateway.system_proof(backend.pid, sql)
-            sql = f"SELECT hanse.run_as_system({quote_literal(sql)}, {quote_literal(proof)})"
+            return await self._run_as_system(backend, sql, notice)
         rows = _Collected(notice)
         backend.write(frontend.query(sql.encode()))
         await pump(backend, rows)
         return rows.table
+
+    async def _run_as_system(self, backend: Backend, sql: str, notice: NoticeTo | None) -> list[Row]:
+        asks = sql.lstrip()[:6].upper() == "SELECT"
+        proof = await self.session.gateway.system_proof(backend.pid, sql)
+        function = "ask_as_system" if asks else "run_as_system"
+        call = f"SELECT hanse.{function}({quote_literal(sql)}, {quote_literal(proof)})"
+        rows = await self._run(backend, call, False, notice)
+        return [tuple(json.loads(row[0] or "[]")) for row in rows] if asks else []
 
     async def introspect(self) -> Snapshot:
         """The catalog as this transaction sees it; read again only when something has run in the workspace."""

@@ -26,8 +26,9 @@ from ..planner.plan import Planned
 from ..planner.plan import Session as SessionPlan
 from ..planner.values import NO_PARAMETERS, Parameters
 from ..sql.parse import parse_one
-from . import cursors, sqlprepare
+from . import cursors, drawn, sqlprepare
 from .analysis import analyze
+from .encoding import Codec, Recoder
 from .prepared import Analysis, Portal
 from .simple import abort, end_implicit
 from .sinks import ExecuteSink
@@ -105,6 +106,8 @@ def _drop_portals(session: Session) -> None:
 
 async def _parse(session: Session, message: Message) -> None:
     parsed = frontend.parse_parse(message.raw)
+    if session.codec is not None:
+        parsed = parsed._replace(sql=session.codec.decode(parsed.sql))
     if parsed.name and parsed.name in session.statements:
         name = parsed.name.decode(errors="replace")
         raise PgError("42P05", f'prepared statement "{name}" already exists')
@@ -149,6 +152,8 @@ async def _bind(session: Session, message: Message) -> None:
             f"bind message supplies {len(bind.values)} parameters, but prepared statement"
             f' "{bind.statement.decode(errors="replace")}" requires {len(analysis.parameter_types)}',
         )
+    if session.codec is not None:
+        bind = _translated(session.codec, bind, analysis.parameter_types)
     old = session.portals.pop(bind.portal, None)
     if old is not None:
         old.close()
@@ -161,6 +166,15 @@ async def _bind(session: Session, message: Message) -> None:
     portal.bound = bind
     session.portals[bind.portal] = portal
     session.write(server_messages.bind_complete())
+
+
+def _translated(codec: Codec, bind: frontend.Bind, types: Sequence[int]) -> frontend.Bind:
+    return bind._replace(
+        values=[
+            codec.parameter(value, bind.parameter_format(index), oid)
+            for index, (value, oid) in enumerate(zip(bind.values, types, strict=True))
+        ]
+    )
 
 
 async def _describe(session: Session, message: Message) -> None:
@@ -237,6 +251,8 @@ async def _execute_in_pieces(session: Session, portal: Portal, max_rows: int) ->
     portal.position = min(portal.position, total)  # MOVE may have gone past the end
     count = max_rows if max_rows > 0 else total - portal.position
     taken = min(count, total - portal.position)
+    if isinstance(session.output, Recoder):
+        session.output.expect(server_messages.parse_row_description(portal.buffer.description))
     for first in range(portal.position, portal.position + taken, 1_000):
         session.write(portal.buffer.read(first, min(1_000, portal.position + taken - first)))
         await session.output.drain()
@@ -260,6 +276,8 @@ async def run_portal(session: Session, portal: Portal, sink: ExecuteSink | Resul
             await refuse_unparsed(session, parsed)
         if (full := await sqlprepare.expanded(session, parsed)) is not None:
             return await run_parsed(session, full, sink, _request(session, portal, full.text, full.parts))
+        if drawn.asks_drawn(parsed.text):
+            return await run_drawn(session, portal, sink)
         found = plan_statement(session, parsed)
     planned, parts = found
     request = _request(session, portal, statement.text, parts)
@@ -269,6 +287,16 @@ async def run_portal(session: Session, portal: Portal, sink: ExecuteSink | Resul
         return await execute_portal(session, planned, request, sink)
     await inlined(session, request)
     return await run_parsed(session, parse_one(request.text), sink, request)
+
+
+async def run_drawn(session: Session, portal: Portal, sink: ExecuteSink | ResultBuffer) -> bytes:
+    """A statement with currval() or lastval(), with the values that are known in it."""
+    parsed = parse_one(await drawn.replaced(session, portal.statement.text))
+    request = _request(session, portal, parsed.text, parsed.parts)
+    if portal.parameters is not None and portal.parameters.values:
+        await inlined(session, request)
+        parsed = parse_one(request.text)
+    return await run_parsed(session, parsed, sink, request)
 
 
 def _request(session: Session, portal: Portal, text: bytes, parts: Sequence[bytes]) -> Request:

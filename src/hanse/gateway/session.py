@@ -15,14 +15,15 @@ Sans-I/O: the session writes through `Output` (the client's transport, or a list
 from __future__ import annotations
 
 import asyncio
+import codecs
 import struct
 from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
 
 from ..catalog.model import Snapshot
 from ..config import WORKSPACE_PLACE
-from ..core.errors import FatalError, PgError, not_supported
-from ..core.ids import parse_identifier_list, quote_identifier, quote_literal, quote_qualified
+from ..core.errors import FatalError, PgError
+from ..core.ids import parse_identifier_list, quote_literal, quote_qualified
 from ..core.limits import CLIENT_BUFFER_BYTES_MAX
 from ..engines.postgres.backend import Backend, lost_connection
 from ..executor.environment import Reading
@@ -35,7 +36,8 @@ from ..pgwire.diagnostics import error_response
 from ..pgwire.framing import Framer, Message
 from ..planner.plan import Context, Identity, Planned, TwoPhase
 from ..sql.parse import parse_one
-from . import analysis, cursors, rooms
+from . import analysis, cursors, drawn, rooms
+from .encoding import Codec, Recoder, codec_of
 from .fast import FastPath
 from .gateway import Gateway
 from .plans import Plans
@@ -86,6 +88,10 @@ class Session:
         self.portals: dict[bytes, Portal] = {}
         self.cursors: dict[str, Portal] = {}
         self.cursors_declared = 0
+        self.codec: Codec | None = None  # the client does not speak UTF-8
+        self.copy_decoder: codecs.IncrementalDecoder | None = None
+        self.drawn: dict[Identity, int] = {}  # the last value that this session drew from each sequence
+        self.last_drawn: int | None = None
         self.sql_statements: dict[str, tuple[str, str]] = {}  # PREPARE name → (types, inner SQL)
         self.busy = False
         self.closed = False
@@ -146,7 +152,7 @@ class Session:
         """Bytes from the client."""
         if self.busy:
             self._backlog(data)
-        elif not len(self.framer) and not self.batch and self.fast.try_chunk(data):
+        elif not len(self.framer) and not self.batch and self.codec is None and self.fast.try_chunk(data):
             return
         else:
             self.framer.feed(data)
@@ -178,14 +184,20 @@ class Session:
             await self.copy_waiter
         if len(self.framer) < CLIENT_BUFFER_BYTES_MAX // 2:
             self._resume()
+        decoder = self.copy_decoder
+        if decoder is not None and message.kind in (COPY_DATA, COPY_DONE):
+            assert self.codec is not None
+            return self.codec.copy_message(message, decoder)
         return message
 
     def start_copy_input(self) -> None:
         self.flush()
         self.copied = True
+        translate = isinstance(self.output, Recoder) and not self.output.copy_as_is
+        self.copy_decoder = self.codec.incremental() if self.codec is not None and translate else None
 
     def stop_copy_input(self) -> None:
-        self.copy_waiter = None
+        self.copy_waiter = self.copy_decoder = None
 
     def advance(self) -> None:
         """Starts the next unit, if one is whole and none runs."""
@@ -209,7 +221,7 @@ class Session:
             self.start(_run_batch(self, batch))
         elif kind == QUERY:
             text = frontend.parse_query(message.raw)
-            if not self.fast.try_query(text):
+            if self.codec is not None or not self.fast.try_query(text):
                 self.start(_run_simple(self, text))
         elif kind == TERMINATE:
             self.close()
@@ -255,7 +267,7 @@ class Session:
 
     def write(self, data: bytes) -> None:
         """While a unit runs its answers are collected, as PostgreSQL does: the client waits for its end anyway."""
-        if not self.busy:
+        if not self.busy or self.codec is not None:  # a translation that fails is the error of this very message
             self.output.write(data)
             return
         self._unsent.append(data)
@@ -399,6 +411,7 @@ class Session:
         """The session's settings from now on; plans depend on some of them."""
         if state is not self.state:
             self.state = state
+            self.use_encoding()
             self.refresh_context()
 
     def base_state_with_role(self) -> SessionState:
@@ -411,6 +424,16 @@ class Session:
             rest = tuple(pair for pair in transaction.planned_by if pair[0] != name)
             transaction.planned_by = rest if value is None else (*rest, (name, value))
             self.refresh_context()
+
+    def use_encoding(self) -> None:
+        """Puts the translation of the client's encoding, if he needs one, between him and this session."""
+        name = self.state.get("client_encoding")
+        if name == (self.codec.name if self.codec is not None else None):
+            return
+        self.flush()
+        self.codec = codec_of(name)
+        plain = self.output.output if isinstance(self.output, Recoder) else self.output
+        self.output = plain if self.codec is None else Recoder(plain, self.codec)
 
     def refresh_context(self) -> None:
         """Search path and role, as the planner must see them."""
@@ -428,9 +451,14 @@ class Session:
     def report_parameters(self, backend: Backend) -> None:
         """Tells the client of every setting it is to be told of that has changed."""
         for name, value in backend.parameters.items():
-            if self.reported.get(name) != value:
-                self.reported[name] = value
-                self.write(server_messages.parameter_status(name, value))
+            if name == "client_encoding":
+                value = self.state.get(name) or value
+            self.report(name, value)
+
+    def report(self, name: str, value: str) -> None:
+        if self.reported.get(name) != value:
+            self.reported[name] = value
+            self.write(server_messages.parameter_status(name, value))
 
     # --- pins --------------------------------------------------------------------------------------------------
 
@@ -493,7 +521,10 @@ class Session:
     async def evaluate(self, sql: str) -> list[tuple[str | None, ...]]:
         backend = await self.home_backend()
         try:
-            return await backend.query(sql)
+            rows = await backend.query(sql)
+            if drawn.draws(sql.encode()):
+                await drawn.note(self, sql.encode(), backend)
+            return rows
         finally:
             self.end_statement_backend(backend)
 
@@ -518,7 +549,12 @@ class Session:
         finally:
             if transaction is None:
                 self.give_back(backend)
-        return [int(row[0] or 0) for row in rows]
+        values = [int(row[0] or 0) for row in rows]
+        self.note_drawn(sequence, values[-1])
+        return values
+
+    def note_drawn(self, sequence: Identity, value: int) -> None:
+        self.drawn[sequence] = self.last_drawn = value
 
     async def acquire_room(self) -> Room:
         """A slot of the workspace; the transaction's own branch there once it has changed the schema."""
@@ -580,20 +616,9 @@ class Session:
         return await execute_once(self, request, sink)
 
     async def temporary_columns(self, name: str) -> tuple[tuple[str, str], ...]:
-        if self.transaction is not None and self.transaction.change is not None:
-            raise not_supported(
-                f"temporary table {name} cannot be joined with tables of several groups after a schema change"
-                " in the same transaction",
-                hint="Commit the schema change first.",
-            )
-        backend = await self.home_backend()
-        try:
-            found = await analysis.describe(backend, f"SELECT * FROM pg_temp.{quote_identifier(name)}".encode(), ())
-        finally:
-            self.end_statement_backend(backend)
-        fields = found.fields or ()
-        kinds = await self.field_type_names(fields)
-        return tuple((field.name, kind) for field, kind in zip(fields, kinds, strict=True))
+        from .temporary import columns_of
+
+        return await columns_of(self, name)
 
     async def make_shards(self, relation: Identity) -> Snapshot:
         from .ddl import make_default_shards

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pglast import ast
 
+from ..core.errors import not_supported
 from ..core.ids import quote_literal
 from ..engines.postgres.backend import Backend
 from ..executor.request import Request
@@ -34,6 +35,12 @@ _NEVER = frozenset(("client_encoding",))
 
 def calls_set_config(text: bytes) -> bool:
     return b"set_config" in text.lower()
+
+
+def refuse(request: Request) -> None:
+    """Before the statement runs: an encoding set in a backend would garble what is read there for other groups."""
+    if any(name is not None and name.lower() == "client_encoding" for name, _ in _calls(request)):
+        raise not_supported("set_config cannot set client_encoding", hint="Use SET client_encoding.")
 
 
 async def note(session: Session, request: Request, backend: Backend) -> None:

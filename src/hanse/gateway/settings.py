@@ -45,6 +45,7 @@ def intern(settings: tuple[tuple[str, str], ...], role: str | None = None) -> Se
 
 def _sync_sql(settings: tuple[tuple[str, str], ...], role: str | None) -> str:
     statements = ["RESET SESSION AUTHORIZATION", "RESET ROLE", "RESET ALL"]
+    settings = tuple(pair for pair in settings if pair[0] != "client_encoding")  # that is the gateway's (`encoding`)
     if settings:
         calls = ", ".join(
             f"pg_catalog.set_config({quote_literal(name)}, {quote_literal(value)}, false)" for name, value in settings

@@ -26,6 +26,8 @@ async def run_simple(session: Session, text: bytes) -> None:
     """Everything from a Query message to its ReadyForQuery."""
     sink = SimpleSink(session)
     try:
+        if session.codec is not None:
+            text = session.codec.decode(text)
         tag = await run_text(session, text, sink)
         statements = session.plans.parse(text) if tag is None else ()
         if tag:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..pgwire import backend as server_messages
+from .encoding import Recoder
+
 if TYPE_CHECKING:
     from .session import Session
 
@@ -30,4 +33,5 @@ class ExecuteSink(SimpleSink):
     """A result of Execute: the description was asked for separately, or not at all."""
 
     def describe(self, message: bytes) -> None:
-        return
+        if isinstance(self.session.output, Recoder):
+            self.session.output.expect(server_messages.parse_row_description(message))

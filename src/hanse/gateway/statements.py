@@ -34,8 +34,9 @@ from ..planner.plan import Session as SessionPlan
 from ..planner.values import NO_PARAMETERS, Parameters
 from ..sql.literals import split
 from ..sql.parse import Parsed, parse_one
-from . import cursors, ddl, explaining, setconfig, sqlprepare, temporary, verbs
+from . import cursors, ddl, drawn, explaining, setconfig, sqlprepare, temporary, verbs
 from .analysis import describe, parameter_literals
+from .encoding import Recoder
 from .fast import render
 from .inline import substitute
 from .places import StatementPlaces
@@ -70,6 +71,10 @@ async def run_parsed(session: Session, statement: Parsed, sink: Sink, request: R
         statement = full
         if request is not None:
             request.text = full.text
+    if drawn.asks_drawn(statement.text):
+        statement = parse_one(await drawn.replaced(session, statement.text))
+        if request is not None:
+            request.text = statement.text
     planned, parts = plan_statement(session, statement)
     if await session.gateway.wait_thawed(planned, session.exempt):
         planned, parts = plan_statement(session, statement)
@@ -88,7 +93,8 @@ def plan_statement(session: Session, statement: Parsed) -> tuple[Planned, list[b
     if session.cursors and (current := cursors.plan_current_of(session, statement)) is not None:
         return current, statement.parts
     planned = plans.make(statement)
-    plans.keep(statement.text, planned)
+    if not drawn.asks_drawn(statement.text):  # it is another statement when the session has drawn
+        plans.keep(statement.text, planned)
     return planned, statement.parts
 
 
@@ -151,15 +157,26 @@ async def _execute(session: Session, planned: Planned, request: Request, sink: S
         return await ddl.run(session, plan, request.text, sink)
     if isinstance(plan, Explain):
         return await explaining.run(session, plan, sink)
+    if not planned.neutral and setconfig.calls_set_config(request.text):
+        setconfig.refuse(request)
+    if isinstance(session.output, Recoder) and planned.verb == "COPY":
+        session.output.copy_as_is = has_encoding(request.text)
     if planned.pins is not None:
         await session.pin(session.gateway.snapshot.home_group, planned.pins)
     async with StatementPlaces(session, planned) as places:
         tag = await _RUNNERS[type(plan)](session, planned, request, places, sink)
         if not planned.neutral and places.used and setconfig.calls_set_config(request.text):
             await setconfig.note(session, request, next(iter(places.used.values())))
+        if not planned.neutral and places.used and drawn.draws(request.text):
+            await drawn.note(session, request.text, next(iter(places.used.values())))
     if session.pinned and _may_unpin(session, planned):
         await session.unpin_if_free()
     return tag
+
+
+def has_encoding(text: bytes) -> bool:
+    """COPY … (ENCODING …): the server writes and reads that, the client's encoding does not matter."""
+    return any(option.defname.lower() == "encoding" for option in parse_one(text).node.options or ())
 
 
 def _may_unpin(session: Session, planned: Planned) -> bool:

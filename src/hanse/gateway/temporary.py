@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..core.errors import not_supported
 from ..core.ids import quote_identifier
 from ..engines.postgres.backend import Backend, split_messages
 from ..executor.buffer import ResultBuffer
@@ -20,6 +21,7 @@ from ..executor.copy_stream import finish_copy_in, send_copy_data, start_copy_in
 from ..executor.request import Places, Request, Sink, pump, run
 from ..pgwire import frontend
 from ..planner.plan import FillTemporary, Planned
+from .analysis import describe
 
 if TYPE_CHECKING:
     from .session import Session
@@ -43,6 +45,24 @@ async def fill(session: Session, planned: Planned, request: Request, places: Pla
     if not plan.with_data:
         return tag
     return await _copy(session, plan, plan.name, backend, request)
+
+
+async def columns_of(session: Session, name: str) -> tuple[tuple[str, str], ...]:
+    """See `Environment.temporary_columns`."""
+    if session.transaction is not None and session.transaction.change is not None:
+        raise not_supported(
+            f"temporary table {name} cannot be joined with tables of several groups after a schema change in the same"
+            " transaction",
+            hint="Commit the schema change first.",
+        )
+    backend = await session.home_backend()
+    try:
+        found = await describe(backend, f"SELECT * FROM pg_temp.{quote_identifier(name)}".encode(), ())
+    finally:
+        session.end_statement_backend(backend)
+    fields = found.fields or ()
+    kinds = await session.field_type_names(fields)
+    return tuple((field.name, kind) for field, kind in zip(fields, kinds, strict=True))
 
 
 async def _say(backend: Backend, sql: str, sink: Sink) -> bytes:

@@ -13,11 +13,15 @@ from typing import TYPE_CHECKING
 from ..core.errors import PgError, not_supported
 from ..core.ids import quote_identifier, quote_literal
 from ..executor.request import Request, Sink, pump, run
+from ..pgwire import backend as server_messages
 from ..pgwire import frontend
+from ..pgwire.backend import Field
 from ..pgwire.diagnostics import notice_response
 from ..planner.plan import Session as SessionPlan
 from ..planner.plan import SessionVerb
+from ..sql.parse import parse_one
 from . import cursors, sqlprepare
+from .encoding import canonical
 from .ending import commit_transaction, rollback_transaction
 from .setconfig import PLANNED_BY
 from .settings import with_setting
@@ -197,12 +201,23 @@ async def _places_of(session: Session, gid: str) -> list[str]:
 
 async def set_setting(session: Session, plan: SessionPlan, text: bytes, sink: Sink) -> bytes:
     """SET name = value: judged by PostgreSQL on one backend (in a transaction: on every branch), then remembered."""
+    if plan.name == "client_encoding":
+        return _set_encoding(session, text)
     await _judge(session, text.decode(), sink)
     value = await _current(session, plan.name)
     if plan.name == "standard_conforming_strings" and value == "off":
         await _judge(session, "SET standard_conforming_strings = on", sink)
         raise not_supported("standard_conforming_strings cannot be turned off", hint="Write E'' strings where needed.")
     await _remember(session, plan.name, value)
+    return b"SET"
+
+
+def _set_encoding(session: Session, text: bytes) -> bytes:
+    arguments = parse_one(text).node.args
+    given = arguments[0].val.sval if arguments else session.base_state.get("client_encoding") or "UTF8"
+    name = canonical(given)
+    session.set_state(with_setting(session.state, "client_encoding", None if name == "UTF8" else name))
+    session.report("client_encoding", name)
     return b"SET"
 
 
@@ -271,6 +286,8 @@ async def _bring_all(session: Session) -> None:
 async def set_in_transaction(session: Session, plan: SessionPlan, text: bytes, sink: Sink) -> bytes:
     """SET LOCAL, SET TRANSACTION, SET CONSTRAINTS: for this transaction only, on present and future branches."""
     sql = text.decode()
+    if plan.name == "client_encoding":
+        raise not_supported("client_encoding cannot be set for one transaction", hint="Use SET without LOCAL.")
     transaction = session.transaction
     if transaction is None or not transaction.explicit:
         what = " ".join(sql.split()[:2]).upper()
@@ -286,6 +303,10 @@ async def set_in_transaction(session: Session, plan: SessionPlan, text: bytes, s
 
 
 async def show(session: Session, plan: SessionPlan, text: bytes, sink: Sink) -> bytes:
+    if plan.name == "client_encoding" and session.codec is not None:
+        sink.describe(server_messages.row_description([Field("client_encoding", 0, 0, 25, -1, -1, 0)]))
+        await sink.rows(server_messages.data_row([session.codec.name.encode()]))
+        return b"SHOW"
     backend = await session.statement_backend()
     backend.write(frontend.query(text))
     try:
@@ -304,6 +325,9 @@ async def discard(session: Session, plan: SessionPlan, text: bytes, sink: Sink) 
             portal.close()
         session.cursors.clear()
         session.set_state(session.base_state)
+    if plan.name in ("all", "sequences"):
+        session.drawn.clear()
+        session.last_drawn = None
     if plan.name in ("all", "temp", "temporary"):
         for backend in list(session.pinned.values()):
             await run(backend, text.decode())

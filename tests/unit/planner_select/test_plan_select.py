@@ -270,10 +270,11 @@ def test_database_name() -> None:
     assert "'shop'" in found.sql
 
 
-def test_temporary_tables_are_refused() -> None:
-    with pytest.raises(PgError) as caught:
-        plan("SELECT 1 FROM t JOIN scratch ON scratch.a = t.x", temporary=frozenset({"scratch"}))
-    assert caught.value.sqlstate == "0A000"
+def test_temporary_tables_come_along() -> None:
+    found = plan("SELECT 1 FROM t JOIN scratch ON scratch.a = t.x", temporary=frozenset({"scratch"})).plan
+    assert isinstance(found, Gather)
+    assert found.temporary == ("scratch",)
+    assert [pull.relation for pull in found.pulls] == [("public", "t")]
 
 
 # --- EXPLAIN -----------------------------------------------------------------------------------------------------

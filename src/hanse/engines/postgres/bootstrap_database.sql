@@ -46,7 +46,7 @@ REVOKE EXECUTE ON FUNCTION hanse.record_abort(text) FROM PUBLIC;
 -- Run a statement of Hanse's own inside a user's transaction (findings-gateway 13, 15: grants and owners are mirrored,
 -- rows are moved while a table is converted). Whoever calls must know the system role's verifier, which only superusers
 -- can read; the proof is good for one statement in one session, so that a user who sees it in pg_stat_activity has nothing.
-CREATE FUNCTION hanse.run_as_system(statement text, proof text) RETURNS void
+CREATE FUNCTION hanse.check_proof(statement text, proof text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -56,8 +56,29 @@ BEGIN
     SELECT rolpassword INTO STRICT key FROM pg_authid WHERE rolname = 'hanse_system';
     IF proof IS DISTINCT FROM encode(sha256(sha256(convert_to(key || ':' || pg_backend_pid() || ':' || statement, 'UTF8'))
         || convert_to(key, 'UTF8')), 'hex') THEN
-        RAISE EXCEPTION 'permission denied for function run_as_system' USING ERRCODE = '42501';
+        RAISE EXCEPTION 'permission denied for statements of the system' USING ERRCODE = '42501';
     END IF;
+END
+$$;
+
+CREATE FUNCTION hanse.run_as_system(statement text, proof text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM hanse.check_proof(statement, proof);
     EXECUTE statement;
+END
+$$;
+
+-- The same for a query; each row is a JSON array of texts.
+CREATE FUNCTION hanse.ask_as_system(statement text, proof text) RETURNS SETOF text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM hanse.check_proof(statement, proof);
+    RETURN QUERY EXECUTE 'SELECT (SELECT json_agg(v.value)::text FROM json_each_text(row_to_json(q)) v) FROM ('
+        || statement || ') q';
 END
 $$;

@@ -1,0 +1,168 @@
+"""`currval()` and `lastval()` behind a pool: the session remembers what it has drawn.
+
+PostgreSQL keeps the last value of each sequence in the backend, which is another one for the next statement. Values that the
+gateway draws (`sequence_values`, COPY), and those of `nextval()` in a statement, read back from the backend that ran it, are
+kept here; in a statement that asks for them the call is replaced by the value, so that it can run anywhere, over several groups
+too::
+
+    SELECT * FROM orders WHERE id = currval('orders_id_seq')   →   … WHERE id = '1042'::bigint
+
+Inside a transaction a call for a sequence that is not known here is left to the transaction's own branch. Outside, nobody
+could answer it: a single table's own default has drawn in a backend that others use now. That is 55000, which is also what
+PostgreSQL says of a sequence that was not used, with a hint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from pglast import ast
+from pglast.parser import ParseError, parse_sql, scan
+
+from ..core.errors import PgError
+from ..core.ids import quote_literal
+from ..engines.postgres.backend import Backend
+from ..planner.plan import Identity
+from ..sql.parse import parse_one
+from ..sql.walk import names, walk
+
+if TYPE_CHECKING:
+    from .session import Session
+
+_OPEN, _CLOSE = "ASCII_40", "ASCII_41"
+_PLAIN_ARGUMENT = frozenset(("SCONST", "TYPECAST", "IDENT", "ASCII_44", "ASCII_46", _OPEN, _CLOSE))
+_HINT = "Use INSERT … RETURNING, or ask in the same transaction."
+
+
+def asks_drawn(text: bytes) -> bool:
+    lower = text.lower()
+    return b"currval" in lower or b"lastval" in lower
+
+
+def draws(text: bytes) -> bool:
+    return b"nextval" in text.lower()
+
+
+async def note(session: Session, text: bytes, backend: Backend) -> None:
+    """After a statement with nextval() of named sequences: what this backend has drawn last."""
+    for found in walk(parse_one(text).node):
+        if (
+            isinstance(found, ast.FuncCall)
+            and names(found.funcname)[-1:] == ("nextval",)
+            and len(found.args or ()) == 1
+        ):
+            name = _constant((found.args or ())[0])
+            identity = None if name is None else _identity(session, name)
+            if name is not None and identity is not None:
+                value = await _read_back(session, name, backend)
+                if value is not None:
+                    session.note_drawn(identity, value)
+
+
+async def _read_back(session: Session, name: str, backend: Backend) -> int | None:
+    """The value, if the call was made at all: a CASE or an empty table may have passed it by."""
+    query = f"SELECT pg_catalog.currval({quote_literal(name)})"
+    if session.transaction is None:
+        with contextlib.suppress(PgError):
+            return int((await backend.query(query))[0][0] or 0)
+        return None
+    await backend.query("SAVEPOINT hanse_drawn")
+    try:
+        return int((await backend.query(query))[0][0] or 0)
+    except PgError:
+        await backend.query("ROLLBACK TO SAVEPOINT hanse_drawn")
+        return None
+    finally:
+        await backend.query("RELEASE SAVEPOINT hanse_drawn")
+
+
+def _constant(node: object) -> str | None:
+    if isinstance(node, ast.TypeCast):
+        return _constant(node.arg)
+    if isinstance(node, ast.A_Const) and isinstance(node.val, ast.String):
+        return node.val.sval
+    return None
+
+
+def _identity(session: Session, name: str) -> Identity | None:
+    """The sequence that a text means as a regclass. None: the catalog has none of that name."""
+    try:
+        statement: Any = parse_sql(f"SELECT FROM {name}")[0].stmt
+        (target,) = statement.fromClause
+    except (ParseError, ValueError):
+        return None
+    if not isinstance(target, ast.RangeVar):
+        return None
+    relation = session.plans.snapshot.find(target.schemaname, target.relname or "", session.context.search_path)
+    return None if relation is None else relation.identity
+
+
+# --- in a statement ----------------------------------------------------------------------------------------------
+
+
+async def replaced(session: Session, text: bytes) -> bytes:
+    """The text with the calls replaced whose values are known. Raises 55000 for those that nobody knows."""
+    sql = text.decode()
+    tokens = [token for token in scan(sql) if token.name not in ("SQL_COMMENT", "C_COMMENT")]
+    pieces: list[str] = []
+    done = 0
+    for index, token in enumerate(tokens[:-2]):
+        word = sql[token.start : token.end + 1].lower()
+        if word not in ("currval", "lastval") or tokens[index + 1].name != _OPEN:
+            continue
+        end = _closing(tokens, index + 1)
+        value = await _value(session, word, sql, tokens[index + 2 : end])
+        if value is not None:
+            pieces.append(sql[done : _start(sql, tokens, index)])
+            pieces.append(f"'{value}'::pg_catalog.int8")
+            done = tokens[end].end + 1
+    return "".join((*pieces, sql[done:])).encode()
+
+
+def _closing(tokens: list, opening: int) -> int:  # type: ignore[type-arg]
+    depth = 0
+    for index in range(opening, len(tokens)):
+        depth += (tokens[index].name == _OPEN) - (tokens[index].name == _CLOSE)
+        if depth == 0:
+            return index
+    return len(tokens) - 1
+
+
+def _start(sql: str, tokens: list, index: int) -> int:  # type: ignore[type-arg]
+    """Where the call begins, with `pg_catalog.` if that stands before it."""
+    if index >= 2 and tokens[index - 1].name == "ASCII_46":
+        index -= 2
+    return int(tokens[index].start)
+
+
+async def _value(session: Session, word: str, sql: str, argument: list) -> int | None:  # type: ignore[type-arg]
+    """None: the call stays, a server answers it."""
+    held = session.transaction is not None or bool(session.pinned)
+    if word == "lastval":
+        if session.last_drawn is None and not held:
+            raise PgError("55000", "lastval is not yet defined in this session", hint=_HINT)
+        return session.last_drawn
+    if not argument or any(token.name not in _PLAIN_ARGUMENT for token in argument):
+        return None
+    identity = await _named(session, sql, argument)
+    if identity is None:
+        return None
+    value = session.drawn.get(identity)
+    if value is None and not held:
+        message = f'currval of sequence "{identity[1]}" is not yet defined in this session'
+        raise PgError("55000", message, hint=_HINT)
+    return value
+
+
+async def _named(session: Session, sql: str, argument: list) -> Identity | None:  # type: ignore[type-arg]
+    """The sequence of currval's argument: a constant, or a call such as pg_get_serial_sequence('t', 'id')."""
+    written = sql[argument[0].start : argument[-1].end + 1]
+    if argument[0].name == "SCONST" and all(token.name != "ASCII_44" for token in argument):
+        name = _constant(parse_one(f"SELECT {written}").node.targetList[0].val)
+        return None if name is None else _identity(session, name)
+    rows = await session.evaluate(
+        "SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+        f" WHERE c.oid = ({written})::pg_catalog.regclass"
+    )
+    return (str(rows[0][0]), str(rows[0][1])) if rows else None
