@@ -25,6 +25,9 @@ TEXT_TABLE = hashed([keys.TEXT], 4)
 Row = tuple[bytes | None, bytes | None]
 
 
+OCTAL = [b"%d" % digit for digit in range(8)]
+
+
 def twin_text(data: bytes) -> list[list[bytes | None]]:
     """CopyReadLineText and CopyReadAttributesText for LF, tab and \\N, in one loop."""
     rows: list[list[bytes | None]] = []
@@ -40,6 +43,12 @@ def twin_text(data: bytes) -> list[list[bytes | None]]:
         character = data[at : at + 1]
         if character == b"\\":
             following = data[at + 1 : at + 2]
+            digits = b""
+            while len(digits) < 3 and data[at + 1 + len(digits) : at + 2 + len(digits)] in OCTAL:
+                digits += data[at + 1 + len(digits) : at + 2 + len(digits)]
+            if digits:
+                raw, value, at = raw + character + digits, value + bytes((int(digits, 8) & 0xFF,)), at + 1 + len(digits)
+                continue
             raw, value, at = raw + character + following, value + letters.get(following, following), at + 2
             continue
         at += 1

@@ -307,7 +307,7 @@ class _Driver:
         rows = await self._run(self._backend(WORKSPACE_PLACE), step.sql, step.system, self.notice)
         self.transaction.branches[WORKSPACE_PLACE].wrote = True
         # The path in force, which may be the role's own and no setting of the session.
-        path = self.session.state.get("search_path") or self.session.default_search_path
+        path = self.session.search_path
         settings = {name: value for name, value in self.session.state.settings if name in _REPLAYED_SETTINGS}
         settings["search_path"] = path
         logged = (

@@ -441,12 +441,17 @@ class Session:
         role = local.get("role") or self.state.role
         if role in (None, "none"):
             role = local.get("session_authorization") or self.state.get("session_authorization") or self.user
-        path = local.get("search_path", self.state.get("search_path"))
-        path = self.default_search_path if path is None else path
-        names = tuple(role if name == "$user" else name for name in parse_identifier_list(path))
+        names = tuple(role if name == "$user" else name for name in parse_identifier_list(self.search_path))
         context = Context(search_path=names, user=role, temporary=self.temporary)
         if context != self.context:
             self.context = self.gateway.intern_context(context)
+
+    @property
+    def search_path(self) -> str:
+        """As SHOW would give it: the transaction's own, the session's, or the role's default."""
+        local = dict(self.transaction.planned_by) if self.transaction is not None else {}
+        path = local.get("search_path", self.state.get("search_path"))
+        return self.default_search_path if path is None else path
 
     def report_parameters(self, backend: Backend) -> None:
         """Tells the client of every setting it is to be told of that has changed."""
