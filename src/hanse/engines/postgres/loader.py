@@ -48,8 +48,19 @@ class Loader:
         self._room.set()
         self._filled = asyncio.Event()
         self._last = False
-        self._copy = asyncio.create_task(self._run(connection, schema, table, columns))
-        self._copy.add_done_callback(self._ended)
+        self._open = (connection, schema, table, columns)
+        self._copy: asyncio.Task[int] | None = None  # begun with the first data, see `_begin`
+        self._aborted = False
+
+    def _begin(self) -> asyncio.Task[int]:
+        """The COPY itself, begun only when there is something to send.
+
+        A server that waits for COPY data answers no barrier, and DROP DATABASE in the same instance waits for all barriers: a
+        COPY that waits for a slow group would keep every other query's database waiting.
+        """
+        copy = asyncio.create_task(self._run(*self._open))
+        copy.add_done_callback(self._ended)
+        return copy
 
     def _ended(self, copy: asyncio.Task[int]) -> None:
         self._room.set()
@@ -105,6 +116,7 @@ class Loader:
         assert not self._in_source, "a source is still open"
         self._buffer.append(TRAILER)
         await self._flush(last=True)
+        assert self._copy is not None
         self.rows = await self._copy
         if self._finally_sql is not None:
             with translated("rows were loaded"):
@@ -112,6 +124,8 @@ class Loader:
         return self.rows
 
     async def _flush(self, *, last: bool = False) -> None:
+        if self._copy is None:
+            self._copy = self._begin()
         await self._room.wait()
         if self._copy.done():
             self._copy.result()
@@ -125,9 +139,11 @@ class Loader:
 
     @property
     def done(self) -> bool:
-        return self._copy.done()
+        return self._aborted or (self._copy is not None and self._copy.done())
 
     async def abort(self) -> None:
         """Ends the COPY without its rows, unless it has ended. The server answers before this returns."""
-        self._copy.cancel()
-        await asyncio.gather(self._copy, return_exceptions=True)
+        self._aborted = True
+        if self._copy is not None:
+            self._copy.cancel()
+            await asyncio.gather(self._copy, return_exceptions=True)
