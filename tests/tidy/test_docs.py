@@ -28,7 +28,17 @@ DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
 # Words after "hanse" in running text, in code's typography, that are no commands.
 COMMAND = re.compile(r"`hanse ([a-z][a-z-]*)|^\$ hanse ([a-z][a-z-]*)|^hanse ([a-z][a-z-]*) ", re.MULTILINE)
 OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z-]+)")
-OTHERS_OPTIONS = {"--"}  # of other programs, where a document shows one
+OTHERS_OPTIONS = {
+    "--workload",
+    "--seconds",
+    "--rounds",
+    "--no-profile",
+    "--output",
+    "--quick",
+    "--modes",
+    "--clients",
+    "--",
+}  # of other programs, where a document shows one
 # Relations and functions of schema hanse: from the SQL that makes them.
 MADE = re.compile(r"CREATE (?:TABLE|VIEW|FUNCTION)(?: IF NOT EXISTS)? hanse\.([a-z_]+)")
 NAMED = re.compile(r"\bhanse\.([a-z_]+)\b")
