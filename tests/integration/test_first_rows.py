@@ -7,7 +7,7 @@ import pytest
 
 from support.schemas import Schema
 
-DEFAULT_SHARDS = 16
+DEFAULT_SHARDS = 8  # four for each group, at least eight
 FIRST_ROWS = {
     "one row": "INSERT INTO t VALUES (1, 'a')",
     "rows": "INSERT INTO t VALUES (1, 'a'), (2, 'b')",
