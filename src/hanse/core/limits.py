@@ -16,7 +16,6 @@ BACKEND_WAIT_S_MAX = 30.0  # for a free backend, before 53300
 CONNECT_TIMEOUT_S = 10.0
 CLIENT_BUFFER_BYTES_MAX = 1 << 20  # unsent bytes to one client before its backends are paused
 PLAN_CACHE_ENTRIES_MAX = 4_096
-TEMPLATE_RENDERINGS_MAX = 65_536
 PREPARED_PER_BACKEND_MAX = 500
 STATEMENTS_PER_CLIENT_MAX = 65_536
 
@@ -34,14 +33,12 @@ RECORDS_PER_TURN_MAX = 10_000
 
 # Executor
 RESULT_MEMORY_BYTES_MAX = 16 << 20  # of one buffered result before it spills to disk
-MERGE_ROWS_AHEAD_MAX = 1_000
 INSERT_ROWS_PER_STATEMENT_MAX = 1_000
 RESULT_COLUMNS_MAX = 1_600  # of one question of ours; PostgreSQL's MaxTupleAttributeNumber is 1,664
 WITH_ROWS_BYTES_MAX = 16 << 20  # of rows that one writing WITH query gives to the statement after it
 WORKSPACE_SLOTS_PER_WORKER = 4
 KEY_HASHES_CACHED_MAX = 16_384  # of short text keys (64 bytes), per process
 COPY_BATCH_BYTES = 256 << 10  # of a COPY stream, split by shard at a time
-SEQUENCE_BLOCK = 32  # values a gateway takes from a sequence at a time
 
 # Control plane
 CONTROL_MESSAGE_BYTES_MAX = 256 << 20

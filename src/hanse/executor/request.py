@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -150,4 +150,3 @@ async def run(backend: Backend, sql: str) -> bytes:
 
 
 _DISCARD = Discard()
-Resolve = Callable[[str], Awaitable[str]]
