@@ -215,6 +215,22 @@ SELECT set_config('corpus.l', 'inside', true);
 SELECT current_setting('corpus.l') FROM customers WHERE customer_id = 7;
 COMMIT;
 SELECT current_setting('corpus.l', true);
+-- name: custom_setting_stays_known
+BEGIN;
+SET LOCAL corpus.m = 'inside';
+COMMIT;
+BEGIN;
+SET corpus.n = 'inside';
+ROLLBACK;
+SET corpus.o = 'inside';
+RESET corpus.o;
+SET corpus.q = 'inside';
+RESET ALL;
+SELECT current_setting('corpus.m'), current_setting('corpus.n'), current_setting('corpus.o'), current_setting('corpus.q'), name
+FROM customers WHERE customer_id = 7;
+SELECT current_setting('corpus.m'), current_setting('corpus.n'), current_setting('corpus.o'), current_setting('corpus.q'), name
+FROM customers WHERE customer_id < 4;
+SELECT current_setting('corpus.m');
 -- name: reset_all
 SET work_mem = '7MB';
 SET timezone = 'Asia/Tokyo';

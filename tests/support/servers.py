@@ -96,15 +96,27 @@ class Cluster:
 
     def group_dsns(self) -> dict[str, str]:
         """How to reach each group's leader directly, as the system's own role: to check what really lies where."""
-        secrets = json.loads((self.data_directory / "secrets.json").read_text())
         found = {}
         for group in self.status()["groups"]:
             leader = next(i for i in group["instances"] if i["name"] == group["leader"] or i["role"] == "leader")
-            server = Server(
-                leader["host"], leader["port"], SYSTEM_ROLE, secrets["system_password"], self.server.database
-            )
-            found[group["name"]] = server.dsn
+            found[group["name"]] = self._system_server(leader["port"]).dsn
         return found
+
+    def instance_dsns(self) -> dict[str, str]:
+        """How to reach every PostgreSQL, the nodes' workspaces among them (`n1.g1`, `n1.workspace`), as the system's own role.
+
+        A workspace ends connections that stay idle while it makes a database.
+        """
+        found = {}
+        for file in sorted(self.data_directory.glob("*/node.json")):
+            node = json.loads(file.read_text())
+            for instance in node["instances"]:
+                found[f"{node['name']}.{instance['group']}"] = self._system_server(instance["port"]).dsn
+        return found
+
+    def _system_server(self, port: int) -> Server:
+        secrets = json.loads((self.data_directory / "secrets.json").read_text())
+        return Server("127.0.0.1", port, SYSTEM_ROLE, secrets["system_password"], self.server.database)
 
     def log_tail(self) -> str:
         """The last lines of every log below the data directory."""

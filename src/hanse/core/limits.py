@@ -18,6 +18,7 @@ CLIENT_BUFFER_BYTES_MAX = 1 << 20  # unsent bytes to one client before its backe
 PLAN_CACHE_ENTRIES_MAX = 4_096
 PREPARED_PER_BACKEND_MAX = 500
 STATEMENTS_PER_CLIENT_MAX = 65_536
+CUSTOM_SETTINGS_MAX = 256  # of one session, whose names are kept after their values are gone
 
 COMMITS_END_S_MAX = 1.5  # for atomic commits under way when a gateway ends; within GATEWAY_STOP_S
 

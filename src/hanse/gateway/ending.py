@@ -98,6 +98,7 @@ def finish(session: Session, transaction: Transaction, *, committed: bool) -> No
     it, outside the transaction, and is in no known state after a ROLLBACK.
     """
     session.transaction = None
+    session.set_state(session.state)  # with the names of custom settings that the transaction had for itself
     if transaction.planned_by:
         session.refresh_context()
     dirty = transaction.mixed or any(not planned.neutral for planned in transaction.touched.values())

@@ -24,7 +24,7 @@ from ..catalog.model import Snapshot
 from ..config import WORKSPACE_PLACE
 from ..core.errors import FatalError, PgError
 from ..core.ids import parse_identifier_list, quote_literal, quote_qualified
-from ..core.limits import CLIENT_BUFFER_BYTES_MAX
+from ..core.limits import CLIENT_BUFFER_BYTES_MAX, CUSTOM_SETTINGS_MAX
 from ..engines.postgres.backend import Backend, lost_connection
 from ..executor.environment import Reading
 from ..executor.request import Places, Request, Sink
@@ -44,7 +44,7 @@ from .plans import Plans
 from .prepared import Analysis, Portal, Statement
 from .rooms import BranchRoom, SlotRoom
 from .setconfig import PLANNED_BY
-from .settings import DEFAULT, SessionState, intern
+from .settings import DEFAULT, SessionState, intern, with_names
 from .transaction import Branch, Transaction
 
 _LENGTH = struct.Struct("!I").unpack_from
@@ -105,6 +105,7 @@ class Session:
         self.pid = 0
         self.secret = 0
         self.fast = FastPath(self)
+        self.custom_names: frozenset[str] = frozenset()
         self.base_state: SessionState = DEFAULT  # what RESET goes back to: the startup packet's settings
         self.default_search_path = '"$user", public'
         self.temporary: frozenset[str] = frozenset()
@@ -409,6 +410,7 @@ class Session:
 
     def set_state(self, state: SessionState) -> None:
         """The session's settings from now on; plans depend on some of them."""
+        state = with_names(state, self.custom_names)
         if state is not self.state:
             self.state = state
             self.use_encoding()
@@ -416,6 +418,11 @@ class Session:
 
     def base_state_with_role(self) -> SessionState:
         return intern(self.base_state.settings, self.state.role)
+
+    def note_custom(self, name: str) -> None:
+        """A setting has been made, if only for the transaction: a custom one is known from now on."""
+        if "." in name and len(self.custom_names) < CUSTOM_SETTINGS_MAX:
+            self.custom_names |= {name}
 
     def note_local(self, name: str, value: str | None) -> None:
         """A setting of the transaction's own (None: no longer). Few of them matter for plans."""

@@ -58,7 +58,11 @@ async def note(session: Session, request: Request, backend: Backend) -> None:
 
 async def _keep(session: Session, backend: Backend, name: str, value: str | None, *, local: bool) -> None:
     transaction = session.transaction
-    if value is None or (local and transaction is None):
+    if value is None:
+        return
+    session.note_custom(name)
+    if local and transaction is None:
+        session.set_state(session.state)
         return
     if transaction is not None:
         sql = f"SELECT pg_catalog.set_config({quote_literal(name)}, {quote_literal(value)}, {local})"

@@ -7,6 +7,9 @@ by RESET and one `set_config()` per setting; what a statement of unknown effect 
 same way, because such a backend has no known state (findings-gateway 6).
 
 `role` and `session_authorization` are settings like the others here, but RESET ALL leaves them alone: they have their own RESET.
+
+A custom setting (`app.tenant`) stays known to a PostgreSQL session for ever, as an empty text, even where it was only set for one
+transaction or rolled back. Its name is therefore part of the state, and is made known to a backend that does not have it.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from ..core.ids import quote_literal
 class SessionState:
     settings: tuple[tuple[str, str], ...] = ()  # sorted by name, without role
     role: str | None = None  # SET ROLE
+    names: frozenset[str] = frozenset()  # of custom settings that the session has ever made
     sync_sql: str = ""
 
     def get(self, name: str) -> str | None:
@@ -29,21 +33,25 @@ class SessionState:
         return None
 
 
-_known: dict[tuple[tuple[tuple[str, str], ...], str | None], SessionState] = {}
+_NO_NAMES: frozenset[str] = frozenset()
+_Key = tuple[tuple[tuple[str, str], ...], str | None, frozenset[str]]
+_known: dict[_Key, SessionState] = {}
 
 
-def intern(settings: tuple[tuple[str, str], ...], role: str | None = None) -> SessionState:
+def intern(
+    settings: tuple[tuple[str, str], ...], role: str | None = None, names: frozenset[str] = _NO_NAMES
+) -> SessionState:
     """The one state object for these settings."""
-    key = (tuple(sorted(settings)), role)
+    key = (tuple(sorted(settings)), role, names)
     state = _known.get(key)
     if state is None:
         if len(_known) > 10_000:
             _known.clear()  # identities of live sessions differ from new ones then; that only costs a needless sync
-        state = _known[key] = SessionState(key[0], role, _sync_sql(key[0], role))
+        state = _known[key] = SessionState(*key, _sync_sql(*key))
     return state
 
 
-def _sync_sql(settings: tuple[tuple[str, str], ...], role: str | None) -> str:
+def _sync_sql(settings: tuple[tuple[str, str], ...], role: str | None, names: frozenset[str]) -> str:
     statements = ["RESET SESSION AUTHORIZATION", "RESET ROLE", "RESET ALL"]
     settings = tuple(pair for pair in settings if pair[0] != "client_encoding")  # that is the gateway's (`encoding`)
     if settings:
@@ -51,6 +59,10 @@ def _sync_sql(settings: tuple[tuple[str, str], ...], role: str | None) -> str:
             f"pg_catalog.set_config({quote_literal(name)}, {quote_literal(value)}, false)" for name, value in settings
         )
         statements.append(f"SELECT {calls}")
+    for name in sorted(quote_literal(name) for name in names):
+        statements.append(
+            f"SELECT pg_catalog.set_config({name}, '', false) WHERE pg_catalog.current_setting({name}, true) IS NULL"
+        )
     if role is not None:
         statements.append(f"SELECT pg_catalog.set_config('role', {quote_literal(role)}, false)")
     return "; ".join(statements)
@@ -62,11 +74,11 @@ DEFAULT = intern(())
 def with_setting(state: SessionState, name: str, value: str | None) -> SessionState:
     """The state after SET name = value, or after RESET name (None)."""
     if name == "role":
-        return intern(state.settings, None if value in (None, "none") else value)
+        return intern(state.settings, None if value in (None, "none") else value, state.names)
     rest = tuple(pair for pair in state.settings if pair[0] != name)
-    return intern(rest if value is None else (*rest, (name, value)), state.role)
+    return intern(rest if value is None else (*rest, (name, value)), state.role, state.names)
 
 
-def without_settings(state: SessionState) -> SessionState:
-    """The state after RESET ALL: the role stays, as in PostgreSQL."""
-    return intern((), state.role)
+def with_names(state: SessionState, names: frozenset[str]) -> SessionState:
+    """The state of a session that has made these custom settings at some time."""
+    return state if state.names == names else intern(state.settings, state.role, names)

@@ -263,6 +263,7 @@ async def _current(session: Session, name: str) -> str | None:
 
 async def _remember(session: Session, name: str, value: str | None) -> None:
     session.note_local(name, None)
+    session.note_custom(name)
     session.set_state(with_setting(session.state, name, value))
     backend, session.settings_backend = session.settings_backend, None
     if backend is not None:
@@ -298,6 +299,7 @@ async def set_in_transaction(session: Session, plan: SessionPlan, text: bytes, s
     await _everywhere(session, sql)
     transaction.local.append(sql)
     if plan.verb is SessionVerb.SET_LOCAL:
+        session.note_custom(plan.name)
         session.note_local(plan.name, await _current(session, plan.name) if plan.name in PLANNED_BY else None)
     return b"SET CONSTRAINTS" if plan.verb is SessionVerb.SET_CONSTRAINTS else b"SET"
 
