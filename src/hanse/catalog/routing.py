@@ -53,6 +53,8 @@ class ShardRouter:
             for name, type_oid in zip(relation.key, relation.key_types, strict=True)
         )
         self.everything = frozenset(range(len(self.shards)))
+        self.group_names = tuple(dict.fromkeys(shard.group for shard in self.shards))
+        self.group_numbers = np.array([self.group_names.index(shard.group) for shard in self.shards], dtype=np.int64)
         self.default = next((i for i, shard in enumerate(self.shards) if shard.bound.default), None)
         self.shard_of_one = lambda value: self.shard_of((value,))
         self.shard_of_int = self.shard_of_one

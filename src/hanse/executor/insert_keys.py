@@ -7,14 +7,15 @@ None, and the rows are evaluated one by one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 
 from ..catalog.keys import INT2, INT4, INT8
 from ..catalog.model import Relation
-from ..catalog.routing import router_for
+from ..catalog.routing import ShardArray, router_for
 from ..planner.plan import Arithmetic, Cast, InsertRows, Literal, Param, Value
 from ..planner.values import Parameters
 
@@ -31,11 +32,20 @@ class _Columns:
     second: tuple[int, ...]  # empty: the key is one literal
     bound: bool  # parameters are among them
     wide: bool  # a cast to bigint makes the sum one; otherwise it must fit an int4
+    pick: Callable[
+        [Sequence[bytes]], tuple[bytes, ...]
+    ]  # the literals, the first ones and then the second, if none is bound
+
+    def tokens(self, literals: Sequence[bytes], parameters: Parameters) -> Sequence[bytes]:
+        if not self.bound:
+            return self.pick(literals)
+        values = parameters.values
+        return [(literals[place] if place >= 0 else values[~place]) or b"" for place in self.first + self.second]
 
 
 def shards_of_rows(
     plan: InsertRows, relation: Relation, literals: Sequence[bytes], parameters: Parameters
-) -> list[int] | None:
+) -> ShardArray | None:
     """The shard of each row (NO_SHARD: none takes it); None: not this kind of list."""
     if len(plan.rows) < ROWS_MIN or plan.added or plan.replaced:
         return None
@@ -46,27 +56,21 @@ def shards_of_rows(
         return None
     if columns.bound and (any(parameters.formats) or not parameters.values):
         return None
-    first = _numbers(literals, parameters, columns.first)
-    second = _numbers(literals, parameters, columns.second) if columns.second else np.zeros(1, dtype=np.int64)
-    if first is None or second is None:
+    numbers = _numbers(columns.tokens(literals, parameters))
+    if numbers is None:
         return None
-    keys = first + second
+    keys = numbers if not columns.second else numbers[: len(plan.rows)] + numbers[len(plan.rows) :]
     wide = columns.wide or (columns.bound and _all_wide(parameters, columns))
     narrow = (bool(columns.second) and not wide) or relation.key_types[0] != INT8
     if narrow and int(keys.max()) > (_SMALL_MAX if relation.key_types[0] != INT2 else 2**15 - 1):
         return None
-    shards: list[int] = router_for(relation).shards_of_columns([keys]).tolist()
-    return shards
+    return router_for(relation).shards_of_columns([keys])
 
 
-def _numbers(
-    literals: Sequence[bytes], parameters: Parameters, places: Sequence[int]
-) -> np.ndarray[tuple[int], np.dtype[np.int64]] | None:
-    values = parameters.values
-    tokens = [(literals[place] if place >= 0 else values[~place]) or b"" for place in places]
+def _numbers(tokens: Sequence[bytes]) -> np.ndarray[tuple[int], np.dtype[np.int64]] | None:
     if not all(tokens) or not b"".join(tokens).isdigit() or max(map(len, tokens)) > _DIGITS_MAX:
         return None
-    return np.array([int(token) for token in tokens], dtype=np.int64)
+    return np.array(list(map(int, tokens)), dtype=np.int64)
 
 
 def _all_wide(parameters: Parameters, columns: _Columns) -> bool:
@@ -95,7 +99,8 @@ def _recognise(plan: InsertRows, relation: Relation) -> _Columns | None:
             first.append(only[0])
     if second and len(second) != len(first):
         return None
-    return _Columns(tuple(first), tuple(second), min(first + second) < 0, wide)
+    places = (*first, *second)
+    return _Columns(tuple(first), tuple(second), min(places) < 0, wide, itemgetter(*places))
 
 
 def _literal(value: Value) -> tuple[int, bool] | None:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from pglast.parser import scan
 
 from ..catalog.keys import Canonical, NotEvaluable, from_text
@@ -45,6 +46,7 @@ from ..sql.literals import split
 from .environment import Environment
 from .insert_keys import shards_of_rows
 from .request import Places, Request, Rows, Sink, pump
+from .row_texts import row_texts
 from .scatter import add_tags, open_all
 
 TYPE_NAMES = {20: "int8", 21: "int2", 23: "int4", 25: "text", 1043: "varchar", 1082: "date", 1114: "timestamp",
@@ -154,6 +156,10 @@ class _Insert:
     request: Request
     added: list[list[tuple[str, Canonical]]] = field(default_factory=list)  # column → row → (SQL, key's value)
     replaced: list[tuple[str, Canonical]] = field(default_factory=list)
+    literals: list[bytes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.literals = self.parts[1::2]
 
     # --- values ------------------------------------------------------------------------------------------------
 
@@ -183,22 +189,25 @@ class _Insert:
 
     async def by_group(self, environment: Environment) -> dict[str, list[int]]:
         """Group → numbers of its rows, in the order of the text."""
-        groups = [shard.group for shard in self.relation.shards]
+        router = router_for(self.relation)
         parameters = self.request.parameters or NO_PARAMETERS
-        chosen = shards_of_rows(self.plan, self.relation, self.parts[1::2], parameters)
-        if chosen is None:
-            shard_of = router_for(self.relation).shard_of
-            found_one_by_one = [shard_of(key) for key in await self._keys(environment)]
-            chosen = [NO_SHARD if shard is None else shard for shard in found_one_by_one]
-        found: dict[str, list[int]] = {}
-        for number, shard in enumerate(chosen):
-            if shard == NO_SHARD:
+        chosen = shards_of_rows(self.plan, self.relation, self.literals, parameters)
+        if chosen is not None:
+            if int(chosen.min()) == NO_SHARD:
                 raise no_partition(self.relation)
-            found.setdefault(groups[shard], []).append(number)
-        return found
+            numbers = router.group_numbers[chosen]
+            rows = ((name, np.flatnonzero(numbers == i).tolist()) for i, name in enumerate(router.group_names))
+            return {name: found for name, found in rows if found}
+        found_one_by_one: dict[str, list[int]] = {}
+        for number, key in enumerate(await self._keys(environment)):
+            shard = router.shard_of(key)
+            if shard is None:
+                raise no_partition(self.relation)
+            found_one_by_one.setdefault(router.group_of(shard), []).append(number)
+        return found_one_by_one
 
     async def _keys(self, environment: Environment) -> list[tuple[Canonical, ...]]:
-        literals, parameters = self.parts[1::2], self.request.parameters or NO_PARAMETERS
+        literals, parameters = self.literals, self.request.parameters or NO_PARAMETERS
         computed = self._computed() if self.added or self.replaced else {}
         keys: list[list[Canonical]] = []
         doubtful: list[tuple[int, int, Value]] = []  # (row, position in the key, value): PostgreSQL must read them
@@ -234,7 +243,7 @@ class _Insert:
         calls = []
         for _, position, value in doubtful:
             column = self.relation.column_by_name[self.relation.key[position]]
-            sql = f"(({value_sql(value, self.parts[1::2], self.request.parameters)})::{column.type_name})"
+            sql = f"(({value_sql(value, self.literals, self.request.parameters)})::{column.type_name})"
             calls.append(in_iso(sql, column.type_oid))
         texts: list[str | None] = []
         for start in range(0, len(calls), RESULT_COLUMNS_MAX):
@@ -247,7 +256,12 @@ class _Insert:
 
     def message(self, rows: Sequence[int]) -> bytes:
         """What is sent to a group that gets these rows."""
-        sql = self._head() + b", ".join([self._row(number) for number in rows]) + self._tail()
+        texts = row_texts(self.plan, self.parts)
+        if texts is not None:
+            chosen = texts.joined(self.literals, rows)
+        else:
+            chosen = b", ".join([self._row(number) for number in rows])
+        sql = self._head() + chosen + self._tail()
         if self.request.parameters is None:
             return self.request.message(sql)
         return _with_parameters(sql, self.request)

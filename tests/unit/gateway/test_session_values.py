@@ -8,7 +8,7 @@ from hanse.core.errors import PgError
 from hanse.executor.buffer import ResultBuffer
 from hanse.gateway.autoprepare import Prepared, _ordinary, _types, parameterised
 from hanse.gateway.inline import argument_list, substitute
-from hanse.gateway.settings import DEFAULT, intern, with_setting, without_settings
+from hanse.gateway.settings import DEFAULT, intern, with_names, with_setting
 from hanse.gateway.transaction import Savepoint, Transaction
 from hanse.pgwire import backend as server
 from hanse.sql.literals import split
@@ -23,10 +23,18 @@ def test_equal_settings_are_one_state() -> None:
     assert with_setting(with_setting(one, "timezone", None), "datestyle", None) is DEFAULT
 
 
-def test_a_role_outlives_reset_all() -> None:
+def test_a_role_is_a_state_of_its_own() -> None:
     state = with_setting(with_setting(DEFAULT, "work_mem", "8MB"), "role", "bob")
-    assert without_settings(state).role == "bob"
-    assert with_setting(without_settings(state), "role", "none") is DEFAULT
+    assert with_setting(state, "work_mem", None).role == "bob"
+    assert with_setting(with_setting(state, "work_mem", None), "role", "none") is DEFAULT
+
+
+def test_names_of_custom_settings_stay() -> None:
+    known = with_names(with_setting(DEFAULT, "app.tenant", "7"), frozenset({"app.tenant"}))
+    without = with_setting(known, "app.tenant", None)
+    assert without.settings == () and without.names == {"app.tenant"}
+    assert "set_config('app.tenant', '', false) WHERE" in without.sync_sql
+    assert with_names(without, frozenset()) is DEFAULT
 
 
 def test_sync_sql_quotes_names_and_values() -> None:
