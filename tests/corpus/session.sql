@@ -231,6 +231,15 @@ FROM customers WHERE customer_id = 7;
 SELECT current_setting('corpus.m'), current_setting('corpus.n'), current_setting('corpus.o'), current_setting('corpus.q'), name
 FROM customers WHERE customer_id < 4;
 SELECT current_setting('corpus.m');
+-- name: set_local_in_the_workspace
+BEGIN;
+SET LOCAL timezone = 'Asia/Tokyo';
+SET LOCAL datestyle = 'German';
+SELECT set_config('corpus.r', 'inside', true);
+SELECT current_setting('timezone'), current_setting('corpus.r'), count(*) FROM customers;
+SELECT current_setting('timezone'), timestamptz '2026-01-01 00:00+00', a.customer_id FROM customers a JOIN customers b ON a.customer_id = b.customer_id + 1 WHERE a.customer_id < 4 ORDER BY 3;
+ROLLBACK;
+SELECT current_setting('timezone'), count(*) FROM customers;
 -- name: reset_all
 SET work_mem = '7MB';
 SET timezone = 'Asia/Tokyo';

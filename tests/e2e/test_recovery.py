@@ -44,6 +44,7 @@ class Wreck:
 
     cluster: Cluster
     fault: Path
+    totals: dict[str, int] = field(default_factory=dict)  # read while one group had committed and the other had not
     answers: dict[str, str | None] = field(default_factory=dict)  # SQLSTATE, '' for success, None: connection lost
 
     def connect(self, **more: object) -> psycopg.Connection:
@@ -123,6 +124,7 @@ def wreck(cluster_to_break: Wreck) -> Wreck:
     _kill_decider(wreck)
     wreck.broken("undecided", "after_prepare", *_transfer(1))
     wreck.broken("decided", "after_decide", *_transfer(2))
+    wreck.totals = {mode: _total(wreck, mode) for mode in ("fast", "snapshot")}
     wreck.broken("undecided DDL", "after_prepare", "CREATE TABLE never (x int)")
     wreck.broken("decided DDL", "after_decide", "CREATE TABLE made (x int) WITH (distribution = 'reference')")
     thread, pid = wreck.stopped("late", "after_prepare", *_transfer(3))
@@ -137,6 +139,12 @@ def wreck(cluster_to_break: Wreck) -> Wreck:
 
 def _transfer(account: int) -> tuple[str, ...]:
     return tuple(statement.format(low=account, high=account + 10) for statement in TRANSFER)
+
+
+def _total(wreck: Wreck, mode: str) -> int:
+    with wreck.connect() as connection:
+        connection.execute(f"SET hanse.read_consistency = '{mode}'")  # type: ignore[call-overload]
+        return int(connection.execute("SELECT sum(balance) FROM accounts").fetchone()[0])  # type: ignore[index]
 
 
 def _fill(wreck: Wreck) -> None:
@@ -172,6 +180,10 @@ def _kill_server(pid: int) -> None:
 
 def test_nothing_stays_prepared(wreck: Wreck) -> None:
     assert wreck.prepared() == []
+
+
+def test_a_snapshot_waits_for_the_other_half(wreck: Wreck) -> None:
+    assert wreck.totals == {"fast": TOTAL + 100, "snapshot": TOTAL}
 
 
 def test_every_transfer_is_whole(wreck: Wreck) -> None:

@@ -102,6 +102,7 @@ class _Row(msgspec.Struct, array_like=True):
     foreign_keys: tuple[_ForeignKey, ...] | None
     view_definition: str | None
     security_invoker: bool
+    deferrable: bool
 
     @property
     def identity(self) -> tuple[str, str]:
@@ -201,6 +202,7 @@ class _Builder:
             nameable=row.plain if root is None else row.plain and root.plain,
             row_security=row.row_security,
             has_triggers=row.triggers,
+            has_deferrable=row.deferrable,
             unique_keys=tuple(
                 UniqueKey(name=key.name, columns=key.columns, primary=key.primary) for key in row.unique_keys or ()
             ),

@@ -76,9 +76,9 @@ WITH RECURSIVE extension_member AS MATERIALIZED (
     WHERE rel.relkind <> 'S' AND (NOT rel.relispartition OR rel.oid IN (SELECT misshapen.oid FROM misshapen))
     GROUP BY a.attrelid
 ), trigger AS (
-    SELECT t.tgrelid, bool_or(t.tgtype & 1 = 0) AS per_statement
+    SELECT t.tgrelid, bool_or(t.tgtype & 1 = 0) FILTER (WHERE NOT t.tgisinternal) AS per_statement,
+           bool_or(NOT t.tgisinternal) AS own, bool_or(t.tgdeferrable) AS deferrable
     FROM pg_catalog.pg_trigger t
-    WHERE NOT t.tgisinternal
     GROUP BY t.tgrelid
 ), rule AS (
     SELECT r.ev_class FROM pg_catalog.pg_rewrite r WHERE r.rulename <> '_RETURN' GROUP BY r.ev_class
@@ -127,10 +127,11 @@ SELECT json_build_object(
             tree.root::int8, tree.shard::int8,
             CASE WHEN tree.oid = tree.shard THEN pg_catalog.pg_get_expr(rel.relpartbound, rel.oid) END,
             attribute.columns, sharding.partstrat, sharding.key,
-            rel.relrowsecurity, coalesce(trigger.per_statement, false), trigger.tgrelid IS NOT NULL,
+            rel.relrowsecurity, coalesce(trigger.per_statement, false), coalesce(trigger.own, false),
             rule.ev_class IS NOT NULL, uniqueness.keys, reference.keys,
             CASE WHEN rel.relkind IN ('v', 'm') THEN pg_catalog.pg_get_viewdef(rel.oid) END,
-            rel.relkind = 'v' AND coalesce(rel.reloptions::text ~* 'security_invoker=(true|on|yes|1)', false)
+            rel.relkind = 'v' AND coalesce(rel.reloptions::text ~* 'security_invoker=(true|on|yes|1)', false),
+            coalesce(trigger.deferrable, false)
         ) ORDER BY rel.nspname, rel.relname)
         FROM rel
         LEFT JOIN tree ON tree.oid = rel.oid

@@ -112,6 +112,7 @@ class Relation(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     nameable: bool = False  # no row security, no rules, no statement-level triggers
     row_security: bool = False
     has_triggers: bool = False  # user triggers of any kind
+    has_deferrable: bool = False  # a constraint or trigger whose check may wait for the commit
     unique_keys: tuple[UniqueKey, ...] = ()
     foreign_keys: tuple[ForeignKey, ...] = ()
     view_definition: str | None = None  # pg_get_viewdef(), without the trailing semicolon
@@ -203,6 +204,11 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         for function in self.functions:
             found.setdefault(function.name, []).append(function)
         return {name: tuple(overloads) for name, overloads in found.items()}
+
+    @cached_property
+    def has_deferrable(self) -> bool:
+        """Somewhere in the schema a check may wait for the commit."""
+        return any(relation.has_deferrable for relation in self.relations)
 
     @cached_property
     def group_by_name(self) -> Mapping[str, Group]:

@@ -25,6 +25,9 @@ COMMITS_END_S_MAX = 1.5  # for atomic commits under way when a gateway ends; wit
 # Transactions
 RESOLVE_WAIT_S_MAX = 10.0  # a client waits for the word of a decider that was lost, before 08007
 RESOLVE_PAUSE_S = 0.2
+SNAPSHOT_WAIT_S_MAX = 20.0  # a reader of several groups waits for commits that have not ended, before 55P03
+SNAPSHOT_TAKE_S_MAX = 2.0  # for the snapshots, once the gates are held: commits wait meanwhile
+BARRIER_SESSIONS_IDLE_MAX = 4  # per group and gateway worker
 PREPARED_AGE_S_MIN = 10.0  # of a prepared branch, before recovery takes it for abandoned
 RECOVERY_PERIOD_S = 2.0
 RECOVERY_LOCK_WAIT_S_MAX = 5.0  # for a decider that is making its record at this moment

@@ -110,6 +110,7 @@ async def _of_rows(environment: Environment, plan: CopyOut, query: str, request:
 async def _concatenate(
     environment: Environment, groups: Sequence[str], query: str, plan: CopyOut, places: Places
 ) -> bytes:
+    await places.snapshot(groups)
     backends = [await places.backend(group) for group in groups]
     return await _relay(environment, backends, _copy_sql(query, plan), CopyOptions.of(plan.options))
 

@@ -46,6 +46,7 @@ async def gathered(environment: Environment, plan: Gather, request: Request, pla
     """The user's connection to a database that holds everything the plan pulls."""
     room = await environment.acquire_room()
     try:
+        await places.snapshot(_all_groups(plan, request))
         for pull in plan.pulls:
             await _pull(environment, room, pull, request, places)
         await room.ready()
@@ -105,6 +106,12 @@ def _select(pull: Pull) -> str:
     return f"SELECT {columns} FROM {quote_qualified(*pull.relation)}{where}{lock}"
 
 
+def _all_groups(plan: Gather, request: Request) -> tuple[str, ...]:
+    relations = request.snapshot.relation_by_identity
+    found = {group for pull in plan.pulls for group in _groups(pull, relations[pull.relation], request)}
+    return tuple(group for group in request.snapshot.group_names if group in found)
+
+
 def _groups(pull: Pull, relation: Relation, request: Request) -> tuple[str, ...]:
     if relation.kind is Kind.SHARDED:
         chosen = set(relation.groups)
@@ -131,6 +138,7 @@ async def run_two_phase(
     columns = await environment.partial_columns(plan, partial)
     room = await environment.acquire_room()
     try:
+        await places.snapshot(groups)
         name = await _load_partial(room, columns, groups, partial, places)
         backend = await environment.room_backend(room)
         text = final.replace(b"hanse_partial", name.encode(), 1)

@@ -71,6 +71,9 @@ class Places(Protocol):
     async def begin(self) -> None:
         """The statement writes in several places: make it a transaction, committed when the statement ends."""
 
+    async def snapshot(self, groups: Sequence[str]) -> None:
+        """The statement reads in several places, which it is to see at one moment. Before the first `backend()`."""
+
     def prepare_early(self, places: Sequence[str]) -> str | None:
         """SQL that prepares the first of two places, to be sent behind its only statement; None: not now."""
 

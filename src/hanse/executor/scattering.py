@@ -26,6 +26,8 @@ async def run(environment: Environment, planned: Planned, request: Request, plac
     sql = await scattered_sql(environment, plan.sql, plan.clock)
     if planned.writes and len(groups) > 1:
         await places.begin()
+    elif not planned.writes:
+        await places.snapshot(groups)
     merge = plan.merge
     if not merge.keys and merge.limit is None and not merge.offset:
         return await concatenate(groups, sql, request, places, sink)

@@ -20,6 +20,7 @@ from ..transactions.commit import (
     CATALOG_DECIDER,
     Decide,
     Errors,
+    GlobalId,
     Protocol,
     Resolve,
     Run,
@@ -117,13 +118,14 @@ def finish(session: Session, transaction: Transaction, *, committed: bool) -> No
 
 async def _commit_single(session: Session, transaction: Transaction) -> None:
     """At most one branch has written: its COMMIT decides; the others have nothing to lose."""
-    order = sorted(transaction.branches, key=lambda place: not transaction.branches[place].wrote)
-    for place in order:
-        errors = await _perform(transaction, Run((place,), "COMMIT", "COMMIT"))
+    writers = transaction.writers
+    readers = tuple(place for place in transaction.branches if place not in writers)
+    for places in (writers, readers):
+        errors = await _perform(transaction, Run(tuple(places), "COMMIT", "COMMIT"))
         if errors:
-            rest = tuple(other for other in order[order.index(place) + 1 :])
-            await _perform(transaction, Run(rest, "ROLLBACK"))
-            raise errors[place]
+            if places is writers:
+                await _perform(transaction, Run(readers, "ROLLBACK"))
+            raise next(iter(errors.values()))
 
 
 def _global_order(session: Session, places: list[str]) -> tuple[str, ...]:
@@ -146,10 +148,15 @@ async def _commit_several(session: Session, transaction: Transaction) -> None:
     identity = transaction.identity or new_global_id(writers[-1])
     committed = False
     try:
-        await _drive(session, transaction, commit(writers, identity, already=frozenset(transaction.prepared)))
+        await _drive(session, transaction, _protocol(session, transaction, writers, identity))
         committed = True
     finally:
         await _perform(transaction, Run(readers, "COMMIT" if committed else "ROLLBACK"))
+
+
+def _protocol(session: Session, transaction: Transaction, writers: tuple[str, ...], identity: GlobalId) -> Protocol:
+    prepared = frozenset(transaction.prepared)
+    return commit(writers, identity, already=prepared, deferrable=session.gateway.snapshot.has_deferrable)
 
 
 async def _commit_change(session: Session, transaction: Transaction) -> None:
@@ -159,7 +166,8 @@ async def _commit_change(session: Session, transaction: Transaction) -> None:
     groups = _global_order(session, [place for place in transaction.branches if place != WORKSPACE_PLACE])
     identity = new_global_id(CATALOG_DECIDER, change.transaction_id)
     try:
-        await _drive(session, transaction, commit(groups, identity, catalog_decides=True))
+        deferrable = change.snapshot.has_deferrable or session.gateway.snapshot.has_deferrable
+        await _drive(session, transaction, commit(groups, identity, catalog_decides=True, deferrable=deferrable))
     except BaseException:
         await _perform(transaction, Run((WORKSPACE_PLACE,), "ROLLBACK"))
         raise

@@ -163,7 +163,13 @@ class FastPath:
             and not session.gateway.frozen
             and planned.verb != "COPY"
             and (
-                transaction is None or (transaction.explicit and not transaction.failed and transaction.change is None)
+                transaction is None
+                or (
+                    transaction.explicit
+                    and not transaction.failed
+                    and not transaction.awaits_snapshot
+                    and transaction.change is None
+                )
             )
         )
 

@@ -29,6 +29,7 @@ from ..engines.postgres.workspace import Workspace
 from ..pgwire.scram import Password, ScramKeys
 from ..planner.plan import Context, Planned
 from . import cancelling
+from .barriers import Barriers
 from .faults import Fault, no_fault
 from .plans import Plans
 from .prepared import Analysis
@@ -71,6 +72,10 @@ class Gateway:
     _ddl_locks: dict[int, AsyncExitStack] = field(default_factory=dict)
     _ddl_turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _system_key: str = ""
+    barriers: Barriers = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.barriers = Barriers(self)
 
     # --- catalog -----------------------------------------------------------------------------------------------
 
@@ -80,6 +85,8 @@ class Gateway:
         self.snapshot = snapshot
         self.plans = {}
         self.analyses.clear()
+        if snapshot.groups != old.groups:
+            self.barriers.forget()
         for name, pool in self.pools.items():
             if name != WORKSPACE_PLACE and snapshot.group_by_name.get(name) != old.group_by_name.get(name):
                 pool.retire()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ..engines.postgres.backend import Backend
 from ..planner.plan import Planned
 from ..transactions.commit import new_global_id, prepare_sql
+from . import snapshots
 from .ending import commit_transaction, rollback_transaction
 from .transaction import Transaction
 
@@ -23,6 +24,7 @@ class StatementPlaces:
         self.planned = planned
         self._own: dict[str, Backend] = {}
         self._began = False
+        self._reopened: tuple[str, ...] = ()  # groups whose branches are for this statement only
         self.used: dict[str, Backend] = {}  # every backend that the statement was given
 
     async def __aenter__(self) -> StatementPlaces:
@@ -39,6 +41,26 @@ class StatementPlaces:
             session.transaction.touched[id(self.planned)] = self.planned
             self._began = True
 
+    async def snapshot(self, groups: Sequence[str]) -> None:
+        """The statement reads in these groups, and is to see them at one moment. Comes before the first `backend()`.
+
+        A transaction at REPEATABLE READ has its own snapshot already.
+        """
+        session = self.session
+        if len(groups) < 2 or self._began or self._reopened or snapshots.reads_fast(session):
+            return
+        assert not self._own, "snapshot() comes before the first backend()"
+        transaction = session.transaction
+        if transaction is None:
+            transaction = Transaction("ISOLATION LEVEL REPEATABLE READ", session.state, explicit=False)
+            transaction.touched[id(self.planned)] = self.planned
+            session.transaction = transaction
+            self._began = True
+            await snapshots.take(session, transaction, groups)
+        elif not self.planned.writes and snapshots.may_reopen(session, transaction, groups):
+            self._reopened = tuple(groups)
+            await snapshots.reopen(session, transaction, groups)
+
     def prepare_early(self, places: Sequence[str]) -> str | None:
         """The statement is all that the transaction does: of two places the first may prepare in the same breath.
 
@@ -46,6 +68,8 @@ class StatementPlaces:
         """
         transaction = self.session.transaction
         if not self._began or transaction is None or len(places) != 2 or set(transaction.branches) != set(places):
+            return None
+        if self.session.gateway.snapshot.has_deferrable:
             return None
         transaction.identity = new_global_id(places[-1])
         return prepare_sql(transaction.identity)
@@ -87,6 +111,8 @@ class StatementPlaces:
                 if branch.backend.answering:
                     await session.settle(branch.backend)
                 session.running.pop(place, None)
+        if self._reopened and transaction is not None and error is None:
+            await snapshots.end(session, transaction, self._reopened)
         if self._began and transaction is not None:
             if error is None:
                 await commit_transaction(session)

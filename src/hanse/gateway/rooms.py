@@ -23,8 +23,10 @@ The same idea serves tables that a view reads with its owner's rights, in a tran
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
+
+from pglast import ast, enums
 
 from ..catalog.model import Relation
 from ..config import WORKSPACE_PLACE
@@ -38,6 +40,8 @@ from ..executor.copy_stream import end_copy, finish_copy_in, send_copy_data, sta
 from ..executor.request import Places
 from ..executor.room import Filling
 from ..pgwire import frontend
+from ..sql.parse import parse_one
+from ..sql.render import clone, render
 
 if TYPE_CHECKING:
     from .session import Session
@@ -165,6 +169,18 @@ class BranchFilling:
         return await self._room.finish(self._finally_sql)
 
 
+def _session_settings(local: Sequence[str]) -> Iterator[str]:
+    """The transaction's own settings, for a connection that is closed after one statement."""
+    for sql in local:
+        node = parse_one(sql.encode()).node
+        if isinstance(node, ast.VariableSetStmt) and node.kind != enums.VariableSetKind.VAR_SET_MULTI:
+            setting = clone(node)
+            setting.is_local = False
+            yield render(setting)
+        elif isinstance(node, ast.SelectStmt):  # set_config, in our own words (`setconfig`)
+            yield sql.replace(", True)", ", False)")
+
+
 class SlotRoom:
     """A `Room` in a slot of the workspace, which others of the gateway use before and after."""
 
@@ -179,6 +195,9 @@ class SlotRoom:
 
     async def backend(self) -> Backend:
         self._backend = await self._session.acquire(WORKSPACE_PLACE, self._slot.database)
+        if self._session.transaction is not None and self._session.transaction.local:
+            for setting in _session_settings(self._session.transaction.local):
+                await self._backend.query(setting)
         return self._backend
 
     async def close(self) -> None:

@@ -34,7 +34,7 @@ from ..planner.plan import Session as SessionPlan
 from ..planner.values import NO_PARAMETERS, Parameters
 from ..sql.literals import split
 from ..sql.parse import Parsed, parse_one
-from . import cursors, ddl, drawn, explaining, setconfig, sqlprepare, temporary, verbs
+from . import cursors, ddl, drawn, explaining, setconfig, snapshots, sqlprepare, temporary, verbs
 from .analysis import describe, parameter_literals
 from .encoding import Recoder
 from .fast import render
@@ -153,6 +153,8 @@ async def _execute(session: Session, planned: Planned, request: Request, sink: S
         return await verbs.HANDLERS[plan.verb](session, plan, request.text, sink)
     if transaction is not None and transaction.failed:
         raise aborted()
+    if transaction is not None and transaction.awaits_snapshot and not planned.verb.startswith("LOCK"):
+        await snapshots.begin_transaction(session)
     if isinstance(plan, Ddl):
         return await ddl.run(session, plan, request.text, sink)
     if isinstance(plan, Explain):

@@ -64,7 +64,18 @@ class Transaction:
     ending: bool = False  # its commit is under way and must not be interrupted
     identity: GlobalId | None = None  # made early where a branch prepares together with its only statement
     prepared: set[str] = field(default_factory=set)  # those branches
+    awaits_snapshot: bool = False  # its first statement is to see all groups at one moment
+    read_consistency: str | None = None  # SET LOCAL hanse.read_consistency
     mixed: bool = False  # settings of the branches were changed by us in the middle: known to nobody at the end
+
+    def __post_init__(self) -> None:
+        if self.explicit and (self.options or self.state_before.settings):
+            self.note_isolation(self.options)
+
+    def note_isolation(self, modes: str) -> None:
+        """Transaction modes have been set: `ISOLATION LEVEL …`, or the session's default."""
+        level = modes if "ISOLATION LEVEL" in modes else self.state_before.get("default_transaction_isolation") or ""
+        self.awaits_snapshot = any(word in level.upper() for word in ("REPEATABLE READ", "SERIALIZABLE"))
 
     @property
     def begin_sql(self) -> str:

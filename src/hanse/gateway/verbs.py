@@ -20,11 +20,12 @@ from ..pgwire.diagnostics import notice_response
 from ..planner.plan import Session as SessionPlan
 from ..planner.plan import SessionVerb
 from ..sql.parse import parse_one
-from . import cursors, sqlprepare
+from . import cursors, snapshots, sqlprepare
 from .encoding import canonical
 from .ending import commit_transaction, rollback_transaction
 from .setconfig import PLANNED_BY
 from .settings import with_setting
+from .snapshots import READ_CONSISTENCY
 from .transaction import Savepoint, Transaction
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ async def begin(session: Session, plan: SessionPlan, text: bytes, sink: Sink) ->
     else:
         transaction.explicit = True  # BEGIN inside a multi-statement message or a pipeline
         if plan.argument:
+            transaction.note_isolation(plan.argument)
             await _everywhere(session, f"SET TRANSACTION {plan.argument}")
             transaction.local.append(f"SET TRANSACTION {plan.argument}")
     return tag
@@ -203,6 +205,8 @@ async def set_setting(session: Session, plan: SessionPlan, text: bytes, sink: Si
     """SET name = value: judged by PostgreSQL on one backend (in a transaction: on every branch), then remembered."""
     if plan.name == "client_encoding":
         return _set_encoding(session, text)
+    if plan.name == READ_CONSISTENCY:
+        _check_read_consistency(text)
     await _judge(session, text.decode(), sink)
     value = await _current(session, plan.name)
     if plan.name == "standard_conforming_strings" and value == "off":
@@ -210,6 +214,12 @@ async def set_setting(session: Session, plan: SessionPlan, text: bytes, sink: Si
         raise not_supported("standard_conforming_strings cannot be turned off", hint="Write E'' strings where needed.")
     await _remember(session, plan.name, value)
     return b"SET"
+
+
+def _check_read_consistency(text: bytes) -> None:
+    arguments = parse_one(text).node.args
+    if arguments:  # else DEFAULT
+        snapshots.check_value(getattr(getattr(arguments[0], "val", None), "sval", None))
 
 
 def _set_encoding(session: Session, text: bytes) -> bytes:
@@ -294,10 +304,16 @@ async def set_in_transaction(session: Session, plan: SessionPlan, text: bytes, s
         what = " ".join(sql.split()[:2]).upper()
         _warning(sink, "25P01", f"{what} can only be used in transaction blocks")
         return b"SET CONSTRAINTS" if plan.verb is SessionVerb.SET_CONSTRAINTS else b"SET"
+    if plan.name == READ_CONSISTENCY:
+        _check_read_consistency(text)
     if not transaction.branches:
         await session.branch(session.gateway.snapshot.home_group)
     await _everywhere(session, sql)
     transaction.local.append(sql)
+    if plan.verb is SessionVerb.SET_TRANSACTION and "ISOLATION LEVEL" in sql.upper():
+        transaction.note_isolation(sql.upper())
+    if plan.name == READ_CONSISTENCY:
+        transaction.read_consistency = await _current(session, plan.name)
     if plan.verb is SessionVerb.SET_LOCAL:
         session.note_custom(plan.name)
         session.note_local(plan.name, await _current(session, plan.name) if plan.name in PLANNED_BY else None)

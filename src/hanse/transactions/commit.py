@@ -2,13 +2,17 @@
 
 The last participant in the global order is the *decider*; its own one-phase commit is the decision (DESIGN §5):
 
-1. every other writer does ``PREPARE TRANSACTION gid``;
-2. the decider records the gid and commits, in one message. If that commit is durable the transaction is committed
-   everywhere, otherwise nowhere;
-3. the others do ``COMMIT PREPARED gid``; then the client is told.
+1. where constraints may be deferred, ``SET CONSTRAINTS ALL IMMEDIATE`` in every branch: what they wait for is waited for
+   before anything below is held (findings-transactions A4);
+2. every other writer takes its group's *gate* and does ``PREPARE TRANSACTION gid``, one after another in the global order;
+3. the decider takes its gate, records the gid and commits, in one message. If that commit is durable the transaction is
+   committed everywhere, otherwise nowhere;
+4. the others do ``COMMIT PREPARED gid``, at the same time; then the client is told.
 
-A failure in step 1, or an *answered* failure in step 2, rolls everything back. A schema change has the control plane as its
-decider: step 2 is the catalog's commit, and every group prepares.
+The gates are what a snapshot over several groups waits for: see `snapshots.py`, which also says why their order matters.
+
+A failure before step 3, or an *answered* failure in it, rolls everything back. A schema change has the control plane as its
+decider: step 3 is the catalog's commit, and every group prepares.
 
 **A decider that is lost before it answered** leaves the outcome open, but not for ever: the record of the gid in the
 decider's group says what happened. `Resolve` asks for it as recovery does (`recovery.py`): it writes "aborted" in the
@@ -24,7 +28,7 @@ The gid is public (pg_prepared_xacts is readable by all), so it ends in the SHA-
 coordinator knows; the record is made by a function that asks for the secret.
 
 The protocol is a generator of steps: the driver performs a step in all its places at once and sends back the errors by
-place. What is not here yet: the gate (consistent reads across groups), which takes its place in steps 1 and 2.
+place.
 """
 
 from __future__ import annotations
@@ -39,6 +43,9 @@ from ..core.ids import quote_literal
 
 CATALOG_DECIDER = "catalog"
 GID_PREFIX = "hanse:"
+# ROW EXCLUSIVE, with no other right than INSERT (findings-transactions D22). The client's lock_timeout is for his locks.
+TAKE_GATE = "SET LOCAL lock_timeout = 0; INSERT INTO hanse.gate SELECT 1 WHERE false"
+CHECK_CONSTRAINTS = "SET CONSTRAINTS ALL IMMEDIATE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,21 +113,29 @@ def commit(
     *,
     catalog_decides: bool = False,
     already: frozenset[str] = frozenset(),
+    deferrable: bool = False,
 ) -> Protocol:
     """Commits `writers` (in the global order; the last decides, unless the catalog does). Raises the failure.
 
     `already`: those that have prepared under this identity (a statement's own transaction prepares with the statement).
+    `deferrable`: constraints may have been deferred.
     """
     prepared = writers if catalog_decides else writers[:-1]
     gid = quote_literal(identity.gid)
-    waiting = tuple(place for place in prepared if place not in already)
-    errors = yield Run(waiting, prepare_sql(identity), "PREPARE TRANSACTION", "prepare")
-    if errors:
-        yield from _undo(writers, prepared, errors, gid)
+    if deferrable:
+        errors = yield Run(tuple(w for w in writers if w not in already), CHECK_CONSTRAINTS, stage="constraints")
+        if errors:
+            yield from _undo(writers, tuple(already), errors, gid)
+    for place in prepared:
+        if place not in already:
+            errors = yield Run((place,), prepare_sql(identity), "PREPARE TRANSACTION", "prepare")
+            already |= {place}
+            if errors:
+                yield from _undo(writers, tuple(already), errors, gid)
     if catalog_decides:
         errors = yield Decide()
     else:
-        record = f"SELECT hanse.record_commit({gid}, {quote_literal(identity.secret)}); COMMIT"
+        record = f"{TAKE_GATE}; SELECT hanse.record_commit({gid}, {quote_literal(identity.secret)}); COMMIT"
         errors = yield Run(writers[-1:], record, "COMMIT", "decide")
     if errors and is_lost(_first(errors)):
         lost = _first(errors)
@@ -136,12 +151,12 @@ def commit(
 
 
 def prepare_sql(identity: GlobalId) -> str:
-    return f"PREPARE TRANSACTION {quote_literal(identity.gid)}"
+    return f"{TAKE_GATE}; PREPARE TRANSACTION {quote_literal(identity.gid)}"
 
 
-def _undo(writers: tuple[str, ...], prepared: tuple[str, ...], errors: Errors, gid: str) -> Protocol:
-    """Somebody could not prepare: nothing was decided, so nothing may stay."""
-    done = tuple(place for place in prepared if place not in errors)
+def _undo(writers: tuple[str, ...], asked: tuple[str, ...], errors: Errors, gid: str) -> Protocol:
+    """Somebody could not prepare: nothing was decided, so nothing may stay. `asked`: those that were to prepare."""
+    done = tuple(place for place in writers if place in asked and place not in errors)
     if done:
         yield Run(done, f"ROLLBACK PREPARED {gid}", stage="undo")
     rest = tuple(place for place in writers if place not in done)

@@ -12,6 +12,8 @@ import pytest
 from hanse.core.errors import PgError
 from hanse.transactions.commit import (
     CATALOG_DECIDER,
+    CHECK_CONSTRAINTS,
+    TAKE_GATE,
     Decide,
     Errors,
     GlobalId,
@@ -37,6 +39,7 @@ class Path:
 
     writers: tuple[str, ...]
     catalog: bool
+    deferrable: bool = False
     steps: list[tuple[Step, Errors]] = field(default_factory=list)
     failure: PgError | None = None
 
@@ -49,12 +52,14 @@ class Path:
         return [
             place
             for step, _ in self.steps
-            if isinstance(step, Run) and step.sql.startswith(words)
+            if isinstance(step, Run) and step.sql.removeprefix(f"{TAKE_GATE}; ").startswith(words)
             for place in step.places
         ]
 
     def answer_of(self, stage: str) -> Errors | None:
-        return next((errors for step, errors in self.steps if step.stage == stage), None)
+        """Of all steps of the stage together."""
+        answers = [errors for step, errors in self.steps if step.stage == stage]
+        return {place: error for errors in answers for place, error in errors.items()} if answers else None
 
 
 def possible_answers(step: Step) -> Iterator[Errors]:
@@ -62,7 +67,7 @@ def possible_answers(step: Step) -> Iterator[Errors]:
         yield from ({}, {CATALOG_DECIDER: FAILED}, {CATALOG_DECIDER: LOST})
     elif isinstance(step, Resolve):
         yield from ({}, {step.decider: ended_by_recovery()}, {step.decider: LOST})
-    elif step.stage in ("prepare", "decide"):
+    elif step.stage in ("constraints", "prepare", "decide"):
         extra = (TOMBSTONE,) if step.stage == "decide" else ()
         for answers in product((*ANSWERS, *extra), repeat=len(step.places)):
             yield {place: error for place, error in zip(step.places, answers, strict=True) if error is not None}
@@ -71,14 +76,14 @@ def possible_answers(step: Step) -> Iterator[Errors]:
         yield dict.fromkeys(step.places, LOST)
 
 
-def paths(writers: tuple[str, ...], catalog: bool) -> Iterator[Path]:
+def paths(writers: tuple[str, ...], catalog: bool, deferrable: bool = False) -> Iterator[Path]:
     """Every run there can be; each is begun anew and led by a list of answers."""
     waiting: list[list[Errors]] = [[]]
     while waiting:
         answers = waiting.pop()
-        path = Path(writers, catalog)
+        path = Path(writers, catalog, deferrable)
         identity = GlobalId(CATALOG_DECIDER if catalog else writers[-1], "secret", "hanse:d:1:hash")
-        protocol = commit(writers, identity, catalog_decides=catalog)
+        protocol = commit(writers, identity, catalog_decides=catalog, deferrable=deferrable)
         try:
             step = next(protocol)
             for answer in answers:
@@ -93,13 +98,20 @@ def paths(writers: tuple[str, ...], catalog: bool) -> Iterator[Path]:
             waiting += [[*answers, answer] for answer in possible_answers(step)]
 
 
-CASES = [(("g1", "g2"), False), (("g1", "g2", "g3"), False), (("g1", "g2"), True), (("g1", "g2", "g3", "g4"), False)]
+CASES = [
+    (("g1", "g2"), False, False),
+    (("g1", "g2", "g3"), False, False),
+    (("g1", "g2"), True, False),
+    (("g1", "g2", "g3", "g4"), False, False),
+    (("g1", "g2", "g3"), False, True),
+    (("g1", "g2"), True, True),
+]
 
 
-@pytest.mark.parametrize(("writers", "catalog"), CASES)
-def test_every_path(writers: tuple[str, ...], catalog: bool) -> None:
+@pytest.mark.parametrize(("writers", "catalog", "deferrable"), CASES)
+def test_every_path(writers: tuple[str, ...], catalog: bool, deferrable: bool) -> None:
     ends = set()
-    for path in paths(writers, catalog):
+    for path in paths(writers, catalog, deferrable):
         _check_order(path)
         _check_end(path)
         ends.add(None if path.failure is None else path.failure.sqlstate)
@@ -108,9 +120,13 @@ def test_every_path(writers: tuple[str, ...], catalog: bool) -> None:
 
 def _check_order(path: Path) -> None:
     """Nobody is asked to decide before everybody has prepared; nothing is ended both ways."""
-    prepare, decide = path.answer_of("prepare"), path.answer_of("decide")
-    assert path.sent("PREPARE TRANSACTION") == list(path.prepared)
-    assert (decide is None) == bool(prepare), "the decision is asked for when all have prepared, and only then"
+    asked, decide = path.sent("PREPARE TRANSACTION"), path.answer_of("decide")
+    assert asked == list(path.prepared)[: len(asked)], "gates are taken in the global order"
+    assert all(len(step.places) == 1 for step, _ in path.steps if step.stage == "prepare"), "and one after another"
+    assert asked.count("g1") <= 1
+    failed = bool(path.answer_of("constraints") or path.answer_of("prepare"))
+    assert (decide is None) == failed, "the decision is asked for when all have prepared, and only then"
+    assert path.sent(CHECK_CONSTRAINTS) == (list(path.writers) if path.deferrable else [])
     assert not (path.sent("COMMIT PREPARED") and path.sent("ROLLBACK PREPARED"))
     decide_steps = [step for step, _ in path.steps if step.stage == "decide"]
     assert len(decide_steps) <= 1
@@ -140,7 +156,8 @@ def _check_end(path: Path) -> None:
         assert path.failure is not None and not isinstance(path.failure, OutcomeUnknown)
         assert not path.sent("COMMIT PREPARED")
         prepare = path.answer_of("prepare") or {}
-        assert path.sent("ROLLBACK PREPARED") == [place for place in path.prepared if place not in prepare]
+        asked = path.sent("PREPARE TRANSACTION")
+        assert path.sent("ROLLBACK PREPARED") == [place for place in asked if place not in prepare]
         if not path.catalog:
             assert path.writers[-1] in path.sent("ROLLBACK"), "its backend must not stay in the transaction"
 

@@ -1,0 +1,222 @@
+"""Statements and transactions over several groups see every transaction whole or not at all (`transactions/snapshots.py`)."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+
+from support.processes import wait_until
+from support.schemas import Schema
+from support.servers import Cluster
+
+ACCOUNTS, EACH = 40, 100
+TOTAL = ACCOUNTS * EACH
+BANK_S = 2.0
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'hanse barrier' AND query LIKE '%LOCK TABLE%'"
+# One of each way that a statement over several groups is run.
+QUERIES = (
+    "SELECT sum(v) FROM t",  # in two phases
+    "SELECT v FROM t",  # put together
+    "SELECT v FROM t ORDER BY id",  # merged
+    "SELECT a.v FROM t a JOIN (VALUES (1)) x (y) ON true",  # gathered
+    "WITH z AS (SELECT id, v FROM t) SELECT sum(z.v) FROM z JOIN t ON t.id = z.id",
+)
+
+
+@pytest.fixture
+def bank(cluster_schema: Schema) -> Schema:
+    """Accounts 0 to 19 in g1 and 20 to 39 in g2."""
+    with cluster_schema.connect() as connection:
+        connection.execute("CREATE TABLE t (id int PRIMARY KEY, v int) PARTITION BY RANGE (id)")
+        for name, low, high in (("g1", 0, 20), ("g2", 20, 40)):
+            connection.execute(
+                f"CREATE TABLE t_{name} PARTITION OF t FOR VALUES FROM ({low}) TO ({high}) TABLESPACE {name}"
+            )
+        connection.execute(f"INSERT INTO t SELECT i, {EACH} FROM generate_series(0, {ACCOUNTS - 1}) i")
+    return cluster_schema
+
+
+def total(connection: psycopg.Connection, sql: str = QUERIES[0]) -> int:
+    return sum(int(row[0]) for row in connection.execute(sql).fetchall())  # type: ignore[call-overload]
+
+
+def move(connection: psycopg.Connection, low: int, high: int) -> None:
+    with connection.transaction():
+        connection.execute("UPDATE t SET v = v - 1 WHERE id = %s", (low,))
+        connection.execute("UPDATE t SET v = v + 1 WHERE id = %s", (high,))
+
+
+@contextmanager
+def half_committed(cluster: Cluster) -> Iterator[None]:
+    """As if a transaction over several groups had decided, and had not told g1 yet."""
+    with psycopg.connect(cluster.group_dsns()["g1"]) as connection:
+        connection.execute("INSERT INTO hanse.gate SELECT 1 WHERE false")
+        yield
+        connection.rollback()
+
+
+def waits(cluster: Cluster, reader: Future[int]) -> None:
+    with psycopg.connect(cluster.group_dsns()["g1"], autocommit=True) as connection:
+        wait_until("the barrier", lambda: connection.execute(WAITING).fetchone() != (0,))
+    assert not reader.done()
+
+
+# --- the bank --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("level", ["autocommit", "read committed", "repeatable read", "serializable"])
+def test_the_bank_keeps_its_total(bank: Schema, level: str) -> None:
+    stop = threading.Event()
+
+    def write(seed: int) -> int:
+        draw, moved = random.Random(seed), 0
+        with bank.connect() as connection:
+            while not stop.is_set():
+                move(connection, draw.randrange(20), draw.randrange(20, 40))
+                moved += 1
+        return moved
+
+    def read(seed: int) -> list[int]:
+        draw, seen = random.Random(seed), []
+        with bank.connect() as connection:
+            connection.autocommit = level == "autocommit"
+            if level != "autocommit":
+                connection.execute(f"SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL {level}")
+                connection.commit()
+            while not stop.is_set():
+                connection.execute("SELECT v FROM t WHERE id = %s", (draw.randrange(40),))
+                seen += [total(connection, draw.choice(QUERIES)) for _ in range(2)]
+                connection.rollback()
+        return seen
+
+    with ThreadPoolExecutor(5) as pool:
+        writers = [pool.submit(write, seed) for seed in range(3)]
+        readers = [pool.submit(read, seed) for seed in range(2)]
+        time.sleep(BANK_S)
+        stop.set()
+        moved = sum(writer.result(60) for writer in writers)
+        seen = [number for reader in readers for number in reader.result(60)]
+    assert moved > 0 and seen
+    assert set(seen) == {TOTAL}
+
+
+# --- the gate --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("begin", ["", "BEGIN", "BEGIN ISOLATION LEVEL REPEATABLE READ"])
+def test_a_reader_waits_and_nobody_else(cluster: Cluster, bank: Schema, begin: str) -> None:
+    with bank.connect() as reader, bank.connect() as other, ThreadPoolExecutor(1) as pool:
+        if begin:
+            reader.execute(begin)  # type: ignore[call-overload]
+        with half_committed(cluster):
+            waiting = pool.submit(total, reader)
+            waits(cluster, waiting)
+            move(other, 1, 21)  # commits need not wait for a barrier that waits
+            assert other.execute("SELECT v FROM t WHERE id = 1").fetchone() == (EACH - 1,)
+            other.execute("SET hanse.read_consistency = 'fast'")
+            assert total(other) == TOTAL
+            assert not waiting.done()
+        assert waiting.result(30) == TOTAL
+
+
+def test_a_reader_that_waits_can_be_cancelled(cluster: Cluster, bank: Schema) -> None:
+    with bank.connect() as reader, ThreadPoolExecutor(1) as pool, half_committed(cluster):
+        waiting = pool.submit(total, reader)
+        waits(cluster, waiting)
+        reader.cancel()
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            waiting.result(10)
+        assert reader.execute("SELECT v FROM t WHERE id = 1").fetchone() == (EACH,)
+
+
+def test_a_reader_that_vanishes_leaves_nothing(cluster: Cluster, bank: Schema) -> None:
+    with half_committed(cluster), ThreadPoolExecutor(1) as pool:
+        reader = bank.connect()
+        waiting = pool.submit(total, reader)
+        waits(cluster, waiting)
+        reader.pgconn.finish()
+        with pytest.raises(psycopg.Error):
+            waiting.result(10)
+    with bank.connect() as connection:
+        assert total(connection) == TOTAL
+
+
+# --- transactions with a snapshot of their own -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        "BEGIN ISOLATION LEVEL REPEATABLE READ",
+        "START TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+        "BEGIN; SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+        "SET default_transaction_isolation = 'repeatable read'; BEGIN",
+        "BEGIN ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE",
+    ],
+)
+def test_the_snapshot_is_of_the_first_statement_everywhere(bank: Schema, begin: str) -> None:
+    with bank.connect() as reader, bank.connect() as writer:
+        with writer.transaction():
+            writer.execute("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")
+            writer.execute("UPDATE t SET v = v WHERE id = 7")
+            for statement in begin.split("; "):
+                reader.execute(statement)  # type: ignore[call-overload]
+            assert reader.execute("SELECT v FROM t WHERE id = 1").fetchone() == (EACH,)
+        move(writer, 1, 21)
+        assert reader.execute("SELECT v FROM t WHERE id = 21").fetchone() == (EACH,)
+        assert total(reader) == TOTAL
+        reader.execute("ROLLBACK")
+        assert reader.execute("SELECT v FROM t WHERE id = 21").fetchone() == (EACH + 1,)
+
+
+def test_read_committed_sees_the_newest_state_and_its_own_writes(bank: Schema) -> None:
+    with bank.connect() as one, bank.connect() as other:
+        one.execute("BEGIN")
+        assert total(one) == TOTAL
+        other.execute("UPDATE t SET v = v + 1 WHERE id = 30")
+        assert total(one) == TOTAL + 1
+        one.execute("SAVEPOINT s")
+        one.execute("SET LOCAL work_mem = '5MB'")
+        assert total(one) == TOTAL + 1
+        assert one.execute("SHOW work_mem").fetchone() == ("5MB",)
+        one.execute("UPDATE t SET v = v + 1 WHERE id = 2")
+        assert [total(one, sql) for sql in QUERIES] == [TOTAL + 2] * len(QUERIES)
+        one.execute("ROLLBACK TO s")
+        assert total(one) == TOTAL + 1
+        one.execute("COMMIT")
+        assert total(one) == TOTAL + 1
+
+
+def test_read_consistency_is_a_setting(bank: Schema) -> None:
+    with bank.connect() as connection:
+        with pytest.raises(psycopg.errors.InvalidParameterValue, match="snapshot, fast"):
+            connection.execute("SET hanse.read_consistency = 'sometimes'")
+        connection.execute("SET hanse.read_consistency = 'fast'")
+        assert connection.execute("SHOW hanse.read_consistency").fetchone() == ("fast",)
+        connection.execute("RESET hanse.read_consistency")
+        with connection.transaction():
+            connection.execute("SET LOCAL hanse.read_consistency TO fast")
+            assert total(connection) == TOTAL
+
+
+def test_deferred_constraints_are_checked_before_the_commit(bank: Schema) -> None:
+    with bank.connect() as connection:
+        connection.execute("CREATE TABLE kinds (kind int PRIMARY KEY) WITH (distribution = 'reference')")
+        connection.execute(
+            "CREATE TABLE items (id int PRIMARY KEY, kind int REFERENCES kinds DEFERRABLE INITIALLY DEFERRED) "
+            "PARTITION BY HASH (id) WITH (shards = 4)"
+        )
+        with connection.transaction():
+            connection.execute("INSERT INTO items SELECT i, 1 FROM generate_series(1, 20) i")
+            connection.execute("INSERT INTO kinds VALUES (1)")
+        with pytest.raises(psycopg.errors.ForeignKeyViolation), connection.transaction():
+            connection.execute("INSERT INTO items SELECT i, i % 2 + 1 FROM generate_series(21, 40) i")
+        assert connection.execute("SELECT count(*) FROM items").fetchone() == (20,)
+        connection.execute("DROP TABLE items, kinds")
