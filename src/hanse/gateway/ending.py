@@ -99,6 +99,7 @@ def finish(session: Session, transaction: Transaction, *, committed: bool) -> No
     it, outside the transaction, and is in no known state after a ROLLBACK.
     """
     session.transaction = None
+    session.gateway.watch.spread.discard(session)
     session.set_state(session.state)  # with the names of custom settings that the transaction had for itself
     if transaction.planned_by:
         session.refresh_context()

@@ -77,7 +77,7 @@ def _needs_transaction(session: Session, batch: Sequence[Message]) -> bool:
 
 async def _failed(session: Session, error: PgError) -> None:
     await abort(session)
-    session.write(error_response(error))
+    session.write(error_response(session.judged(error)))
     session.skip_to_sync = True
 
 

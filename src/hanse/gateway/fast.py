@@ -16,7 +16,7 @@ from ..core.errors import PgError
 from ..engines.postgres.backend import Backend, close_statement, lost_connection
 from ..pgwire import backend as server_messages
 from ..pgwire import frontend
-from ..pgwire.diagnostics import error_response
+from ..pgwire.diagnostics import error_response, parse_error
 from ..planner.plan import Forward, Planned, SessionVerb
 from ..planner.plan import Session as SessionPlan
 from ..planner.values import NO_PARAMETERS, Parameters
@@ -194,6 +194,8 @@ class FastPath:
         self.backend = backend
         self.planned = planned
         session.busy = True
+        session.unit += 1
+        session.sentence = None
         session.running[backend.place] = backend
         backend.relay_to(self, skip_ready=skip, swallow=swallow)
         try:
@@ -288,6 +290,7 @@ class FastPath:
             branch = transaction.branches.get(place)
             if branch is None:
                 branch = transaction.branches[place] = Branch(backend)
+                self.session.note_branch(transaction)
                 message = frontend.query(transaction.begin_sql.encode()) + message
                 skip = 1
             branch.wrote |= planned.writes
@@ -327,6 +330,8 @@ class FastPath:
             transaction.failed = True
         if self.ending:
             self.ending = False  # COMMIT found something wrong: the transaction is over, and rolled back
+        if session.sentence is not None:
+            message = error_response(session.judged(parse_error(message)))
         if self.preparing is not None and self.backend is not None:
             self.backend.prepared.pop(self.preparing, None)
         session.output.write(message)

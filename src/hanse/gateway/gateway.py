@@ -30,6 +30,7 @@ from ..pgwire.scram import Password, ScramKeys
 from ..planner.plan import Context, Planned
 from . import cancelling
 from .barriers import Barriers
+from .deadlocks import Watch
 from .faults import Fault, no_fault
 from .plans import Plans
 from .prepared import Analysis
@@ -73,9 +74,11 @@ class Gateway:
     _ddl_turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _system_key: str = ""
     barriers: Barriers = field(init=False)
+    watch: Watch = field(init=False)
 
     def __post_init__(self) -> None:
         self.barriers = Barriers(self)
+        self.watch = Watch(self)
 
     # --- catalog -----------------------------------------------------------------------------------------------
 

@@ -55,12 +55,14 @@ async def serve(config: NodeConfig, secrets: Secrets, worker: int) -> None:
     cancels = await cancelling.listen(config, worker, gateway.cancel_own)
     server = await _listen(gateway)
     background = asyncio.create_task(_sweep(gateway))
+    watch = asyncio.create_task(gateway.watch.run())
     profile = _start_profile()
     try:
         await _until_signal()
     finally:
         _end_profile(profile)
         background.cancel()
+        watch.cancel()
         server.close()
         cancels.close()
         for session in list(gateway.sessions.values()):

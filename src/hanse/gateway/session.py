@@ -111,6 +111,8 @@ class Session:
         self.temporary: frozenset[str] = frozenset()
         self.reported: dict[str, str] = {}
         self.settings_backend: Backend | None = None
+        self.unit = 0  # counts units of input, so that one that does not end can be told from many
+        self.sentence: PgError | None = None  # this unit is being cancelled for a reason of ours
         self._interruption: asyncio.Future[None] | None = None  # of a wait that no backend takes part in
         self._plans: Plans | None = None
         self._reading_paused = False
@@ -240,6 +242,8 @@ class Session:
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Runs a unit the thorough way."""
         self.busy = True
+        self.unit += 1
+        self.sentence = None
         self.task = asyncio.get_running_loop().create_task(self._run(work))
 
     async def _run(self, work: Coroutine[Any, Any, None]) -> None:
@@ -369,7 +373,18 @@ class Session:
                 backend.close()
                 raise
             branch = transaction.branches[place] = Branch(backend)
+            self.note_branch(transaction)
         return branch
+
+    def note_branch(self, transaction: Transaction) -> None:
+        """The transaction has a branch more: with two it can be part of a deadlock that no group sees."""
+        if len(transaction.branches) == 2:
+            self.gateway.watch.spread.add(self)
+
+    def judged(self, error: PgError) -> PgError:
+        """What the client is told instead of an error that is only the way in which his statement was ended."""
+        sentence, self.sentence = self.sentence, None
+        return sentence if sentence is not None and error.sqlstate == "57014" else error
 
     async def settle(self, backend: Backend) -> None:
         """Stops what a failed statement left running in a backend, and reads its answer to the end.
@@ -686,6 +701,7 @@ class Session:
     def end_backends(self) -> None:
         """Ends every backend that the session still has, and forgets its results."""
         self.fast.abandon()
+        self.gateway.watch.spread.discard(self)
         backends = set(self.pinned.values()) | set(self.running.values())
         if self.transaction is not None:
             backends |= {branch.backend for branch in self.transaction.branches.values()}

@@ -41,7 +41,7 @@ async def run_simple(session: Session, text: bytes) -> None:
         await end_implicit(session)
     except PgError as error:
         await abort(session)
-        session.write(error_response(error))
+        session.write(error_response(session.judged(error)))
     session.write_ready()
 
 

@@ -123,6 +123,7 @@ async def _take(
         raise
     for place, backend in opened.items():
         transaction.branches[place] = Branch(backend)
+        session.note_branch(transaction)
 
 
 async def _abandon(session: Session, opened: dict[str, Backend]) -> None:

@@ -11,6 +11,7 @@ one server would do.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 from ..catalog.model import Snapshot
@@ -64,6 +65,7 @@ class Transaction:
     ending: bool = False  # its commit is under way and must not be interrupted
     identity: GlobalId | None = None  # made early where a branch prepares together with its only statement
     prepared: set[str] = field(default_factory=set)  # those branches
+    started: float = field(default_factory=time.time)
     awaits_snapshot: bool = False  # its first statement is to see all groups at one moment
     read_consistency: str | None = None  # SET LOCAL hanse.read_consistency
     mixed: bool = False  # settings of the branches were changed by us in the middle: known to nobody at the end

@@ -18,6 +18,17 @@ CREATE TABLE hanse.gate (x int CHECK (false));
 
 GRANT INSERT ON hanse.gate TO PUBLIC;
 
+-- Transactions over several groups that wait for a lock at this moment: by it gateways find deadlocks over groups. Only the
+-- home group's is used.
+CREATE UNLOGGED TABLE hanse.waiting (
+    gateway text NOT NULL,
+    name text NOT NULL,
+    started float8 NOT NULL,
+    place text NOT NULL,
+    pid int NOT NULL,
+    at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
 -- Record "committed". gids can be seen by everybody in pg_prepared_xacts; whoever knows the secret made the transaction.
 CREATE FUNCTION hanse.record_commit(gid text, secret text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
