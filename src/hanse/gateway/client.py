@@ -24,10 +24,12 @@ from ..pgwire.server_handshake import (
     Refused,
     ServerEvent,
     ServerHandshake,
+    StartTls,
 )
 from .encoding import canonical
 from .session import Session
 from .settings import intern
+from .tls import TlsLayer
 
 if TYPE_CHECKING:
     from .gateway import Gateway
@@ -58,9 +60,23 @@ class Client(asyncio.Protocol):
         transport = cast(asyncio.Transport, transport)
         self._transport = transport
         self.gateway.clients += 1
-        self._handshake = ServerHandshake(random_bytes=os.urandom, mock_secret=self.gateway.mock_secret)
+        self._handshake = self._new_handshake(transport)
         loop = asyncio.get_running_loop()
         self._deadline = loop.call_later(AUTHENTICATION_TIMEOUT_S, transport.abort)
+
+    def _new_handshake(self, transport: asyncio.Transport) -> ServerHandshake:
+        gateway = self.gateway
+        certificates = gateway.certificates
+        address = None
+        if certificates is not None and certificates.required:
+            peer = transport.get_extra_info("peername")
+            address = str(peer[0]) if peer else ""
+        return ServerHandshake(
+            random_bytes=os.urandom,
+            mock_secret=gateway.mock_secret,
+            tls=certificates is not None and certificates.current is not None,
+            tls_only_for=address,
+        )
 
     def data_received(self, data: bytes) -> None:
         session = self.session
@@ -127,6 +143,9 @@ class Client(asyncio.Protocol):
         assert handshake is not None
         for event in events:
             match event:
+                case StartTls():
+                    self._start_tls(handshake, event)
+                    return
                 case NeedVerifier():
                     self.gateway.spawn(self._look_up(handshake, event))
                 case CancelRequested():
@@ -140,6 +159,21 @@ class Client(asyncio.Protocol):
                     self.close()
                     return
         self.write(handshake.data_to_send())
+
+    def _start_tls(self, handshake: ServerHandshake, event: StartTls) -> None:
+        """From here on, without a moment between, what comes is taken for TLS."""
+        certificates, transport = self.gateway.certificates, self._transport
+        assert certificates is not None and certificates.current is not None and transport is not None
+        self.write(handshake.data_to_send())
+        layer = TlsLayer(self, transport, certificates.current)
+        transport.set_protocol(layer)
+        self._transport = layer
+        if event.early:
+            layer.data_received(event.early)
+
+    def tls_started(self, end_point: bytes | None, alpn: str | None) -> None:
+        if self._handshake is not None:
+            self._handle(self._handshake.tls_started(end_point, alpn))
 
     async def _look_up(self, handshake: ServerHandshake, event: NeedVerifier) -> None:
         try:

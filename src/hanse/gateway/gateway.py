@@ -36,6 +36,7 @@ from .transaction import Savepoint, Transaction
 
 if TYPE_CHECKING:
     from .session import Session
+    from .tls import Certificates
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ class Gateway:
     thawed: asyncio.Event = field(default_factory=asyncio.Event)
     clients: int = 0
     mock_secret: bytes = b""
+    certificates: Certificates | None = None  # None: no TLS
     analyses: dict[tuple[object, ...], Analysis] = field(default_factory=dict)
     _next_pid: int = 0
     _next_statement: int = 0
