@@ -26,6 +26,7 @@ from ..pgwire.server_handshake import (
     ServerHandshake,
     StartTls,
 )
+from . import roles
 from .encoding import canonical
 from .session import Session
 from .settings import intern
@@ -53,6 +54,7 @@ class Client(asyncio.Protocol):
         self._drained: asyncio.Future[None] | None = None
         self._early = bytearray()  # came while the login was being finished
         self._gone = False
+        self._role: roles.Role | None = None  # as it was when the login began
 
     # --- asyncio -----------------------------------------------------------------------------------------------
 
@@ -179,8 +181,8 @@ class Client(asyncio.Protocol):
         try:
             if self.gateway.clients > CLIENTS_MAX:
                 raise FatalError("53300", "sorry, too many clients already")
-            verifier = await self.gateway.verifier(event.user)
-            events = handshake.provide_verifier(verifier)
+            self._role = await roles.look_up(self.gateway, event.user)
+            events = handshake.provide_verifier(None if self._role is None else self._role.usable_verifier)
         except PgError as error:
             events = handshake.refuse(error)
         except Exception as error:  # a bug of ours: the client gets an answer
@@ -196,14 +198,17 @@ class Client(asyncio.Protocol):
             self.close()
 
     async def _log_in(self, event: Authenticated) -> None:
-        """The proof was right. What else may stand against the login, PostgreSQL says: a backend is opened now."""
+        """The proof was right. What else may stand against the login, `roles.admit` says, or PostgreSQL at the first backend."""
         gateway = self.gateway
         session: Session | None = None
         try:
+            role = await roles.admit(gateway, event.user, self._role)
             if event.database != gateway.snapshot.database:
                 raise FatalError("3D000", f'database "{event.database}" does not exist')
             keys = ScramKeys(event.client_key, event.server_key)
-            session = Session(gateway, self, event.user, event.database, gateway.intern_keys(event.user, keys))
+            login = roles.Login(role.identity, keys)
+            gateway.logins.note(gateway, event.user, login)
+            session = Session(gateway, self, event.user, event.database, login)
             settings = {
                 name: value
                 for name, value in startup_settings(event.parameters).items()

@@ -49,6 +49,7 @@ class Pool:
         self._shelves: dict[tuple[str, str], _Shelf] = {}
         self._waiters: deque[_Waiter] = deque()
         self._generation = 0
+        self._user_generations: dict[str, int] = {}  # of users whose backends were retired; as many as roles at most
 
     def take(self, user: str, database: str, state: object) -> Backend | None:
         """An idle backend that is already in `state`, or None: then `acquire`."""
@@ -79,7 +80,7 @@ class Pool:
 
     async def _open(self, user: str, database: str, credentials: object) -> Backend:
         self.size += 1
-        generation = self._generation
+        generation = self._generation_of(user)
         try:
             backend = await self._connect(self.place, user, database, credentials)
         except BaseException:
@@ -121,7 +122,8 @@ class Pool:
 
     def release(self, backend: Backend) -> None:
         """Gives a backend back: outside any transaction, all its answers read, `state` telling what it is in."""
-        if backend.closed or backend.unread or backend.pool_generation != self._generation or backend.status != _IDLE:
+        old = backend.pool_generation != self._generation_of(backend.user)
+        if backend.closed or backend.unread or old or backend.status != _IDLE:
             backend.close()  # the status is a second look: nobody may inherit another's transaction
             return
         if backend.cancelling is not None and not backend.cancelling.done():
@@ -189,6 +191,14 @@ class Pool:
             for backends in shelf.by_state.values():
                 for backend in [b for b in backends if now - b.idle_since >= older_than_s]:
                     backend.close()
+
+    def _generation_of(self, user: str) -> tuple[int, int]:
+        return self._generation, self._user_generations.get(user, 0)
+
+    def retire_user(self, user: str) -> None:
+        """The name is another role's now: no backend made before this moment is used again."""
+        self._user_generations[user] = self._user_generations.get(user, 0) + 1
+        self.close_idle(user=user)
 
     def retire(self) -> None:
         """The place has a new address: no backend made before this moment is used again."""
