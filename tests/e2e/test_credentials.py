@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from hanse.pgwire.verifier import make_verifier
+from support.processes import wait_until
 from support.servers import Cluster, Server, binary
 
 Connection = psycopg.Connection[tuple[object, ...]]
@@ -125,6 +126,38 @@ def test_settings_of_a_role_hold_for_sessions_that_begin_after(stage: Stage) -> 
         for gateway in (0, 1):
             with stage.log_in(gateway) as connection:
                 assert connection.execute("SHOW work_mem").fetchone() == (value,)
+
+
+def test_connection_limit_counts_clients_of_all_gateways(stage: Stage) -> None:
+    """Not connections to the servers, which clients share and which stay behind them."""
+    full = f'too many connections for role "{stage.role}"'
+    stage.tell("CREATE TABLE ROLE_.t (id int PRIMARY KEY, v int) PARTITION BY HASH (id) WITH (shards = 4)")
+    stage.tell("GRANT SELECT ON ROLE_.t TO ROLE_")
+    stage.tell("ALTER ROLE ROLE_ PASSWORD 'é' CONNECTION LIMIT 2 VALID UNTIL 'infinity'")
+    stage.password = "é"
+    first, second = stage.log_in(0), stage.log_in(1)
+    assert stage.refused() == {full}
+    for session in (first, second):  # several backends each, and those of the workspace
+        assert session.execute("SELECT count(*) FROM t a JOIN t b ON a.v = b.id").fetchone() == (0,)
+    second.close()
+    again = wait_until("room", lambda: _try(stage))
+    assert stage.refused() == {full}
+    stage.tell("ALTER ROLE ROLE_ CONNECTION LIMIT 3")
+    with stage.log_in(1):
+        assert stage.refused() == {full}
+    stage.tell("ALTER ROLE ROLE_ CONNECTION LIMIT 0")
+    for session in (first, again):
+        session.close()
+    assert stage.refused() == {full}
+    stage.tell("ALTER ROLE ROLE_ CONNECTION LIMIT -1")
+    stage.welcome()
+
+
+def _try(stage: Stage) -> Connection | None:
+    try:
+        return stage.log_in(0)
+    except psycopg.OperationalError:
+        return None
 
 
 @pytest.mark.parametrize(

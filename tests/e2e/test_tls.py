@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import uuid
 from collections.abc import Iterator
@@ -134,6 +136,22 @@ def test_large_values_copy_and_a_slow_reader(cluster: Cluster) -> None:
             cursor.itersize = 1000
             cursor.execute("SELECT n, t FROM sink ORDER BY n")
             assert [n for n, _ in cursor] == list(range(20_000))
+
+
+def test_the_examples_of_the_guide(cluster: Cluster, tmp_path: Path) -> None:
+    """Every block of sh and python in security.md runs, on this cluster's port and password."""
+    page = (Path(__file__).parent.parent.parent / "docs" / "guide" / "security.md").read_text()
+    blocks = re.findall(r"```(sh|python)\n(.*?)```", page, re.DOTALL)
+    assert [kind for kind, _ in blocks] == ["sh", "python", "python"]
+    (tmp_path / "hanse-data").symlink_to(cluster.data_directory)
+    for kind, text in blocks:
+        text = text.replace("5432", str(cluster.server.port))
+        text = text.replace("=secret", f"='{PASSWORD}'").replace('"secret"', repr(PASSWORD))
+        if kind == "sh" and shutil.which("psql") is None:
+            continue
+        program = ["sh", "-ec"] if kind == "sh" else [sys.executable, "-c"]
+        done = subprocess.run([*program, text], cwd=tmp_path, capture_output=True, text=True, timeout=30)
+        assert done.returncode == 0 and "1" in done.stdout, done.stderr
 
 
 # --- interference ----------------------------------------------------------------------------------------------------

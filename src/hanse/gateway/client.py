@@ -28,6 +28,7 @@ from ..pgwire.server_handshake import (
 )
 from . import roles
 from .encoding import canonical
+from .role_slots import Slot
 from .session import Session
 from .settings import intern
 from .tls import TlsLayer
@@ -54,6 +55,7 @@ class Client(asyncio.Protocol):
         self._drained: asyncio.Future[None] | None = None
         self._early = bytearray()  # came while the login was being finished
         self._gone = False
+        self._slot: Slot | None = None  # of a role with CONNECTION LIMIT
         self._role: roles.Role | None = None  # as it was when the login began
 
     # --- asyncio -----------------------------------------------------------------------------------------------
@@ -101,6 +103,12 @@ class Client(asyncio.Protocol):
             self._drained.set_result(None)
         if self.session is not None:
             self.session.close()
+        self._leave_slot()
+
+    def _leave_slot(self) -> None:
+        slot, self._slot = self._slot, None
+        if slot is not None:
+            self.gateway.spawn(self.gateway.role_slots.give_back(slot))
 
     def pause_writing(self) -> None:
         self._drained = asyncio.get_running_loop().create_future()
@@ -205,6 +213,8 @@ class Client(asyncio.Protocol):
             role = await roles.admit(gateway, event.user, self._role)
             if event.database != gateway.snapshot.database:
                 raise FatalError("3D000", f'database "{event.database}" does not exist')
+            if role.limit is not None:
+                self._slot = await gateway.role_slots.take(gateway, event.user, role.limit)
             keys = ScramKeys(event.client_key, event.server_key)
             login = roles.Login(role.identity, keys)
             gateway.logins.note(gateway, event.user, login)
@@ -237,6 +247,7 @@ class Client(asyncio.Protocol):
             self._deadline.cancel()
         if self._gone:
             session.close()
+            self._leave_slot()
             return
         self.session = session
         early, self._early = bytes(self._early), bytearray()

@@ -32,6 +32,7 @@ from . import cancelling
 from .faults import Fault, no_fault
 from .plans import Plans
 from .prepared import Analysis
+from .role_slots import RoleSlots
 from .roles import Logins
 from .transaction import Savepoint, Transaction
 
@@ -70,6 +71,7 @@ class Gateway:
     _statement_numbers: dict[tuple[object, ...], int] = field(default_factory=dict)
     _contexts: dict[Context, Context] = field(default_factory=dict)
     logins: Logins = field(default_factory=Logins)
+    role_slots: RoleSlots = field(default_factory=RoleSlots)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _ddl_locks: dict[int, AsyncExitStack] = field(default_factory=dict)
     _ddl_turn: asyncio.Lock = field(default_factory=asyncio.Lock)

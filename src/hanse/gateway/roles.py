@@ -1,9 +1,9 @@
 """Who may log in: what PostgreSQL would check when a client's own server process starts.
 
 A client's session often gets a backend that is open already, so the server does not check him. The gateway does, against
-the roles of the schema-complete database: password, VALID UNTIL, LOGIN, CONNECT. It looks when the login begins, and again
-at its end if the catalog has changed meanwhile; a change of a role is in force when every gateway has it, so nobody who
-comes after it is let in by what held before (findings-gateway 16).
+the roles of the schema-complete database: password, VALID UNTIL, LOGIN, CONNECT (and CONNECTION LIMIT: role_slots.py). It
+looks when the login begins, and again at its end if the catalog has changed meanwhile. A change of a role is in force when
+every gateway has it, so nobody who comes after it is let in by what held before (findings-gateway 16).
 
 **A role's identity** is more than its name: bob who was dropped and made again is somebody else, and settings by ALTER ROLE …
 SET belong to sessions that begin after it. When the identity of a name has changed, no backend that was opened before is
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from ..config import SYSTEM_ROLE
 from ..core.errors import FatalError, PgError
 from ..pgwire.scram import ScramKeys, password_failed
+from .role_slots import limit_of
 
 if TYPE_CHECKING:
     from ..engines.postgres.backend import Backend
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 
 # Settings in the order of their scope, so that equal ones give equal texts. Superusers have every right.
 _QUESTION = """
-SELECT r.oid, r.rolpassword, r.rolvaliduntil < pg_catalog.now(), r.rolcanlogin,
+SELECT r.oid, r.rolpassword, CASE WHEN r.rolsuper THEN -1 ELSE r.rolconnlimit END,
+       r.rolvaliduntil < pg_catalog.now(), r.rolcanlogin,
        pg_catalog.has_database_privilege(r.oid, d.oid, 'CONNECT'),
        (SELECT pg_catalog.string_agg(s.setdatabase || ':' || s.setrole || s.setconfig::text, ',' ORDER BY 1)
         FROM pg_catalog.pg_db_role_setting s WHERE s.setrole IN (0, r.oid) AND s.setdatabase IN (0, d.oid))
@@ -56,6 +58,7 @@ class Role:
     expired: bool
     may_log_in: bool
     may_connect: bool
+    limit: int | None  # of its clients
     version: int
 
     @property
@@ -71,8 +74,16 @@ async def look_up(gateway: Gateway, user: str) -> Role | None:
     rows = await gateway.workspace.query(_QUESTION, user, SYSTEM_ROLE)
     if not rows:
         return None
-    oid, verifier, expired, may_log_in, may_connect, settings = rows[0]
-    return Role(Identity(int(oid), settings), verifier, bool(expired), may_log_in, may_connect, version)
+    oid, verifier, limit, expired, may_log_in, may_connect, settings = rows[0]
+    return Role(
+        identity=Identity(int(oid), settings),
+        verifier=verifier,
+        expired=bool(expired),
+        may_log_in=may_log_in,
+        may_connect=may_connect,
+        limit=limit_of(limit),
+        version=version,
+    )
 
 
 async def admit(gateway: Gateway, user: str, role: Role | None) -> Role:
