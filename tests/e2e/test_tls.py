@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shutil
@@ -18,7 +19,10 @@ import asyncpg
 import psycopg
 import pytest
 from cryptography.hazmat.primitives import hashes
+from msgspec.structs import replace
 
+from hanse.agent.cluster_dir import load_existing
+from hanse.agent.probe import gateways_answer
 from hanse.pgwire import backend, frontend
 from hanse.pgwire.framing import Framer
 from support.certificates import der, make_certificate
@@ -290,7 +294,7 @@ def test_files_that_cannot_be_used_are_one_sentence(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def strict(run_directory: Path, tmp_path: Path) -> Iterator[tuple[Server, tuple[Path, Path]]]:
+def strict(run_directory: Path, tmp_path: Path) -> Iterator[tuple[Server, tuple[Path, Path], str]]:
     """A cluster that demands TLS, with an RSA certificate that was given to it; its hash is not SHA-256."""
     files = make_certificate(tmp_path, key="rsa", digest=hashes.SHA512())
     directory, port = run_directory / f"strict-{uuid.uuid4().hex[:8]}", free_ports(1)
@@ -300,7 +304,7 @@ def strict(run_directory: Path, tmp_path: Path) -> Iterator[tuple[Server, tuple[
     shape = ("--port", str(port), "--nodes", "1", "--groups", "1", "--password", PASSWORD)
     try:
         hanse("up", "--detach", "--data", data, *shape, *given, timeout_s=UP_TIMEOUT_S)
-        yield Server("127.0.0.1", port, "hanse", PASSWORD, "hanse"), files
+        yield Server("127.0.0.1", port, "hanse", PASSWORD, "hanse"), files, data
     finally:
         hanse("down", "--data", data)
         shutil.rmtree(directory, ignore_errors=True)
@@ -318,8 +322,8 @@ def served(server: Server) -> bytes:
     return shown
 
 
-def test_a_cluster_that_demands_tls(strict: tuple[Server, tuple[Path, Path]], tmp_path: Path) -> None:
-    server, (certificate, key) = strict
+def test_a_cluster_that_demands_tls(strict: tuple[Server, tuple[Path, Path], str], tmp_path: Path) -> None:
+    server, (certificate, key), data = strict
     words = refusal(server, sslmode="disable")
     assert 'no pg_hba.conf entry for host "127.0.0.1", user "hanse", database "hanse", no encryption' in words
     assert ask(server, sslmode="allow")  # which begins without
@@ -340,6 +344,7 @@ def test_a_cluster_that_demands_tls(strict: tuple[Server, tuple[Path, Path]], tm
         assert before.execute("SELECT 1").fetchone() == (1,)
     assert ask(server, **trusting)
     check_the_right_to_connect(server)
+    check_the_commands(data)
 
 
 def check_the_right_to_connect(server: Server) -> None:
@@ -352,6 +357,16 @@ def check_the_right_to_connect(server: Server) -> None:
         assert 'permission denied for database "hanse"' in words and "CONNECT privilege" in words
         admin.execute("GRANT CONNECT ON DATABASE hanse TO guest")
         assert ask(server, user="guest", password="guest")
+
+
+def check_the_commands(data: str) -> None:
+    """`hanse sql` finds a psql that can, or says that there is none; a changed password of user hanse stops no start."""
+    if shutil.which("psql") is not None:
+        assert "42" in hanse("sql", "--data", data, "-c", "SELECT 42")
+    assert json.loads(hanse("status", "--data", data, "--json"))["state"] == "running"
+    known, secrets = load_existing(Path(data))
+    assert asyncio.run(gateways_answer(known, secrets)) is None
+    assert asyncio.run(gateways_answer(known, replace(secrets, user_password="that of last year"))) is None
 
 
 def test_the_keys_of_the_cluster_are_its_own(cluster: Cluster) -> None:

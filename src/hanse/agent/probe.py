@@ -33,6 +33,8 @@ async def _ask(cluster: ClusterConfig, secrets: Secrets, port: int) -> str | Non
             await connection.execute("SELECT 1", timeout=TRY_S)
         finally:
             await connection.close(timeout=TRY_S)
+    except asyncpg.InvalidAuthorizationSpecificationError:
+        return None  # ALTER ROLE has changed what we know of the user; the gateway has looked it up, and serves
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
         return f"the gateway on port {port} says: {error or type(error).__name__}"
     return None

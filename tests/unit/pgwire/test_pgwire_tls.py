@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import random
 import ssl
 from pathlib import Path
 
@@ -109,6 +111,23 @@ def test_what_is_no_tls_is_answered_by_an_alert(files: tuple[Path, Path]) -> Non
     with pytest.raises(ssl.SSLError):
         stream.receive(b"\x00\x00\x00\x08\x04\xd2\x16\x2f" * 4)
     assert not stream.established
+
+
+def test_damaged_input_raises_nothing_else(files: tuple[Path, Path]) -> None:
+    """Whatever comes, the stream goes on or raises ssl.SSLError."""
+    context, chance = load(*files).context, random.Random(7)
+    hello = Peer(files[0]).turn(b"")
+    for _ in range(300):
+        data = bytearray(hello)
+        for _ in range(chance.randrange(1, 6)):
+            data[chance.randrange(len(data))] = chance.randrange(256)
+        del data[chance.randrange(1, len(data)) :]
+        stream = TlsStream(context)
+        with contextlib.suppress(ssl.SSLError):
+            assert stream.receive(bytes(data)) == b""
+            assert stream.receive(chance.randbytes(100)) == b""
+        stream.end()
+        assert not stream.established
 
 
 def test_old_versions_are_refused(files: tuple[Path, Path]) -> None:
