@@ -55,7 +55,7 @@ class Backend(asyncio.Protocol):
         self.state: object | None = None  # None: unknown, must be reset before another session uses it
         self.prepared: OrderedDict[bytes, None] = OrderedDict()  # statements that exist on the server, oldest first
         self.idle_since = 0.0
-        self.pool_generation = (0, 0)
+        self.pool_generation = 0
         self.closed = False
         self.answering = False  # something was sent whose ReadyForQuery has not been read
         self.status = ord("I")  # of the last ReadyForQuery: I idle, T in a transaction, E in a failed one
