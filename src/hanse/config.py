@@ -5,6 +5,7 @@ A data directory holds one local cluster (`hanse up`) or one node (`hanse node`)
     hanse-data/
       cluster.json       ClusterConfig: topology, ports, format version; what `hanse up` decided
       secrets.json       mode 0600: Secrets
+      tls/               the self-made certificate of the gateways (agent/certificates.py)
       run/, log/         of `hanse up` itself, as a node's
       control/           the catalog's store (SQLite), on the first node only
       <node>/node.json   NodeConfig of that node, derived from cluster.json at every start
@@ -73,6 +74,9 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     instances: tuple[InstanceConfig, ...] = ()
     labels: dict[str, str] = {}
     database: str = DEFAULT_DATABASE
+    tls: str = "off"  # off, on, or require: clients without TLS are refused
+    tls_cert: str | None = None  # files in PEM form; gateways notice when they change
+    tls_key: str | None = None
 
 
 class ClusterNode(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +97,9 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     postgres_bindir: str | None = None
     postgres_user: str | None = None
     elsewhere_dir: str | None = None
+    tls: str = "on"  # see NodeConfig
+    tls_cert: str | None = None  # None: the self-made one
+    tls_key: str | None = None
     nodes: tuple[ClusterNode, ...]
 
 

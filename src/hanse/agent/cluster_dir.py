@@ -34,12 +34,19 @@ from ..engines.postgres.osuser import can_reach, choose_user, user_name
 from ..engines.postgres.postmaster import find_postmaster
 from ..engines.postgres.reach import make_socket_directory, state_directory
 from ..pgwire.verifier import make_verifier
+from . import certificates
 from .ports import check_port, choose_free_ports, is_free
 from .presence import AlreadyRunning, living, read_record, take_lock
 from .topology import Request, change_cluster, check_request, node_configs, node_file, plan_cluster, replace_ports
 from .workers import living_workers
 
-OWN_NAMES = (SECRETS_FILE, f".{SECRETS_FILE}.", f".{CLUSTER_FILE}.", "run")  # left where a first start was cut off
+OWN_NAMES = (
+    SECRETS_FILE,
+    f".{SECRETS_FILE}.",
+    f".{CLUSTER_FILE}.",
+    "run",
+    certificates.DIRECTORY,
+)  # left where a first start was cut off
 UP = "up"
 AGENT = "agent"
 
@@ -83,6 +90,7 @@ def _prepare_locked(data_dir: Path, request: Request, lock: int) -> Prepared:
     _check_running(data_dir, configs)
     if fresh:
         save(data_dir / SECRETS_FILE, secrets, mode=0o600)
+    certificates.provide(cluster, data_dir)
     save(data_dir / CLUSTER_FILE, cluster)
     for config in configs:
         save(node_file(data_dir, config.name), config)

@@ -28,6 +28,7 @@ from ..config import (
 )
 from ..core.errors import UserMistake
 from ..core.limits import GATEWAY_WORKERS_MAX, GROUPS_MAX, NODES_MAX
+from .certificates import SELF_MADE, check_options, files_of
 
 ChoosePorts = Callable[[int], list[int]]
 
@@ -44,12 +45,16 @@ class Request:
     password: str | None = None
     postgres_bindir: str | None = None
     postgres_user: str | None = None
+    tls: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
 
 
 DEFAULT_NODES = 3
 DEFAULT_GROUPS = 2
 DEFAULT_PORT = 5432
 DEFAULT_WORKERS = 1
+DEFAULT_TLS = "on"
 
 
 def check_request(request: Request) -> None:
@@ -65,6 +70,7 @@ def check_request(request: Request) -> None:
         raise UserMistake(f"--port must be between 1 and {65_536 - nodes}, because {nodes} nodes need a port each")
     if request.password is not None and (not request.password or "\0" in request.password):
         raise UserMistake("--password must not be empty")
+    check_options(request.tls, request.tls_cert, request.tls_key)
 
 
 def _check_range(option: str, value: int | None, most: int) -> None:
@@ -94,12 +100,15 @@ def plan_cluster(request: Request, *, cluster_id: str, choose_ports: ChoosePorts
         cluster_id=cluster_id,
         control_port=control_port,
         gateway_workers=request.workers or DEFAULT_WORKERS,
+        tls=request.tls or DEFAULT_TLS,
+        tls_cert=None if request.tls_cert == SELF_MADE else request.tls_cert,
+        tls_key=request.tls_key,
         nodes=nodes,
     )
 
 
 def change_cluster(cluster: ClusterConfig, request: Request) -> ClusterConfig:
-    """An existing cluster with what may change at a start: gateway ports, workers. Raises UserMistake for the rest."""
+    """An existing cluster with what may change at a start: gateway ports, workers, TLS. Raises UserMistake for the rest."""
     groups = {instance.group for node in cluster.nodes for instance in node.instances} - {WORKSPACE_PLACE}
     for option, asked, there in (("nodes", request.nodes, len(cluster.nodes)), ("groups", request.groups, len(groups))):
         if asked is not None and asked != there:
@@ -110,7 +119,13 @@ def change_cluster(cluster: ClusterConfig, request: Request) -> ClusterConfig:
             msgspec.structs.replace(node, gateway_port=request.port + position) for position, node in enumerate(nodes)
         )
     workers = cluster.gateway_workers if request.workers is None else request.workers
-    return msgspec.structs.replace(cluster, nodes=nodes, gateway_workers=workers)
+    if request.tls_cert is not None:
+        given = request.tls_cert != SELF_MADE
+        cluster = msgspec.structs.replace(
+            cluster, tls_cert=request.tls_cert if given else None, tls_key=request.tls_key if given else None
+        )
+    tls = cluster.tls if request.tls is None else request.tls
+    return msgspec.structs.replace(cluster, nodes=nodes, gateway_workers=workers, tls=tls)
 
 
 def replace_ports(cluster: ClusterConfig, new: dict[int, int]) -> ClusterConfig:
@@ -130,6 +145,7 @@ def node_configs(
     cluster: ClusterConfig, data_dir: Path, socket_directory: Callable[[ClusterNode], str | None]
 ) -> tuple[NodeConfig, ...]:
     """What each node is started from. The first node hosts the catalog's store."""
+    certificate, key = files_of(cluster, data_dir)
     return tuple(
         NodeConfig(
             name=node.name,
@@ -148,6 +164,9 @@ def node_configs(
             cluster_file=str(data_dir / CLUSTER_FILE) if node is cluster.nodes[0] else None,
             instances=node.instances,
             database=cluster.database,
+            tls=cluster.tls,
+            tls_cert=None if cluster.tls == "off" else str(certificate),
+            tls_key=None if cluster.tls == "off" else str(key),
         )
         for node in cluster.nodes
     )

@@ -30,7 +30,7 @@ def command(data_dir: Path, statements: tuple[str, ...], psql_arguments: tuple[s
     from ..config import DEFAULT_USER
 
     cluster, secrets = load_existing(data_dir.absolute())
-    program = find_psql(cluster.postgres_bindir)
+    program = find_psql(cluster.postgres_bindir, tls=cluster.tls == "require")
     port = _first_living(cluster.host, [node.gateway_port for node in cluster.nodes])
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     environment["PGPASSWORD"] = secrets.user_password  # not an argument: those can be seen by every user
@@ -50,18 +50,31 @@ def _first_living(host: str, ports: list[int]) -> int:
     raise UserMistake("no gateway answers: start the cluster with `hanse up`")
 
 
-def find_psql(bindir: str | None) -> str:
-    """The system's psql where it is new enough (its line editing fits the terminal), else the one beside the server."""
+def find_psql(bindir: str | None, *, tls: bool = False) -> str:
+    """The system's psql where it is new enough (its line editing fits the terminal), else the one beside the server.
+
+    `tls`: it must be able to; the wheel's is not.
+    """
     from ..engines.postgres.binaries import find_binaries
 
     binaries = find_binaries(bindir)
     beside = binaries.path("psql")
     installed = shutil.which("psql")
-    if installed is not None and (not beside.exists() or _major(installed) >= binaries.major):
-        return installed
+    found = [installed] if installed is not None else []
     if beside.exists():
-        return str(beside)
+        found.insert(int(installed is not None and _major(installed) >= binaries.major), str(beside))
+    for program in found:
+        if not tls or _speaks_tls(program):
+            return program
+    if found:
+        raise UserMistake("this cluster takes TLS connections only, and psql here cannot make them: install another")
     raise UserMistake("psql is not installed here; connect with any PostgreSQL client to the DSN of `hanse status`")
+
+
+def _speaks_tls(program: str) -> bool:
+    """A psql without TLS says so before it looks at the address."""
+    arguments = [program, "-X", "host=127.0.0.1 port=1 connect_timeout=1 sslmode=require", "-c", ""]
+    return "not compiled in" not in subprocess.run(arguments, capture_output=True, text=True, check=False).stderr
 
 
 def _major(program: str) -> int:

@@ -20,6 +20,9 @@ from .options import data_option
 @click.option("--workers", type=int, help="Gateway processes on each node.  [default: 1]")
 @click.option("--postgres", metavar="BINDIR", help="A PostgreSQL server's bin directory.  [default: the wheel's]")
 @click.option("--postgres-user", metavar="NAME", help="Who runs PostgreSQL when root runs Hanse.  [default: postgres]")
+@click.option("--tls", metavar="off|on|require", help="TLS for clients; require: no others.  [default: on]")
+@click.option("--tls-cert", metavar="FILE", help="The gateways' certificate, in PEM form.  [default: self-made]")
+@click.option("--tls-key", metavar="FILE", help="Its private key, which others must not be able to read.")
 @click.option("--detach", is_flag=True, help="Return when it serves; it goes on in the background.")
 def command(
     nodes: int | None,
@@ -31,13 +34,17 @@ def command(
     workers: int | None,
     postgres: str | None,
     postgres_user: str | None,
+    tls: str | None,
+    tls_cert: str | None,
+    tls_key: str | None,
     detach: bool,
 ) -> None:
     """Start a whole local cluster and print its DSN.
 
-    The first start makes the data directory. Later ones take what it says; of the options only --port, --workers and
-    --postgres may change then. Ctrl-C stops the cluster, its data stay.
+    The first start makes the data directory. Later ones take what it says; of the options only --port, --workers,
+    --postgres and those of TLS may change then. Ctrl-C stops the cluster, its data stay.
     """
+    from ..agent.certificates import SELF_MADE
     from ..agent.topology import Request
 
     request = Request(
@@ -49,6 +56,9 @@ def command(
         password=password,
         postgres_bindir=None if postgres is None else str(Path(postgres).absolute()),
         postgres_user=postgres_user,
+        tls=tls,
+        tls_cert=tls_cert if tls_cert in (None, SELF_MADE) else str(Path(tls_cert).absolute()),
+        tls_key=None if tls_key is None else str(Path(tls_key).absolute()),
     )
     bring_up(data_dir, request, detach=detach)
 

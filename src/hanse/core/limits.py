@@ -9,6 +9,7 @@ AUTH_MESSAGE_BYTES_MAX = 65_535  # before authentication nobody may make us hold
 AUTHENTICATION_TIMEOUT_S = 60.0  # PostgreSQL's default authentication_timeout
 
 # Gateway
+TLS_FILES_PERIOD_S = 2.0  # a certificate that was replaced is used after so long
 CLIENTS_MAX = 5_000  # per gateway worker
 BACKENDS_PER_PLACE_MAX = 64  # connections of one gateway worker to one group
 BACKEND_IDLE_S_MAX = 300.0

@@ -24,10 +24,14 @@ from ..pgwire.server_handshake import (
     Refused,
     ServerEvent,
     ServerHandshake,
+    StartTls,
 )
+from . import roles
 from .encoding import canonical
+from .role_slots import Slot
 from .session import Session
 from .settings import intern
+from .tls import TlsLayer
 
 if TYPE_CHECKING:
     from .gateway import Gateway
@@ -51,6 +55,8 @@ class Client(asyncio.Protocol):
         self._drained: asyncio.Future[None] | None = None
         self._early = bytearray()  # came while the login was being finished
         self._gone = False
+        self._slot: Slot | None = None  # of a role with CONNECTION LIMIT
+        self._role: roles.Role | None = None  # as it was when the login began
 
     # --- asyncio -----------------------------------------------------------------------------------------------
 
@@ -58,9 +64,23 @@ class Client(asyncio.Protocol):
         transport = cast(asyncio.Transport, transport)
         self._transport = transport
         self.gateway.clients += 1
-        self._handshake = ServerHandshake(random_bytes=os.urandom, mock_secret=self.gateway.mock_secret)
+        self._handshake = self._new_handshake(transport)
         loop = asyncio.get_running_loop()
         self._deadline = loop.call_later(AUTHENTICATION_TIMEOUT_S, transport.abort)
+
+    def _new_handshake(self, transport: asyncio.Transport) -> ServerHandshake:
+        gateway = self.gateway
+        certificates = gateway.certificates
+        address = None
+        if certificates is not None and certificates.required:
+            peer = transport.get_extra_info("peername")
+            address = str(peer[0]) if peer else ""
+        return ServerHandshake(
+            random_bytes=os.urandom,
+            mock_secret=gateway.mock_secret,
+            tls=certificates is not None and certificates.current is not None,
+            tls_only_for=address,
+        )
 
     def data_received(self, data: bytes) -> None:
         session = self.session
@@ -83,6 +103,12 @@ class Client(asyncio.Protocol):
             self._drained.set_result(None)
         if self.session is not None:
             self.session.close()
+        self._leave_slot()
+
+    def _leave_slot(self) -> None:
+        slot, self._slot = self._slot, None
+        if slot is not None:
+            self.gateway.spawn(self.gateway.role_slots.give_back(slot))
 
     def pause_writing(self) -> None:
         self._drained = asyncio.get_running_loop().create_future()
@@ -127,6 +153,9 @@ class Client(asyncio.Protocol):
         assert handshake is not None
         for event in events:
             match event:
+                case StartTls():
+                    self._start_tls(handshake, event)
+                    return
                 case NeedVerifier():
                     self.gateway.spawn(self._look_up(handshake, event))
                 case CancelRequested():
@@ -141,12 +170,27 @@ class Client(asyncio.Protocol):
                     return
         self.write(handshake.data_to_send())
 
+    def _start_tls(self, handshake: ServerHandshake, event: StartTls) -> None:
+        """From here on, without a moment between, what comes is taken for TLS."""
+        certificates, transport = self.gateway.certificates, self._transport
+        assert certificates is not None and certificates.current is not None and transport is not None
+        self.write(handshake.data_to_send())
+        layer = TlsLayer(self, transport, certificates.current)
+        transport.set_protocol(layer)
+        self._transport = layer
+        if event.early:
+            layer.data_received(event.early)
+
+    def tls_started(self, end_point: bytes | None, alpn: str | None) -> None:
+        if self._handshake is not None:
+            self._handle(self._handshake.tls_started(end_point, alpn))
+
     async def _look_up(self, handshake: ServerHandshake, event: NeedVerifier) -> None:
         try:
             if self.gateway.clients > CLIENTS_MAX:
                 raise FatalError("53300", "sorry, too many clients already")
-            verifier = await self.gateway.verifier(event.user)
-            events = handshake.provide_verifier(verifier)
+            self._role = await roles.look_up(self.gateway, event.user)
+            events = handshake.provide_verifier(None if self._role is None else self._role.usable_verifier)
         except PgError as error:
             events = handshake.refuse(error)
         except Exception as error:  # a bug of ours: the client gets an answer
@@ -162,14 +206,19 @@ class Client(asyncio.Protocol):
             self.close()
 
     async def _log_in(self, event: Authenticated) -> None:
-        """The proof was right. What else may stand against the login, PostgreSQL says: a backend is opened now."""
+        """The proof was right. What else may stand against the login, `roles.admit` says, or PostgreSQL at the first backend."""
         gateway = self.gateway
         session: Session | None = None
         try:
+            role = await roles.admit(gateway, event.user, self._role)
             if event.database != gateway.snapshot.database:
                 raise FatalError("3D000", f'database "{event.database}" does not exist')
+            if role.limit is not None:
+                self._slot = await gateway.role_slots.take(gateway, event.user, role.limit)
             keys = ScramKeys(event.client_key, event.server_key)
-            session = Session(gateway, self, event.user, event.database, gateway.intern_keys(event.user, keys))
+            login = roles.Login(role.identity, keys)
+            gateway.logins.note(gateway, event.user, login)
+            session = Session(gateway, self, event.user, event.database, login)
             settings = {
                 name: value
                 for name, value in startup_settings(event.parameters).items()
@@ -198,6 +247,7 @@ class Client(asyncio.Protocol):
             self._deadline.cancel()
         if self._gone:
             session.close()
+            self._leave_slot()
             return
         self.session = session
         early, self._early = bytes(self._early), bytearray()

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
-from ..core.errors import PgError
+from ..core.errors import FatalError, PgError
 from ..core.limits import STATEMENTS_PER_CLIENT_MAX
 from ..executor.buffer import ResultBuffer
 from ..executor.request import Request
@@ -63,6 +63,8 @@ async def run_batch(session: Session, batch: Sequence[Message]) -> None:
         else:
             try:
                 await _HANDLERS[message.kind](session, message)
+            except FatalError:
+                raise
             except PgError as error:
                 await _failed(session, error)
 
@@ -87,6 +89,8 @@ async def _sync(session: Session) -> None:
             await end_implicit(session)
         elif session.transaction is not None and not session.transaction.explicit:
             await abort(session)
+    except FatalError:
+        raise
     except PgError as error:
         session.write(error_response(error))
     session.skip_to_sync = False

@@ -26,7 +26,7 @@ from ..engines.postgres.backend import Backend
 from ..engines.postgres.connect import Address, cancel, connect_backend
 from ..engines.postgres.pool import Pool
 from ..engines.postgres.workspace import Workspace
-from ..pgwire.scram import Password, ScramKeys
+from ..pgwire.scram import Password
 from ..planner.plan import Context, Planned
 from . import cancelling
 from .barriers import Barriers
@@ -34,10 +34,13 @@ from .deadlocks import Watch
 from .faults import Fault, no_fault
 from .plans import Plans
 from .prepared import Analysis
+from .role_slots import RoleSlots
+from .roles import Logins
 from .transaction import Savepoint, Transaction
 
 if TYPE_CHECKING:
     from .session import Session
+    from .tls import Certificates
 
 log = logging.getLogger(__name__)
 
@@ -63,12 +66,14 @@ class Gateway:
     thawed: asyncio.Event = field(default_factory=asyncio.Event)
     clients: int = 0
     mock_secret: bytes = b""
+    certificates: Certificates | None = None  # None: no TLS
     analyses: dict[tuple[object, ...], Analysis] = field(default_factory=dict)
     _next_pid: int = 0
     _next_statement: int = 0
     _statement_numbers: dict[tuple[object, ...], int] = field(default_factory=dict)
     _contexts: dict[Context, Context] = field(default_factory=dict)
-    _keys: dict[str, ScramKeys] = field(default_factory=dict)
+    logins: Logins = field(default_factory=Logins)
+    role_slots: RoleSlots = field(default_factory=RoleSlots)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _ddl_locks: dict[int, AsyncExitStack] = field(default_factory=dict)
     _ddl_turn: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -157,25 +162,6 @@ class Gateway:
 
     def report_bug(self, error: BaseException | None) -> None:
         log.error("unexpected error", exc_info=error)
-
-    async def verifier(self, user: str) -> str | None:
-        """The role's stored verifier. None: no such role, or one without a password; the login will fail."""
-        await self.workspace.catch_up(self.snapshot.version)
-        rows = await self.workspace.query(
-            "SELECT rolpassword FROM pg_catalog.pg_authid WHERE rolname = $1 AND rolname <> $2", user, SYSTEM_ROLE
-        )
-        return str(rows[0][0]) if rows and rows[0][0] is not None else None
-
-    def intern_keys(self, user: str, keys: ScramKeys) -> ScramKeys:
-        """A new key for a user means a new password: backends that logged in with the old one are not used again."""
-        known = self._keys.get(user)
-        if known is not None and known == keys:
-            return known
-        if known is not None:
-            for pool in self.pools.values():
-                pool.close_idle(user=user)
-        self._keys[user] = keys
-        return keys
 
     def intern_context(self, context: Context) -> Context:
         return self._contexts.setdefault(context, context)

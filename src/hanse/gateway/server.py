@@ -24,6 +24,7 @@ from . import cancelling
 from .client import Client
 from .faults import fault_of
 from .gateway import Gateway
+from .tls import Certificates
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ async def serve(config: NodeConfig, secrets: Secrets, worker: int) -> None:
 
     Raises UserMistake when the port is taken or the control plane or the workspace cannot be reached.
     """
+    certificates = Certificates(config)
     name = f"{config.name}.gateway.{worker}"
     control = ControlClient(config.control_host, config.control_port, secrets.control_token, name)
     await control.connect()
@@ -48,21 +50,21 @@ async def serve(config: NodeConfig, secrets: Secrets, worker: int) -> None:
         control=control,
         workspace=workspace,
         snapshot=control.snapshot,
+        certificates=certificates,
         mock_secret=secrets.system_password.encode(),
         fault=fault_of(os.environ),
     )
     _follow(gateway)
     cancels = await cancelling.listen(config, worker, gateway.cancel_own)
     server = await _listen(gateway)
-    background = asyncio.create_task(_sweep(gateway))
-    watch = asyncio.create_task(gateway.watch.run())
+    background = [asyncio.create_task(work) for work in (_sweep(gateway), gateway.watch.run(), certificates.follow())]
     profile = _start_profile()
     try:
         await _until_signal()
     finally:
         _end_profile(profile)
-        background.cancel()
-        watch.cancel()
+        for task in background:
+            task.cancel()
         server.close()
         cancels.close()
         for session in list(gateway.sessions.values()):

@@ -36,7 +36,7 @@ from ..pgwire.diagnostics import error_response
 from ..pgwire.framing import Framer, Message
 from ..planner.plan import Context, Identity, Planned, TwoPhase
 from ..sql.parse import parse_one
-from . import analysis, cursors, drawn, rooms
+from . import analysis, cursors, drawn, roles, rooms
 from .encoding import Codec, Recoder, codec_of
 from .fast import FastPath
 from .gateway import Gateway
@@ -319,7 +319,7 @@ class Session:
             return pinned
         pool, name = self.gateway.pool(place), database or self.database
         for _ in range(DEAD_BACKENDS_MAX):
-            backend = await pool.acquire(self.user, name, self.state, self.credentials)
+            backend = await roles.acquire(self, pool, name)
             if await self._is_alive(backend):
                 return backend
         raise lost_connection(place)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..core.errors import PgError
+from ..core.errors import FatalError, PgError
 from ..executor.request import Sink
 from ..pgwire import backend as server_messages
 from ..pgwire.diagnostics import error_response
@@ -39,6 +39,8 @@ async def run_simple(session: Session, text: bytes) -> None:
         else:
             await _run_several(session, text, statements, sink)
         await end_implicit(session)
+    except FatalError:
+        raise
     except PgError as error:
         await abort(session)
         session.write(error_response(session.judged(error)))

@@ -8,7 +8,8 @@
 ================= ============================================================================================
 event             what the driver does
 ================= ============================================================================================
-`StartTls`        writes (b), starts TLS on the connection, then calls `tls_started(certificate_hash)`
+`StartTls`        writes (b), starts TLS on the connection, beginning with the bytes `early` that have come already, then
+                  calls `tls_started(certificate_hash, alpn)`
 `NeedVerifier`    looks the role up, then calls `provide_verifier` or `refuse`, and handles *their* events
 `CancelRequested` cancels if the secret fits, closes; a client is never told whether it did
 `Authenticated`   writes (b), which ends with AuthenticationOk; then sends ParameterStatus, BackendKeyData,
@@ -22,6 +23,9 @@ event             what the driver does
 Bytes that came early are kept: while a verifier is looked up, up to a limit; after `Authenticated`, for the driver.
 What came unencrypted behind an SSLRequest that we accept is refused, as PostgreSQL does (CVE-2021-23214); behind one
 that we decline it is harmless and read on, where PostgreSQL closes.
+
+TLS may also begin with the very first byte, without SSLRequest (PostgreSQL 17's sslnegotiation=direct). The client must
+then say by ALPN that it means this protocol: its first bytes could be meant for another server (the ALPACA attack).
 """
 
 from __future__ import annotations
@@ -39,11 +43,14 @@ from .frontend import CANCEL_CODE, GSS_CODE, PASSWORD, PROTOCOL_3_0, SSL_CODE, p
 from .packets import StartupPacket, parse_startup
 from .primitives import text_cstring, unpack_uint32
 from .scram import NONCE_BYTES, ServerScram, parse_verifier
+from .tls import ALPN
+
+_TLS_HANDSHAKE = b"\x16"  # first byte of a TLS ClientHello; a startup packet's is zero, as its length is small
 
 
 @dataclass(frozen=True, slots=True)
 class StartTls:
-    pass
+    early: bytes = b""  # of the client's TLS handshake, where it came without an SSLRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +95,25 @@ class _State(Enum):
 
 
 class ServerHandshake:
-    """See the module. `random_bytes(n)` must be fit for secrets; `mock_secret` is one of the whole cluster."""
+    """See the module. `random_bytes(n)` must be fit for secrets; `mock_secret` is one of the whole cluster.
 
-    def __init__(self, *, random_bytes: Callable[[int], bytes], mock_secret: bytes, tls: bool = False) -> None:
+    `tls_only_for`: the client's address, where clients without TLS are refused; it is shown to them.
+    """
+
+    def __init__(
+        self,
+        *,
+        random_bytes: Callable[[int], bytes],
+        mock_secret: bytes,
+        tls: bool = False,
+        tls_only_for: str | None = None,
+    ) -> None:
         self._random_bytes = random_bytes
         self._mock_secret = mock_secret
         self._tls_offered = tls
+        self._tls_only_for = tls_only_for
+        self._tls_direct = False
+        self._encrypted = False
         self._ssl_done = False
         self._gss_done = False
         self._certificate_hash: bytes | None = None
@@ -114,14 +134,26 @@ class ServerHandshake:
 
     def receive(self, data: bytes | bytearray | memoryview) -> list[ServerEvent]:
         """What follows from these bytes. Input after the end is ignored (CLOSED) or kept as `trailing_data` (DONE)."""
+        if self._state is _State.TLS:  # what the driver gives us now has come around TLS
+            return self.refuse(_unencrypted())
         if self._state is not _State.CLOSED:
             self._unread += data
         return self._advance()
 
-    def tls_started(self, certificate_hash: bytes | None) -> list[ServerEvent]:
+    def tls_started(self, certificate_hash: bytes | None, alpn: str | None = None) -> list[ServerEvent]:
         """TLS is up. `certificate_hash`: RFC 5929 tls-server-end-point of our certificate; None: no channel binding."""
-        assert self._state is _State.TLS
+        if self._state is _State.CLOSED:
+            return []
+        assert self._state is _State.TLS and not self._unread
+        if self._tls_direct and alpn != ALPN:
+            return self.refuse(
+                FatalError(
+                    "08P01",
+                    "received direct SSL connection request without ALPN protocol negotiation extension",
+                )
+            )
         self._certificate_hash = certificate_hash
+        self._encrypted = True
         self._state = _State.START
         return self._advance()
 
@@ -175,6 +207,8 @@ class ServerHandshake:
     # --- before authentication -----------------------------------------------------------------------------------
 
     def _read_packet(self) -> bool:
+        if self._unread[:1] == _TLS_HANDSHAKE and self._tls_offered and not (self._ssl_done or self._gss_done):
+            return self._begin_direct_tls()
         if len(self._unread) < 4:
             return False
         length = unpack_uint32(self._unread)[0]
@@ -203,16 +237,18 @@ class ServerHandshake:
             self._output += b"N"
             return True
         if self._unread:
-            raise FatalError(
-                "08P01",
-                "received unencrypted data after SSL request",
-                detail="This could be either a client-software bug "
-                "or evidence of an attempted man-in-the-middle attack.",
-            )
+            raise _unencrypted()
         self._gss_done = True
         self._output += b"S"
         self._state = _State.TLS
         self._events.append(StartTls())
+        return True
+
+    def _begin_direct_tls(self) -> bool:
+        self._tls_direct = self._ssl_done = self._gss_done = True
+        self._state = _State.TLS
+        self._events.append(StartTls(bytes(self._unread)))
+        self._unread.clear()
         return True
 
     def _cancel(self, body: bytes) -> bool:
@@ -233,6 +269,8 @@ class ServerHandshake:
         return False
 
     def _start(self, packet: StartupPacket) -> bool:
+        if self._tls_only_for is not None and not self._encrypted:
+            raise _tls_only(self._tls_only_for, packet)
         self._packet = packet
         if packet.needs_negotiation:
             self._output += backend.negotiate_protocol_version(PROTOCOL_3_0, packet.unknown_options)
@@ -308,3 +346,21 @@ class ServerHandshake:
     def _end(self) -> None:
         self._state = _State.CLOSED
         self._unread.clear()
+
+
+def _unencrypted() -> FatalError:
+    return FatalError(
+        "08P01",
+        "received unencrypted data after SSL request",
+        detail="This could be either a client-software bug or evidence of an attempted man-in-the-middle attack.",
+    )
+
+
+def _tls_only(address: str, packet: StartupPacket) -> FatalError:
+    """In the words of a PostgreSQL whose pg_hba.conf has hostssl lines only; clients look for them."""
+    return FatalError(
+        "28000",
+        f'no pg_hba.conf entry for host "{address}", user "{packet.user}", database "{packet.database}", no encryption',
+        detail="This server takes connections with TLS only.",
+        hint="Connect with sslmode=require, or better verify-full.",
+    )

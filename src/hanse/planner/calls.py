@@ -20,6 +20,11 @@ from ..sql.functions import Call, FunctionClass, calls, classify
 from .tree import Node
 
 _WRITING = frozenset(("INSERT", "UPDATE", "DELETE_P", "MERGE", "TRUNCATE", "COPY", "CREATE", "DROP", "ALTER", "LOCK_P"))
+_ROLE_PAIRS = frozenset(
+    (verb, noun) for verb in ("CREATE", "ALTER", "DROP") for noun in ("ROLE", "USER", "GROUP_P", "OWNED")
+) | {("REASSIGN", "OWNED")}
+_CHANGING_ROLES = frozenset(("ROLE", "USER", "GROUP_P", "OWNED", "GRANT", "REVOKE"))
+_STATEMENT_BEGINS = frozenset(("ASCII_59", "BEGIN_P", "THEN", "ELSE", "IDENT"))  # IDENT: LOOP, which SQL does not know
 _CLOCK = frozenset(
     "now transaction_timestamp statement_timestamp current_date current_time current_timestamp localtime localtimestamp age".split()
 )
@@ -109,6 +114,7 @@ class Touched:
 
     relations: tuple[Relation, ...] = ()  # named in a body, or in the definition of a view named there
     writes: bool = False
+    roles: str | None = None  # a function that changes roles or rights
     opaque: str | None = None  # a function that runs dynamic SQL, or is in a language that cannot be read
 
 
@@ -116,7 +122,7 @@ def touched(functions: list[Function], snapshot: Snapshot) -> Touched:
     """As `of_functions`, for functions that will run as they are: nothing is refused here."""
     pending, seen = list(functions), set[tuple[str, str, str]]()
     names: set[str] = set()
-    writes, opaque = False, None
+    writes, opaque, roles = False, None, None
     while pending:
         function = pending.pop()
         mark = (function.schema, function.name, function.source)
@@ -127,12 +133,26 @@ def touched(functions: list[Function], snapshot: Snapshot) -> Touched:
             opaque = opaque if function.volatility == "i" else function.name
             continue
         kinds, words = _words(function.source)
+        if not kinds.isdisjoint(_CHANGING_ROLES) and _changes_roles(function.source):
+            roles = function.name
         writes = writes or not kinds.isdisjoint(_WRITING)
         if "EXECUTE" in kinds and function.language == "plpgsql":
             opaque = function.name
         names |= words
         pending += [other for name in words for other in snapshot.function_names.get(name, ())]
-    return Touched(_relations_named(names, snapshot), writes, opaque)
+    return Touched(_relations_named(names, snapshot), writes, roles, opaque)
+
+
+def _changes_roles(source: str) -> bool:
+    """Whether a statement of the body makes, changes or drops roles, or gives or takes rights."""
+    before = "ASCII_59"
+    for token in scan(source):
+        if token.name in ("SQL_COMMENT", "C_COMMENT"):
+            continue
+        if (before, token.name) in _ROLE_PAIRS or (token.name in ("GRANT", "REVOKE") and before in _STATEMENT_BEGINS):
+            return True
+        before = token.name
+    return False
 
 
 def _words(source: str) -> tuple[frozenset[str], frozenset[str]]:
@@ -166,6 +186,8 @@ def fits(functions: list[Function], snapshot: Snapshot, place: str | None) -> bo
     if not functions:
         return True
     found = touched(functions, snapshot)
+    if found.roles is not None:
+        raise _roles(found.roles)
     spread = (Kind.SHARDED, Kind.PARTITION, Kind.REFERENCE)
     if found.opaque is not None and any(relation.kind in spread for relation in snapshot.relations):
         raise _opaque(found.opaque)
@@ -174,6 +196,14 @@ def fits(functions: list[Function], snapshot: Snapshot, place: str | None) -> bo
         raise _writes(functions[0])
     homes = {relation.group for relation in found.relations if relation.kind is Kind.SINGLE}
     return not kinds & {Kind.SHARDED, Kind.PARTITION} and homes <= {place or snapshot.home_group}
+
+
+def _roles(name: str) -> Exception:
+    return not_supported(
+        f"function {name} cannot be used here",
+        detail="It changes roles or rights, which must be the same in every group, and it runs inside one of them.",
+        hint="Run these statements by themselves, not inside a function or DO block.",
+    )
 
 
 def _opaque(name: str) -> Exception:

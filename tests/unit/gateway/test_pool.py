@@ -120,3 +120,30 @@ async def test_a_retired_place_uses_no_old_backend() -> None:
     pool.release(busy)
     assert busy.closed
     assert pool.size == 0
+
+
+async def test_a_users_backends_are_retired_busy_ones_too() -> None:
+    pool = Pool("g1", Server().connect)
+    idle, busy, other = await acquired(pool), await acquired(pool), await acquired(pool, user="v")
+    pool.release(idle)
+    pool.retire_user("u")
+    assert idle.closed and not busy.closed
+    pool.release(busy)
+    pool.release(other)
+    assert busy.closed and not other.closed
+    fresh = await acquired(pool)
+    pool.release(fresh)
+    assert await acquired(pool) is fresh and pool.size == 2
+
+
+async def test_a_backend_that_was_being_made_for_a_retired_user_is_used_once() -> None:
+    server = Server()
+
+    async def slow(place: str, user: str, database: str, credentials: object) -> Backend:
+        pool.retire_user(user)
+        return await server.connect(place, user, database, credentials)
+
+    pool = Pool("g1", slow)
+    backend = await acquired(pool)
+    pool.release(backend)
+    assert backend.closed

@@ -16,12 +16,25 @@ from . import text as surgery
 from .places import FORGET_DROPPED, run
 from .steps import DdlContext, Procedure
 
+LIMIT_SHIFT = 1_000_000  # more than it, in pg_authid.rolconnlimit, is a limit of ours
+
 _MD5 = re.compile(r"md5[0-9a-f]{32}\Z")
 _SCRAM = re.compile(r"SCRAM-SHA-256\$\d+:[A-Za-z0-9+/=]+\$[A-Za-z0-9+/=]+:[A-Za-z0-9+/=]+\Z")
 
 
 def create_or_alter(stmt: Any, text: str, ctx: DdlContext) -> Procedure:
-    return (yield from run(with_verifier(stmt, text, ctx), ctx))
+    return (yield from run(with_limit(stmt, with_verifier(stmt, text, ctx)), ctx))
+
+
+def with_limit(stmt: Any, text: str) -> str:
+    """The statement with a CONNECTION LIMIT that no server meets: the gateways count clients (gateway/role_slots.py)."""
+    option = next((o for o in stmt.options or () if o.defname == "connectionlimit"), None)
+    if option is None or not 0 <= option.arg.ival < LIMIT_SHIFT:
+        return text
+    found = surgery.words(text)
+    at = next(i for i, word in enumerate(found) if word.name == "CONNECTION" and found[i + 1].name == "LIMIT")
+    number = found[at + 2]
+    return surgery.apply(text, [surgery.Cut(number.start, number.end, str(option.arg.ival + LIMIT_SHIFT))])
 
 
 def with_verifier(stmt: Any, text: str, ctx: DdlContext) -> str:

@@ -21,6 +21,7 @@ from .backend import Backend
 Connect = Callable[[str, str, str, object], Awaitable[Backend]]  # (place, user, database, credentials)
 
 _IDLE = ord("I")
+_RETIRED = -1  # no generation of any pool
 
 
 @dataclass(slots=True)
@@ -49,6 +50,8 @@ class Pool:
         self._shelves: dict[tuple[str, str], _Shelf] = {}
         self._waiters: deque[_Waiter] = deque()
         self._generation = 0
+        self._made: set[Backend] = set()  # all connections that exist
+        self._retirements = 0  # of users
 
     def take(self, user: str, database: str, state: object) -> Backend | None:
         """An idle backend that is already in `state`, or None: then `acquire`."""
@@ -79,14 +82,15 @@ class Pool:
 
     async def _open(self, user: str, database: str, credentials: object) -> Backend:
         self.size += 1
-        generation = self._generation
+        generation, retirements = self._generation, self._retirements
         try:
             backend = await self._connect(self.place, user, database, credentials)
         except BaseException:
             self._gone()
             raise
         backend.on_close = self._on_close
-        backend.pool_generation = generation
+        backend.pool_generation = generation if retirements == self._retirements else _RETIRED
+        self._made.add(backend)
         return backend
 
     async def _wait(self, user: str, database: str, credentials: object) -> Backend:
@@ -162,6 +166,7 @@ class Pool:
                 return
 
     def _on_close(self, backend: Backend) -> None:
+        self._made.discard(backend)
         shelf = self._shelves.get((backend.user, backend.database))
         if shelf is not None:
             for backends in shelf.by_state.values():
@@ -189,6 +194,14 @@ class Pool:
             for backends in shelf.by_state.values():
                 for backend in [b for b in backends if now - b.idle_since >= older_than_s]:
                     backend.close()
+
+    def retire_user(self, user: str) -> None:
+        """The name is another role's now: no backend made before this moment is used again."""
+        self._retirements += 1  # for those that are being made
+        for backend in self._made:
+            if backend.user == user:
+                backend.pool_generation = _RETIRED
+        self.close_idle(user=user)
 
     def retire(self) -> None:
         """The place has a new address: no backend made before this moment is used again."""

@@ -1,0 +1,253 @@
+"""TLS of a local cluster: what `hanse up` was asked for, and a certificate of its own where none was given.
+
+    <data>/tls/ca.crt        what clients trust: sslmode=verify-full sslrootcert=<data>/tls/ca.crt
+    <data>/tls/ca.key        mode 0600: signs the next certificate, when names are missing or the end comes near
+    <data>/tls/server.crt    for localhost, the machine's name, the loopback addresses and the address listened on
+    <data>/tls/server.key    mode 0600
+
+The authority is made once. The certificate is checked at every `hanse up` and made anew when it does not serve any more;
+clients that trust the authority need not be told. Gateways notice new files by themselves.
+"""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import os
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..config import ClusterConfig
+from ..core.errors import UserMistake
+from ..pgwire import tls
+
+if TYPE_CHECKING:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
+MODES = ("off", "on", "require")
+SELF_MADE = "self-made"  # as --tls-cert: back from a certificate that was given to our own
+DIRECTORY = "tls"
+DAYS_VALID = 3650
+DAYS_LEFT_MIN = 365  # a cluster may run for long, and only `hanse up` looks
+
+
+def check_options(mode: str | None, certificate: str | None, key: str | None) -> None:
+    """Raises UserMistake for files that cannot be used, before anything is made of them."""
+    if mode not in (None, *MODES):
+        raise UserMistake(f"--tls must be off, on or require, not {mode}")
+    if certificate == SELF_MADE:
+        if key is not None:
+            raise UserMistake(f"--tls-cert {SELF_MADE} has a key of its own: leave out --tls-key")
+        return
+    if (certificate is None) != (key is None):
+        raise UserMistake("--tls-cert and --tls-key belong together")
+    if certificate is not None and key is not None:
+        if mode == "off":
+            raise UserMistake("--tls off needs no certificate")
+        tls.load(Path(certificate), Path(key))
+
+
+def files_of(cluster: ClusterConfig, data_dir: Path) -> tuple[Path, Path]:
+    """(certificate, key) that the gateways use."""
+    if cluster.tls_cert is not None and cluster.tls_key is not None:
+        return Path(cluster.tls_cert), Path(cluster.tls_key)
+    return data_dir / DIRECTORY / "server.crt", data_dir / DIRECTORY / "server.key"
+
+
+def root_certificate(cluster: ClusterConfig, data_dir: Path) -> Path | None:
+    """What a client of ours should trust; None: the system's authorities."""
+    return data_dir / DIRECTORY / "ca.crt" if cluster.tls_cert is None else None
+
+
+def provide(cluster: ClusterConfig, data_dir: Path) -> None:
+    """Makes the certificate where it is ours to make, and checks it where it was given. Raises UserMistake."""
+    if cluster.tls == "off":
+        return
+    certificate, key = files_of(cluster, data_dir)
+    if cluster.tls_cert is None and not _serves(certificate, key, _names(cluster.host)):
+        _make(data_dir / DIRECTORY, _names(cluster.host))
+    tls.load(certificate, key)
+
+
+def _names(host: str) -> tuple[frozenset[str], frozenset[str]]:
+    """(DNS names, IP addresses) by which clients may call the gateways."""
+    names = {"localhost", socket.gethostname().lower()}
+    addresses = {"127.0.0.1", "::1"}
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        names.add(host.lower())
+    else:
+        addresses |= _own_addresses() if address.is_unspecified else {str(address)}
+    fitting = {name for name in names if name.isascii() and 0 < len(name) <= 253 and " " not in name}
+    return frozenset(fitting), frozenset(addresses)
+
+
+def _own_addresses() -> set[str]:
+    import psutil
+
+    found = (a for each in psutil.net_if_addrs().values() for a in each)
+    return {a.address.partition("%")[0] for a in found if a.family in (socket.AF_INET, socket.AF_INET6)}
+
+
+def _serves(certificate: Path, key: Path, names: tuple[frozenset[str], frozenset[str]]) -> bool:
+    """Whether the certificate that is there will do."""
+    from cryptography import x509
+
+    if not certificate.exists() or not key.exists():
+        return False
+    try:
+        found = x509.load_pem_x509_certificate(certificate.read_bytes())
+        authority = x509.load_pem_x509_certificate((certificate.parent / "ca.crt").read_bytes())
+        found.verify_directly_issued_by(authority)
+        alternative = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except Exception:  # unreadable, damaged, of another authority: whatever it is, a new one is the remedy
+        return False
+    if found.not_valid_after_utc < _now() + datetime.timedelta(days=DAYS_LEFT_MIN):
+        return False
+    dns = set(alternative.get_values_for_type(x509.DNSName))
+    addresses = {str(address) for address in alternative.get_values_for_type(x509.IPAddress)}
+    return dns >= names[0] and addresses >= names[1]
+
+
+def _make(directory: Path, names: tuple[frozenset[str], frozenset[str]]) -> None:
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    directory.mkdir(mode=0o700, exist_ok=True)
+    directory.chmod(0o700 if os.geteuid() != 0 else 0o711)  # clients of other users may read ca.crt
+    authority, authority_key = _authority(directory)
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = _certificate(names, authority, authority_key, key)
+    _write(directory / "server.key", _pem_of_key(key), 0o600)
+    _write(directory / "server.crt", _pem(certificate), 0o644)
+
+
+def _authority(directory: Path) -> tuple[x509.Certificate, EllipticCurvePrivateKey]:
+    """The authority that is there, or a new one."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    try:
+        certificate = x509.load_pem_x509_certificate((directory / "ca.crt").read_bytes())
+        found = serialization.load_pem_private_key((directory / "ca.key").read_bytes(), None)
+        assert isinstance(found, ec.EllipticCurvePrivateKey)
+        if found.public_key() == certificate.public_key() and certificate.not_valid_after_utc > _now():
+            return certificate, found
+    except FileNotFoundError:
+        pass
+    except (ValueError, TypeError, AssertionError, OSError):
+        raise UserMistake(f"the files of the certificate authority in {directory} are damaged; remove them") from None
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = _authority_certificate(key)
+    _write(directory / "ca.key", _pem_of_key(key), 0o600)
+    _write(directory / "ca.crt", _pem(certificate), 0o644)
+    return certificate, key
+
+
+def _authority_certificate(key: EllipticCurvePrivateKey) -> x509.Certificate:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+
+    name = _name(f"Hanse on {socket.gethostname()}, {_now():%Y-%m-%d}")
+    public = key.public_key()
+    return (
+        _builder(name, name, public)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(signs_certificates=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+
+
+def _certificate(
+    names: tuple[frozenset[str], frozenset[str]],
+    authority: x509.Certificate,
+    authority_key: EllipticCurvePrivateKey,
+    key: EllipticCurvePrivateKey,
+) -> x509.Certificate:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.x509.oid import ExtendedKeyUsageOID
+
+    public = key.public_key()
+    alternatives: list[x509.GeneralName] = [x509.DNSName(name) for name in sorted(names[0])]
+    alternatives += [x509.IPAddress(ipaddress.ip_address(address)) for address in sorted(names[1])]
+    return (
+        _builder(_name("localhost"), authority.subject, public)
+        .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(signs_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
+        .sign(authority_key, hashes.SHA256())
+    )
+
+
+def _builder(subject: x509.Name, issuer: x509.Name, public: object) -> x509.CertificateBuilder:
+    from cryptography import x509
+
+    begin = _now() - datetime.timedelta(days=1)  # clients' clocks may be behind
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(public)  # type: ignore[arg-type]
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin)
+        .not_valid_after(begin + datetime.timedelta(days=DAYS_VALID))
+    )
+
+
+def _name(common: str) -> x509.Name:
+    from cryptography import x509
+    from cryptography.x509.oid import NameOID
+
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common[:64])])
+
+
+def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    from cryptography import x509
+
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _pem(certificate: x509.Certificate) -> bytes:
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    return certificate.public_bytes(Encoding.PEM)
+
+
+def _pem_of_key(key: EllipticCurvePrivateKey) -> bytes:
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    """Whole or not at all, and never readable by others, not even for a moment."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.unlink(missing_ok=True)
+    with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        os.fchmod(file.fileno(), mode)
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.rename(path)
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
