@@ -51,7 +51,7 @@ from ..pgwire.verifier import make_verifier
 from ..planner.plan import Ddl
 from ..sql.parse import Parsed, parse_one
 from .ending import commit_transaction, rollback_transaction
-from .oids import MAKERS, STATEMENT_ATTEMPTS_MAX, Alignment, TypesDiffer, unequal
+from .oids import STATEMENT_ATTEMPTS_MAX, Alignment, TypesDiffer, makes_types, unequal
 from .transaction import SchemaChange, Transaction
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ async def make_default_shards(session: Session, relation: tuple[str, str]) -> No
         context = _context(session)
         found = context.snapshot.relation_by_identity.get(relation)
         if found is not None and not found.shards:
-            await _carry_out(session, lambda: shards_procedure(relation, context), None, makes_types=True)
+            await _carry_out(session, lambda: shards_procedure(relation, context), None, aligned=True)
     except BaseException:
         if own:
             await rollback_transaction(session)
@@ -115,7 +115,7 @@ async def _run(session: Session, statement: Parsed, plan: Ddl, sink: Sink) -> by
     def procedure() -> Procedure:
         return plan_ddl(statement.node, statement.sql, _context(session))
 
-    result = await _carry_out(session, procedure, sink, makes_types=type(statement.node).__name__ in MAKERS)
+    result = await _carry_out(session, procedure, sink, aligned=makes_types(statement.node))
     if result.columns:
         _write_rows(result, sink)
         await _rows(result, sink)
@@ -123,16 +123,16 @@ async def _run(session: Session, statement: Parsed, plan: Ddl, sink: Sink) -> by
 
 
 async def _carry_out(
-    session: Session, procedure: Callable[[], Procedure], sink: Sink | None, *, makes_types: bool
+    session: Session, procedure: Callable[[], Procedure], sink: Sink | None, *, aligned: bool
 ) -> DdlResult:
     """Runs a procedure; again, if the types that it made got different OIDs (oids.py)."""
-    if not makes_types:
+    if not aligned:
         driver = _Driver(session, sink)
         result = await driver.drive(procedure())
         await driver.finish()
         return result
-    for _ in range(STATEMENT_ATTEMPTS_MAX):
-        driver = _Driver(session, sink, aligned=True)
+    for attempt in range(STATEMENT_ATTEMPTS_MAX):
+        driver = _Driver(session, sink, attempt=attempt)
         driver.mark()
         try:
             result = await driver.drive(procedure())
@@ -197,17 +197,19 @@ def _context(session: Session) -> DdlContext:
 class _Driver:
     """Performs the steps of one statement's procedure.
 
-    `aligned`: the statement may make types. Then it can be undone (`mark`, `undo`, `keep`), and the client's notices wait
-    until it is certain to stay.
+    `attempt`: the statement may make types, and this is its first run (0) or a later one. Then it can be undone (`mark`,
+    `undo`, `keep`), and the client's notices wait until it is certain to stay.
     """
 
-    def __init__(self, session: Session, sink: Sink | None, *, aligned: bool = False) -> None:
+    def __init__(self, session: Session, sink: Sink | None, *, attempt: int | None = None) -> None:
         assert session.transaction is not None and session.transaction.change is not None
         self.session = session
         self.sink = sink
         self.transaction = session.transaction
         self.change = session.transaction.change
-        self._alignment = Alignment(session.gateway, self.transaction, self.change) if aligned else None
+        self._alignment: Alignment | None = None
+        if attempt is not None:
+            self._alignment = Alignment(session.gateway, self.transaction, self.change, attempt)
         self._stage_over = True  # the groups have run, or nothing has: counters must be aligned before what follows
         self._notices: list[bytes] = []
         self._before = self.change.snapshot
