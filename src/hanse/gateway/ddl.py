@@ -13,6 +13,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Generator, Mapping
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -39,6 +40,7 @@ from ..catalog.model import Kind, Snapshot
 from ..config import WORKSPACE_PLACE
 from ..core.errors import PgError
 from ..core.ids import quote_literal, quote_qualified
+from ..core.limits import FREEZE_WAIT_S_MAX
 from ..engines.postgres.backend import Backend, split_messages
 from ..engines.postgres.replay import as_client, as_system
 from ..executor.copying import copy_between
@@ -52,6 +54,7 @@ from ..planner.plan import Ddl
 from ..sql.parse import Parsed, parse_one
 from .ending import commit_transaction, rollback_transaction
 from .oids import STATEMENT_ATTEMPTS_MAX, Alignment, TypesDiffer, makes_types, unequal
+from .patience import AS_BEFORE, Patience
 from .transaction import SchemaChange, Transaction
 
 if TYPE_CHECKING:
@@ -125,28 +128,33 @@ async def _run(session: Session, statement: Parsed, plan: Ddl, sink: Sink) -> by
 async def _carry_out(
     session: Session, procedure: Callable[[], Procedure], sink: Sink | None, *, aligned: bool
 ) -> DdlResult:
-    """Runs a procedure; again, if the types that it made got different OIDs (oids.py)."""
-    if not aligned:
-        driver = _Driver(session, sink)
-        result = await driver.drive(procedure())
-        await driver.finish()
-        return result
-    for attempt in range(STATEMENT_ATTEMPTS_MAX):
-        driver = _Driver(session, sink, attempt=attempt)
-        driver.mark()
+    """Runs a procedure; again, where it waited too long for a lock (patience.py), or if the types that it made got OIDs
+    that cannot be the same everywhere (oids.py).
+    """
+    patience, attempts = Patience(), 0
+    while True:
+        driver = _Driver(session, sink, attempt=attempts if aligned else None, wait_s=patience.wait_s)
+        driver.mark(patience.briefly())
         try:
             result = await driver.drive(procedure())
             await driver.end_alignment()
+            await driver.finish()
         except TypesDiffer as difference:
-            log.info("type %s was made with different OIDs: the statement is run again", difference)
+            log.info("types were made with different OIDs %s: the statement is run again", difference)
             await driver.undo()
-            continue
+            attempts += 1
+            if attempts == STATEMENT_ATTEMPTS_MAX:
+                raise unequal() from difference
+        except PgError as error:
+            if not patience.applies(error):
+                raise
+            await driver.undo()
+            await patience.pause(error, driver.backend(WORKSPACE_PLACE))
+        else:
+            driver.keep()
+            return result
         finally:
             driver.send_notices()
-        driver.keep()
-        await driver.finish()
-        return result
-    raise unequal()
 
 
 def _write_rows(result: DdlResult, sink: Sink) -> None:
@@ -197,16 +205,21 @@ def _context(session: Session) -> DdlContext:
 class _Driver:
     """Performs the steps of one statement's procedure.
 
-    `attempt`: the statement may make types, and this is its first run (0) or a later one. Then it can be undone (`mark`,
-    `undo`, `keep`), and the client's notices wait until it is certain to stay.
+    `attempt`: the statement may make types, and this is its first run (0) or a later one. It can be undone (`mark`, `undo`,
+    `keep`), and the client's notices wait until it is certain to stay.
     """
 
-    def __init__(self, session: Session, sink: Sink | None, *, attempt: int | None = None) -> None:
+    def __init__(
+        self, session: Session, sink: Sink | None, *, attempt: int | None = None, wait_s: float = FREEZE_WAIT_S_MAX
+    ) -> None:
         assert session.transaction is not None and session.transaction.change is not None
         self.session = session
         self.sink = sink
         self.transaction = session.transaction
         self.change = session.transaction.change
+        self._wait_s = wait_s
+        self._frozen_before = self.change.frozen
+        self._freezes: list[AsyncExitStack] = []
         self._alignment: Alignment | None = None
         if attempt is not None:
             self._alignment = Alignment(session.gateway, self.transaction, self.change, attempt)
@@ -218,12 +231,12 @@ class _Driver:
 
     # --- a statement that can be undone ------------------------------------------------------------------------
 
-    def mark(self) -> None:
+    def mark(self, then: str) -> None:
         self._marked = len(self.change.statements)
-        self._tell_branches("SAVEPOINT hanse_change")
+        self._tell_branches(f"SAVEPOINT hanse_change; {then}")
 
     def keep(self) -> None:
-        self._tell_branches("RELEASE SAVEPOINT hanse_change")
+        self._tell_branches(f"RELEASE SAVEPOINT hanse_change; {AS_BEFORE}")
 
     def _tell_branches(self, sql: str) -> None:
         for branch in self.transaction.branches.values():
@@ -231,8 +244,11 @@ class _Driver:
 
     async def undo(self) -> None:
         self.change.snapshot = self._before
+        self.change.frozen = self._frozen_before
         del self.change.statements[self._marked :]
         self._notices.clear()
+        for freeze in self._freezes:
+            await freeze.aclose()
         for branch in self.transaction.branches.values():
             await branch.backend.query("ROLLBACK TO SAVEPOINT hanse_change; RELEASE SAVEPOINT hanse_change")
 
@@ -246,10 +262,7 @@ class _Driver:
             await self._alignment.end()
 
     def notice(self, message: bytes) -> None:
-        if self._alignment is not None:
-            self._notices.append(message)
-        elif self.sink is not None:
-            self.sink.notice(message)
+        self._notices.append(message)
 
     def send_notices(self) -> None:
         notices, self._notices = self._notices, []
@@ -281,7 +294,7 @@ class _Driver:
     async def _perform(self, step: Step) -> Any:
         match step:
             case Ask():
-                return await self._backend(WORKSPACE_PLACE).query(step.sql)
+                return await self.backend(WORKSPACE_PLACE).query(step.sql)
             case RunWorkspace():
                 return await self._run_workspace(step)
             case RunGroups():
@@ -298,7 +311,7 @@ class _Driver:
                 self.notice(notice_response(step.notice))
                 return None
 
-    def _backend(self, place: str) -> Backend:
+    def backend(self, place: str) -> Backend:
         return self.transaction.branches[place].backend
 
     async def _run_workspace(self, step: RunWorkspace) -> list[Row]:
@@ -306,7 +319,7 @@ class _Driver:
             await self._alignment.begin_stage()
             self._stage_over = False
         self._stale = True
-        rows = await self._run(self._backend(WORKSPACE_PLACE), step.sql, step.system, self.notice)
+        rows = await self._run(self.backend(WORKSPACE_PLACE), step.sql, step.system, self.notice)
         self.transaction.branches[WORKSPACE_PLACE].wrote = True
         # The path in force, which may be the role's own and no setting of the session.
         path = self.session.search_path
@@ -336,7 +349,7 @@ class _Driver:
     async def _run_list(self, group: str, statements: tuple[str, ...], system: bool) -> list[Row]:
         rows: list[Row] = []
         for sql in statements:
-            rows = await self._run(self._backend(group), sql, system, None)
+            rows = await self._run(self.backend(group), sql, system, None)
         return rows
 
     async def _run(self, backend: Backend, sql: str, system: bool, notice: NoticeTo | None) -> list[Row]:
@@ -360,7 +373,7 @@ class _Driver:
         if not self._stale:
             return self.change.snapshot
         self._stale = False
-        rows = await self._backend(WORKSPACE_PLACE).query(_INTROSPECT)
+        rows = await self.backend(WORKSPACE_PLACE).query(_INTROSPECT)
         found = introspection.decode(rows[0][0] or "{}", home_group=self.change.snapshot.home_group)
         self.change.snapshot = replace(
             self.change.snapshot, relations=found.relations, functions=found.functions, schemas=found.schemas
@@ -369,13 +382,14 @@ class _Driver:
 
     async def _freeze(self, step: Freeze) -> None:
         new = frozenset(step.identities) - self.change.frozen
-        self.change.frozen |= new
-        await self.session.gateway.freeze_everywhere(self.transaction, tuple(sorted(new)))
+        self.change.frozen |= new  # first: our own transaction does not stand against it
+        gateway = self.session.gateway
+        self._freezes.append(await gateway.freeze_everywhere(self.transaction, tuple(sorted(new)), self._wait_s))
 
     async def _move(self, step: MoveRows) -> int:
         return await copy_between(
             self.change.snapshot,
-            {group: self._backend(group) for group in self.transaction.branches if group != WORKSPACE_PLACE},
+            {group: self.backend(group) for group in self.transaction.branches if group != WORKSPACE_PLACE},
             step,
         )
 
