@@ -67,6 +67,8 @@ WORKSPACE_PARTIALS_PER_SLOT_MAX = 32  # tables for partial rows that a slot keep
 REPLAY_LOCK_WAIT_S_MAX = 60.0  # for a schema change under way in the main database
 
 # Agent
+ANALYZE_PERIOD_S = 30.0  # between looks for partitioned tables whose statistics are old
+ANALYZES_PER_TURN_MAX = 100
 NODES_MAX = 64  # of a local cluster
 GROUPS_MAX = 64
 GATEWAY_WORKERS_MAX = 64

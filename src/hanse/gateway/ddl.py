@@ -44,7 +44,7 @@ from ..core.limits import FREEZE_WAIT_S_MAX
 from ..engines.postgres.backend import Backend, split_messages
 from ..engines.postgres.replay import as_client, as_system
 from ..executor.copying import copy_between
-from ..executor.request import Request, Sink, pump
+from ..executor.request import Sink, pump
 from ..pgwire import backend as server_messages
 from ..pgwire import frontend
 from ..pgwire.backend import Field
@@ -52,6 +52,7 @@ from ..pgwire.diagnostics import notice_response
 from ..pgwire.verifier import make_verifier
 from ..planner.plan import Ddl
 from ..sql.parse import Parsed, parse_one
+from . import concurrently
 from .ending import commit_transaction, rollback_transaction
 from .oids import STATEMENT_ATTEMPTS_MAX, Alignment, TypesDiffer, makes_types, unequal
 from .patience import AS_BEFORE, Patience
@@ -439,35 +440,29 @@ class _Collected:
 
 
 async def _run_outside(session: Session, plan: Ddl, text: bytes, sink: Sink) -> bytes:
-    """What PostgreSQL refuses in a transaction block (CREATE INDEX CONCURRENTLY …): one place after another."""
+    """What PostgreSQL refuses in a transaction block (CREATE INDEX CONCURRENTLY …)."""
     if session.transaction is not None:
         raise PgError("25001", f"{plan.verb} cannot run inside a transaction block")
-    transaction = Transaction("", session.state, explicit=False)
-    gateway = session.gateway
-    await gateway.lock_ddl(transaction)
-    try:
-        for group in gateway.snapshot.group_names:
-            backend = await session.acquire(group)
-            try:
-                backend.write(Request(text=text, snapshot=gateway.snapshot).message())
-                await pump(backend, _Collected(None))
-            finally:
-                session.give_back(backend)
-    finally:
-        gateway.unlock_ddl(transaction)
-    blocking = text.decode().replace("CONCURRENTLY", "", 1).replace("concurrently", "", 1)
-    return await _workspace_only(session, plan, blocking, sink)
+    relation = concurrently.table_of(session, parse_one(text).node)
+    if relation is not None:
+        return await concurrently.create_index(session, plan.verb, text, sink, relation)
+    return await run(session, Ddl(verb=plan.verb), text, sink)
 
 
-async def _workspace_only(session: Session, plan: Ddl, sql: str, sink: Sink) -> bytes:
+async def workspace_only(session: Session, sql: str) -> None:
+    """A schema change that the groups have already."""
     session.transaction = Transaction("", session.state, explicit=False)
     try:
         await _begin_change(session)
-        driver = _Driver(session, sink)
-        await driver._run_workspace(RunWorkspace(sql))
+        driver = _Driver(session, None)
+        await driver.drive(_only(RunWorkspace(sql)))
         await driver.introspect()
     except BaseException:
         await rollback_transaction(session)
         raise
     await commit_transaction(session)
-    return plan.verb.encode()
+
+
+def _only(step: Step) -> Procedure:
+    yield step
+    return DdlResult()
