@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
+from hanse.agent.sizes import Sizes
 from hanse.agent.statistics import Statistics, statistics
 from hanse.config import load_node_config, load_secrets
 from support.processes import wait_until
@@ -16,6 +17,10 @@ from support.servers import Cluster
 
 INDEXES = """SELECT i.indexrelid::regclass::text, i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
     JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND NOT i.indisprimary ORDER BY 1"""
+SIZES = """SELECT relname::text, pg_total_relation_size(c.oid) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+    WHERE nspname = %s AND relkind IN ('r', 'i')"""
+ESTIMATES = """SELECT relname::text, reltuples::int FROM pg_class
+    WHERE oid IN ('sharded'::regclass, 'copied'::regclass, 'plain'::regclass) ORDER BY 1"""
 ANALYSED = """SELECT count(*) FROM pg_stats WHERE schemaname = %s AND tablename = 'parent' AND inherited"""
 
 
@@ -101,3 +106,36 @@ def test_the_agent_analyses_partitioned_tables(cluster: Cluster, cluster_schema:
 def _refreshed(group: Statistics, connection: psycopg.Connection, schema: str) -> bool:
     asyncio.run(group.refresh())
     return connection.execute(ANALYSED, (schema,)).fetchone() == (2,)
+
+
+def test_sizes_and_estimates_are_those_of_all_groups(cluster: Cluster, tables: Schema) -> None:
+    with tables.connect() as connection:
+        connection.execute("INSERT INTO sharded SELECT i, i FROM generate_series(10, 3000) i")
+        connection.execute("INSERT INTO copied SELECT i, i FROM generate_series(10, 3000) i")
+        connection.execute("VACUUM (ANALYZE) sharded, copied, plain")
+    for gateway in cluster.gateways:  # each node's workspace follows the schema when it is asked
+        with psycopg.connect(gateway.dsn) as connection:
+            connection.execute("SELECT FROM pg_class")
+    secrets = load_secrets(cluster.data_directory / "secrets.json")
+    for file in sorted(cluster.data_directory.glob("*/node.json")):
+        asyncio.run(Sizes(load_node_config(file), secrets).refresh())
+    expected: dict[str, int] = {}
+    for dsn in cluster.group_dsns().values():
+        with psycopg.connect(dsn) as group:
+            for name, size in group.execute(SIZES, (tables.name,)).fetchall():
+                expected[name] = expected.get(name, 0) + size
+    assert min(expected["sharded_p0"], expected["copied"], expected["plain"]) > 8192
+    for gateway in cluster.gateways:
+        with psycopg.connect(gateway.dsn_for(options=f"-c search_path={tables.name}"), autocommit=True) as connection:
+            assert dict(connection.execute(SIZES, (tables.name,)).fetchall()) == expected
+            size, whole, indexes, database = connection.execute(
+                "SELECT pg_relation_size('copied'), pg_table_size('copied'), pg_indexes_size('copied'),"
+                " pg_database_size(current_database())"
+            ).fetchone()  # type: ignore[misc]
+            assert 0 < size < whole < expected["copied"] == whole + indexes < database
+            estimates = connection.execute(ESTIMATES).fetchall()
+            assert estimates == [("copied", 2994), ("plain", 3), ("sharded", 2994)]
+            assert connection.execute("SELECT pg_relation_size('pg_class') > 0, pg_table_size(0)").fetchone() == (
+                True,
+                None,
+            )

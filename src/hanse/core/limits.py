@@ -69,6 +69,8 @@ REPLAY_LOCK_WAIT_S_MAX = 60.0  # for a schema change under way in the main datab
 # Agent
 ANALYZE_PERIOD_S = 30.0  # between looks for partitioned tables whose statistics are old
 ANALYZES_PER_TURN_MAX = 100
+SIZES_PERIOD_S = 30.0  # between looks at the groups' sizes and row estimates
+SIZES_LOCK_WAIT_S_MAX = 2.0  # for schema changes under way, before it is left for the next time
 NODES_MAX = 64  # of a local cluster
 GROUPS_MAX = 64
 GATEWAY_WORKERS_MAX = 64
