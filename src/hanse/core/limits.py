@@ -44,7 +44,7 @@ COPY_BATCH_BYTES = 256 << 10  # of a COPY stream, split by shard at a time
 # Control plane
 CONTROL_MESSAGE_BYTES_MAX = 256 << 20
 DDL_LOCK_WAIT_S_MAX = 60.0
-SCHEMA_LOCK_WAIT_S_MIN = 0.25  # a schema change waits so long for a lock before it lets others pass, twice as long the
+SCHEMA_LOCK_WAIT_S_MIN = 0.5  # a schema change waits so long for a lock before it lets others pass, twice as long the
 SCHEMA_LOCK_WAIT_S_MAX = 4.0  # next time, up to this
 SCHEMA_CHANGE_WAIT_S_MAX = 50.0  # in all; then 55P03
 CATALOG_ACK_WAIT_S_MAX = 10.0
