@@ -14,7 +14,7 @@ from psycopg import errors
 from support.schemas import Schema
 from support.servers import Cluster
 
-CLIENTS, STEPS, KEYS = 8, 25, 12
+CLIENTS, STEPS, KEYS = 8, 15, 12
 DIGEST = "SELECT count(*), md5(string_agg(r::text, ',' ORDER BY id)) FROM {schema}.{table} r"
 
 

@@ -31,7 +31,7 @@ ROUND = (
 )
 WAITING = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'CREATE INDEX late%'"
 ROUNDS = 1
-CLIENTS = 16
+CLIENTS = 8
 
 
 class Client:
@@ -83,7 +83,6 @@ class Client:
         for table, inserted in self.inserted.items():
             query = f"SELECT count(*), sum(n) FROM {table} WHERE id BETWEEN %s AND %s"
             assert connection.execute(query, (first, first + 999_999)).fetchone() == (inserted, inserted)
-        connection.execute("SELECT m, count(*) FROM steady GROUP BY m ORDER BY 1").fetchall()
 
 
 @pytest.fixture
@@ -135,12 +134,12 @@ def test_a_schema_change_waits_for_a_reader_and_lets_others_pass(tables: Schema)
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM changing")
         change = pool.submit(_change, tables, "ALTER TABLE changing ADD COLUMN late int")
-        for number in range(300):
+        for number in range(200):
             other.execute("INSERT INTO changing (id, n) VALUES (%s, 1)", (number,))
         assert not change.done()
         reader.execute("COMMIT")
         change.result(timeout=20)
-        assert other.execute("SELECT count(*), count(late) FROM changing").fetchone() == (300, 0)
+        assert other.execute("SELECT count(*), count(late) FROM changing").fetchone() == (200, 0)
 
 
 def test_a_transaction_over_groups_and_a_schema_change_do_not_wait_for_each_other(
@@ -148,7 +147,7 @@ def test_a_transaction_over_groups_and_a_schema_change_do_not_wait_for_each_othe
 ) -> None:
     """The transaction has written in one group, where the change waits, holding the other; it must let go of that."""
     with tables.connect() as writer, ThreadPoolExecutor(1) as pool:
-        for first in range(3):  # some in each group
+        for first in range(2):
             writer.execute("BEGIN")
             writer.execute("INSERT INTO changing (id, n) VALUES (%s, 1)", (first,))
             change = pool.submit(_change, tables, f"CREATE INDEX late_{first} ON changing (n)")
@@ -158,7 +157,7 @@ def test_a_transaction_over_groups_and_a_schema_change_do_not_wait_for_each_othe
             writer.execute(f"INSERT INTO changing (id, n) VALUES {values}")
             writer.execute("COMMIT")
             change.result(timeout=20)
-        assert writer.execute("SELECT count(*), sum(n) FROM changing").fetchone() == (33, 33)
+        assert writer.execute("SELECT count(*), sum(n) FROM changing").fetchone() == (22, 22)
 
 
 @pytest.fixture

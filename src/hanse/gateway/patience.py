@@ -16,15 +16,15 @@ from __future__ import annotations
 import asyncio
 import random
 
+from ..catalog.ddl_lock import CLIENTS_LOCK_TIMEOUT
 from ..core.errors import PgError
 from ..core.limits import SCHEMA_CHANGE_WAIT_S_MAX, SCHEMA_LOCK_WAIT_S_MAX, SCHEMA_LOCK_WAIT_S_MIN
 from ..engines.postgres.backend import Backend
 
 _WAITED = ("55P03", "40P01")
-_KEPT = "hanse.lock_timeout"
 _OWN = "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'lock_timeout'"
 
-AS_BEFORE = f"SELECT pg_catalog.set_config('lock_timeout', pg_catalog.current_setting('{_KEPT}'), true)"
+AS_BEFORE = f"SELECT pg_catalog.set_config('lock_timeout', pg_catalog.current_setting('{CLIENTS_LOCK_TIMEOUT}'), true)"
 
 
 class Patience:
@@ -38,7 +38,7 @@ class Patience:
     def briefly(self) -> str:
         """Sets lock_timeout until `AS_BEFORE`, or until the savepoint is gone."""
         return (
-            f"SELECT pg_catalog.set_config('{_KEPT}', pg_catalog.current_setting('lock_timeout'), true),"
+            f"SELECT pg_catalog.set_config('{CLIENTS_LOCK_TIMEOUT}', pg_catalog.current_setting('lock_timeout'), true),"
             " pg_catalog.set_config('lock_timeout', CASE pg_catalog.current_setting('lock_timeout')"
             f" WHEN '0' THEN '{self.wait_s * 1000:.0f}' ELSE pg_catalog.current_setting('lock_timeout') END, true)"
         )
