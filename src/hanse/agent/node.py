@@ -27,6 +27,8 @@ from .control import Control
 from .presence import Presence
 from .recovery import recoveries
 from .servers import InstancePart, instance_of, prepare_server
+from .sizes import Sizes
+from .statistics import statistics
 from .topology import initial_snapshot, node_file
 from .workers import GatewayPart, end_surplus
 
@@ -78,6 +80,8 @@ class NodeAgent:
         async with asyncio.TaskGroup() as tasks:
             keepers = [tasks.create_task(self._keep(part)) for part in (*self._instances, *self._gateways)]
             keepers += [tasks.create_task(each.run()) for each in recoveries(self.config, self.secrets)]
+            keepers += [tasks.create_task(each.run()) for each in statistics(self.config, self.secrets)]
+            keepers.append(tasks.create_task(Sizes(self.config, self.secrets).run()))
             await self._watch_directory()
             for keeper in keepers:
                 keeper.cancel()

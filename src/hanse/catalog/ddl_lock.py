@@ -7,6 +7,8 @@ from collections import deque
 
 from ..core.errors import PgError
 
+CLIENTS_LOCK_TIMEOUT = "hanse.lock_timeout"  # custom setting: the client's, while a schema change has its own
+
 
 class DdlLock:
     """`holder` is any object that stands for a client's connection; it must release when that ends."""

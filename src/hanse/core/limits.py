@@ -49,6 +49,9 @@ COPY_BATCH_BYTES = 256 << 10  # of a COPY stream, split by shard at a time
 # Control plane
 CONTROL_MESSAGE_BYTES_MAX = 256 << 20
 DDL_LOCK_WAIT_S_MAX = 60.0
+SCHEMA_LOCK_WAIT_S_MIN = 0.5  # a schema change waits so long for a lock before it lets others pass, twice as long the
+SCHEMA_LOCK_WAIT_S_MAX = 4.0  # next time, up to this
+SCHEMA_CHANGE_WAIT_S_MAX = 50.0  # in all; then 55P03
 CATALOG_ACK_WAIT_S_MAX = 10.0
 FREEZE_WAIT_S_MAX = 30.0  # for every gateway to finish what it runs on frozen relations
 CONTROL_LEASE_S = 4.0  # a gateway that was not answered for so long must not plan; the service waits as long for it
@@ -69,6 +72,10 @@ WORKSPACE_PARTIALS_PER_SLOT_MAX = 32  # tables for partial rows that a slot keep
 REPLAY_LOCK_WAIT_S_MAX = 60.0  # for a schema change under way in the main database
 
 # Agent
+ANALYZE_PERIOD_S = 30.0  # between looks for partitioned tables whose statistics are old
+ANALYZES_PER_TURN_MAX = 100
+SIZES_PERIOD_S = 30.0  # between looks at the groups' sizes and row estimates
+SIZES_LOCK_WAIT_S_MAX = 2.0  # for schema changes under way, before it is left for the next time
 NODES_MAX = 64  # of a local cluster
 GROUPS_MAX = 64
 GATEWAY_WORKERS_MAX = 64

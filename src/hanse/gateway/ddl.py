@@ -13,6 +13,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Generator, Mapping
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -39,10 +40,11 @@ from ..catalog.model import Kind, Snapshot
 from ..config import WORKSPACE_PLACE
 from ..core.errors import PgError
 from ..core.ids import quote_literal, quote_qualified
+from ..core.limits import FREEZE_WAIT_S_MAX
 from ..engines.postgres.backend import Backend, split_messages
 from ..engines.postgres.replay import as_client, as_system
 from ..executor.copying import copy_between
-from ..executor.request import Request, Sink, pump
+from ..executor.request import Sink, pump
 from ..pgwire import backend as server_messages
 from ..pgwire import frontend
 from ..pgwire.backend import Field
@@ -50,8 +52,10 @@ from ..pgwire.diagnostics import notice_response
 from ..pgwire.verifier import make_verifier
 from ..planner.plan import Ddl
 from ..sql.parse import Parsed, parse_one
+from . import concurrently
 from .ending import commit_transaction, rollback_transaction
-from .oids import MAKERS, STATEMENT_ATTEMPTS_MAX, Alignment, TypesDiffer, unequal
+from .oids import STATEMENT_ATTEMPTS_MAX, Alignment, TypesDiffer, makes_types, unequal
+from .patience import AS_BEFORE, Patience
 from .transaction import SchemaChange, Transaction
 
 if TYPE_CHECKING:
@@ -100,7 +104,7 @@ async def make_default_shards(session: Session, relation: tuple[str, str]) -> No
         context = _context(session)
         found = context.snapshot.relation_by_identity.get(relation)
         if found is not None and not found.shards:
-            await _carry_out(session, lambda: shards_procedure(relation, context), None, makes_types=True)
+            await _carry_out(session, lambda: shards_procedure(relation, context), None, aligned=True)
     except BaseException:
         if own:
             await rollback_transaction(session)
@@ -115,7 +119,7 @@ async def _run(session: Session, statement: Parsed, plan: Ddl, sink: Sink) -> by
     def procedure() -> Procedure:
         return plan_ddl(statement.node, statement.sql, _context(session))
 
-    result = await _carry_out(session, procedure, sink, makes_types=type(statement.node).__name__ in MAKERS)
+    result = await _carry_out(session, procedure, sink, aligned=makes_types(statement.node))
     if result.columns:
         _write_rows(result, sink)
         await _rows(result, sink)
@@ -123,30 +127,35 @@ async def _run(session: Session, statement: Parsed, plan: Ddl, sink: Sink) -> by
 
 
 async def _carry_out(
-    session: Session, procedure: Callable[[], Procedure], sink: Sink | None, *, makes_types: bool
+    session: Session, procedure: Callable[[], Procedure], sink: Sink | None, *, aligned: bool
 ) -> DdlResult:
-    """Runs a procedure; again, if the types that it made got different OIDs (oids.py)."""
-    if not makes_types:
-        driver = _Driver(session, sink)
-        result = await driver.drive(procedure())
-        await driver.finish()
-        return result
-    for _ in range(STATEMENT_ATTEMPTS_MAX):
-        driver = _Driver(session, sink, aligned=True)
-        driver.mark()
+    """Runs a procedure; again, where it waited too long for a lock (patience.py), or if the types that it made got OIDs
+    that cannot be the same everywhere (oids.py).
+    """
+    patience, attempts = Patience(), 0
+    while True:
+        driver = _Driver(session, sink, attempt=attempts if aligned else None, wait_s=patience.wait_s)
+        driver.mark(patience.briefly())
         try:
             result = await driver.drive(procedure())
             await driver.end_alignment()
+            await driver.finish()
         except TypesDiffer as difference:
-            log.info("type %s was made with different OIDs: the statement is run again", difference)
+            log.info("types were made with different OIDs %s: the statement is run again", difference)
             await driver.undo()
-            continue
+            attempts += 1
+            if attempts == STATEMENT_ATTEMPTS_MAX:
+                raise unequal() from difference
+        except PgError as error:
+            if not patience.applies(error):
+                raise
+            await driver.undo()
+            await patience.pause(error, driver.backend(WORKSPACE_PLACE))
+        else:
+            driver.keep()
+            return result
         finally:
             driver.send_notices()
-        driver.keep()
-        await driver.finish()
-        return result
-    raise unequal()
 
 
 def _write_rows(result: DdlResult, sink: Sink) -> None:
@@ -197,17 +206,24 @@ def _context(session: Session) -> DdlContext:
 class _Driver:
     """Performs the steps of one statement's procedure.
 
-    `aligned`: the statement may make types. Then it can be undone (`mark`, `undo`, `keep`), and the client's notices wait
-    until it is certain to stay.
+    `attempt`: the statement may make types, and this is its first run (0) or a later one. It can be undone (`mark`, `undo`,
+    `keep`), and the client's notices wait until it is certain to stay.
     """
 
-    def __init__(self, session: Session, sink: Sink | None, *, aligned: bool = False) -> None:
+    def __init__(
+        self, session: Session, sink: Sink | None, *, attempt: int | None = None, wait_s: float = FREEZE_WAIT_S_MAX
+    ) -> None:
         assert session.transaction is not None and session.transaction.change is not None
         self.session = session
         self.sink = sink
         self.transaction = session.transaction
         self.change = session.transaction.change
-        self._alignment = Alignment(session.gateway, self.transaction, self.change) if aligned else None
+        self._wait_s = wait_s
+        self._frozen_before = self.change.frozen
+        self._freezes: list[AsyncExitStack] = []
+        self._alignment: Alignment | None = None
+        if attempt is not None:
+            self._alignment = Alignment(session.gateway, self.transaction, self.change, attempt)
         self._stage_over = True  # the groups have run, or nothing has: counters must be aligned before what follows
         self._notices: list[bytes] = []
         self._before = self.change.snapshot
@@ -216,12 +232,12 @@ class _Driver:
 
     # --- a statement that can be undone ------------------------------------------------------------------------
 
-    def mark(self) -> None:
+    def mark(self, then: str) -> None:
         self._marked = len(self.change.statements)
-        self._tell_branches("SAVEPOINT hanse_change")
+        self._tell_branches(f"SAVEPOINT hanse_change; {then}")
 
     def keep(self) -> None:
-        self._tell_branches("RELEASE SAVEPOINT hanse_change")
+        self._tell_branches(f"RELEASE SAVEPOINT hanse_change; {AS_BEFORE}")
 
     def _tell_branches(self, sql: str) -> None:
         for branch in self.transaction.branches.values():
@@ -229,8 +245,11 @@ class _Driver:
 
     async def undo(self) -> None:
         self.change.snapshot = self._before
+        self.change.frozen = self._frozen_before
         del self.change.statements[self._marked :]
         self._notices.clear()
+        for freeze in self._freezes:
+            await freeze.aclose()
         for branch in self.transaction.branches.values():
             await branch.backend.query("ROLLBACK TO SAVEPOINT hanse_change; RELEASE SAVEPOINT hanse_change")
 
@@ -244,10 +263,7 @@ class _Driver:
             await self._alignment.end()
 
     def notice(self, message: bytes) -> None:
-        if self._alignment is not None:
-            self._notices.append(message)
-        elif self.sink is not None:
-            self.sink.notice(message)
+        self._notices.append(message)
 
     def send_notices(self) -> None:
         notices, self._notices = self._notices, []
@@ -279,7 +295,7 @@ class _Driver:
     async def _perform(self, step: Step) -> Any:
         match step:
             case Ask():
-                return await self._backend(WORKSPACE_PLACE).query(step.sql)
+                return await self.backend(WORKSPACE_PLACE).query(step.sql)
             case RunWorkspace():
                 return await self._run_workspace(step)
             case RunGroups():
@@ -296,7 +312,7 @@ class _Driver:
                 self.notice(notice_response(step.notice))
                 return None
 
-    def _backend(self, place: str) -> Backend:
+    def backend(self, place: str) -> Backend:
         return self.transaction.branches[place].backend
 
     async def _run_workspace(self, step: RunWorkspace) -> list[Row]:
@@ -304,7 +320,7 @@ class _Driver:
             await self._alignment.begin_stage()
             self._stage_over = False
         self._stale = True
-        rows = await self._run(self._backend(WORKSPACE_PLACE), step.sql, step.system, self.notice)
+        rows = await self._run(self.backend(WORKSPACE_PLACE), step.sql, step.system, self.notice)
         self.transaction.branches[WORKSPACE_PLACE].wrote = True
         # The path in force, which may be the role's own and no setting of the session.
         path = self.session.search_path
@@ -334,7 +350,7 @@ class _Driver:
     async def _run_list(self, group: str, statements: tuple[str, ...], system: bool) -> list[Row]:
         rows: list[Row] = []
         for sql in statements:
-            rows = await self._run(self._backend(group), sql, system, None)
+            rows = await self._run(self.backend(group), sql, system, None)
         return rows
 
     async def _run(self, backend: Backend, sql: str, system: bool, notice: NoticeTo | None) -> list[Row]:
@@ -358,7 +374,7 @@ class _Driver:
         if not self._stale:
             return self.change.snapshot
         self._stale = False
-        rows = await self._backend(WORKSPACE_PLACE).query(_INTROSPECT)
+        rows = await self.backend(WORKSPACE_PLACE).query(_INTROSPECT)
         found = introspection.decode(rows[0][0] or "{}", home_group=self.change.snapshot.home_group)
         self.change.snapshot = replace(
             self.change.snapshot, relations=found.relations, functions=found.functions, schemas=found.schemas
@@ -367,13 +383,14 @@ class _Driver:
 
     async def _freeze(self, step: Freeze) -> None:
         new = frozenset(step.identities) - self.change.frozen
-        self.change.frozen |= new
-        await self.session.gateway.freeze_everywhere(self.transaction, tuple(sorted(new)))
+        self.change.frozen |= new  # first: our own transaction does not stand against it
+        gateway = self.session.gateway
+        self._freezes.append(await gateway.freeze_everywhere(self.transaction, tuple(sorted(new)), self._wait_s))
 
     async def _move(self, step: MoveRows) -> int:
         return await copy_between(
             self.change.snapshot,
-            {group: self._backend(group) for group in self.transaction.branches if group != WORKSPACE_PLACE},
+            {group: self.backend(group) for group in self.transaction.branches if group != WORKSPACE_PLACE},
             step,
         )
 
@@ -423,35 +440,29 @@ class _Collected:
 
 
 async def _run_outside(session: Session, plan: Ddl, text: bytes, sink: Sink) -> bytes:
-    """What PostgreSQL refuses in a transaction block (CREATE INDEX CONCURRENTLY …): one place after another."""
+    """What PostgreSQL refuses in a transaction block (CREATE INDEX CONCURRENTLY …)."""
     if session.transaction is not None:
         raise PgError("25001", f"{plan.verb} cannot run inside a transaction block")
-    transaction = Transaction("", session.state, explicit=False)
-    gateway = session.gateway
-    await gateway.lock_ddl(transaction)
-    try:
-        for group in gateway.snapshot.group_names:
-            backend = await session.acquire(group)
-            try:
-                backend.write(Request(text=text, snapshot=gateway.snapshot).message())
-                await pump(backend, _Collected(None))
-            finally:
-                session.give_back(backend)
-    finally:
-        gateway.unlock_ddl(transaction)
-    blocking = text.decode().replace("CONCURRENTLY", "", 1).replace("concurrently", "", 1)
-    return await _workspace_only(session, plan, blocking, sink)
+    relation = concurrently.table_of(session, parse_one(text).node)
+    if relation is not None:
+        return await concurrently.create_index(session, plan.verb, text, sink, relation)
+    return await run(session, Ddl(verb=plan.verb), text, sink)
 
 
-async def _workspace_only(session: Session, plan: Ddl, sql: str, sink: Sink) -> bytes:
+async def workspace_only(session: Session, sql: str) -> None:
+    """A schema change that the groups have already."""
     session.transaction = Transaction("", session.state, explicit=False)
     try:
         await _begin_change(session)
-        driver = _Driver(session, sink)
-        await driver._run_workspace(RunWorkspace(sql))
+        driver = _Driver(session, None)
+        await driver.drive(_only(RunWorkspace(sql)))
         await driver.introspect()
     except BaseException:
         await rollback_transaction(session)
         raise
     await commit_transaction(session)
-    return plan.verb.encode()
+
+
+def _only(step: Step) -> Procedure:
+    yield step
+    return DdlResult()

@@ -227,9 +227,15 @@ class Gateway:
         if stack is not None:
             self.spawn(stack.aclose())
 
-    async def freeze_everywhere(self, transaction: Transaction, identities: tuple[tuple[str, str], ...]) -> None:
+    async def freeze_everywhere(
+        self, transaction: Transaction, identities: tuple[tuple[str, str], ...], wait_s: float
+    ) -> AsyncExitStack:
+        """Closing what it gives thaws; the transaction's end does in any case."""
+        stack = AsyncExitStack()
         if identities:
-            await self._ddl_locks[id(transaction)].enter_async_context(self.control.frozen(identities))
+            await stack.enter_async_context(self.control.frozen(identities, wait_s))
+            self._ddl_locks[id(transaction)].push_async_callback(stack.aclose)
+        return stack
 
     async def commit_change(self, transaction: Transaction) -> None:
         """Makes the transaction's schema change the cluster's. When this returns nobody plans on an older catalog."""

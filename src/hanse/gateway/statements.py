@@ -242,12 +242,26 @@ async def _broadcast(session: Session, planned: Planned, request: Request, place
         raise PgError("25001", f"{planned.verb} cannot run inside a transaction block")
     text = request.text if plan.sql is None else plan.sql.encode()
     tag = b""
+    done: list[str] = []
     for place in (*plan.groups, *((WORKSPACE_PLACE,) if plan.workspace else ())):
         backend = await places.backend(place)
         backend.write(Request(text=text, snapshot=request.snapshot).message())
-        answer = await pump(backend, sink)
+        try:
+            answer = await pump(backend, sink)
+        except PgError as error:
+            if not plan.transactional and len(plan.groups) > 1:
+                _say_where(error, planned.verb, place, done)
+            raise
+        done.append(place)
         tag = tag or answer
     return tag
+
+
+def _say_where(error: PgError, verb: str, place: str, done: list[str]) -> None:
+    """VACUUM and its kind are not undone where they have run; run again they do no harm there."""
+    where = f"It has run in {', '.join(done)}." if done else "It has run in no other group."
+    error.detail = f"{error.detail} {where}" if error.detail else f"This is group {place}. {where}"
+    error.hint = error.hint or f"Run {verb} again when the reason is gone."
 
 
 def carries_parameters(planned: Planned, parameters: Parameters) -> bool:

@@ -273,6 +273,9 @@ def _maintain(utility: Utility) -> Planned:
     """CLUSTER, REINDEX: of a partitioned table they commit as they go, so never inside a transaction block."""
     if _touches_temporary(utility):
         return utility.at_home(pins="temporary table")
+    for ref in table_refs(utility.node, utility.snapshot, utility.context):
+        if ref.relation is not None and ref.relation.kind in (Kind.SINGLE, Kind.PARTITION) and ref.relation.group:
+            return utility.planned(Forward(place=ref.relation.group))
     return _everywhere(utility, transactional=False, writes=False)
 
 

@@ -20,8 +20,9 @@ SESSION AUTHORIZATION and their kind, so that code of that role (a default's fun
 superuser who replays.
 
 **OIDs of types** (catalog/type_oids.py). A line with `types_from` moves this server's counter to where the maker's stood,
-so that the same types come out. A counter that is past it already cannot go back: then types differ here, which is
-reported; clients of this node that look up the type of a binary value would not find it.
+so that the same types come out. A counter that is past it already cannot go back; so a line with `types` says which OIDs
+the statement's types have, and here they get them, too (catalog/renumber.py). Where that cannot be done it is reported:
+clients of this node that look up the type of a binary value would not find it.
 
 Not repeated: what cannot run inside a transaction or a function (CREATE DATABASE, CREATE INDEX CONCURRENTLY …).
 """
@@ -32,9 +33,11 @@ import logging
 from collections.abc import Mapping
 
 import msgspec
+from asyncpg import PostgresError
 
 from ...catalog.commands import DdlEntry
-from ...catalog.type_oids import TURN, advance_sql, position_sql
+from ...catalog.renumber import renumber_sql
+from ...catalog.type_oids import advance_sql, named_sql
 from ...core.ids import quote_identifier
 from ...core.limits import REPLAY_LOCK_WAIT_S_MAX
 from .system_connection import Connection, translated
@@ -58,11 +61,14 @@ DROP FUNCTION IF EXISTS hanse.replay(text)
 
 
 class _How(msgspec.Struct, frozen=True):
-    """The first line of a logged statement. `role` None: Hanse itself. `types_from`: see there; no statement follows."""
+    """The first line of a logged statement. `role` None: Hanse itself. `types_from`, `types`: see there; no statement
+    follows.
+    """
 
     role: str | None = None
     settings: dict[str, str] = {}
     types_from: int | None = None
+    types: tuple[tuple[str, str, int], ...] | None = None  # schema, name, OID
 
 
 def as_system(sql: str) -> str:
@@ -78,6 +84,11 @@ def as_client(sql: str, *, role: str, settings: Mapping[str, str]) -> str:
 def types_from(position: int) -> str:
     """Types that the next statements make must get the OIDs that they got where this server's counter stood here."""
     return _marked(_How(types_from=position), "")
+
+
+def types_are(types: tuple[tuple[str, str, int], ...]) -> str:
+    """The types that the last statements made, (schema, name, OID), have these OIDs in all groups."""
+    return _marked(_How(types=types), "")
 
 
 def _marked(how: _How, sql: str) -> str:
@@ -111,20 +122,22 @@ async def replay(connection: Connection, entry: DdlEntry) -> bool:
             position: int | None = None
             for statement in entry.statements:
                 how, sql = _how(entry, statement)
-                if how.types_from is None:
-                    await _run(connection, entry, how, sql, position)
+                if how.types is not None:
+                    await _give_oids(connection, entry, how.types)
+                elif how.types_from is None:
+                    await _run(connection, how, sql, position)
                 position = how.types_from
             await connection.execute("UPDATE hanse.applied SET version = $1", entry.version)
             return True
 
 
-async def _run(connection: Connection, entry: DdlEntry, how: _How, sql: str, position: int | None) -> None:
+async def _run(connection: Connection, how: _How, sql: str, position: int | None) -> None:
     plain = how.role is None or how.role == await connection.fetchval("SELECT session_user")
     role = quote_identifier(how.role or "")
     if not plain:
         await connection.execute(_BECOME.format(role=role))
     if position is not None:
-        await _advance(connection, entry, position)  # now: the function has drawn an OID, too
+        await connection.execute(advance_sql(position))  # now: the function has drawn an OID, too
     if not plain:
         await connection.execute(f"SET LOCAL SESSION AUTHORIZATION {role}")
     for name, value in how.settings.items():
@@ -136,12 +149,14 @@ async def _run(connection: Connection, entry: DdlEntry, how: _How, sql: str, pos
     await connection.execute(_RETURN)
 
 
-async def _advance(connection: Connection, entry: DdlEntry, target: int) -> None:
-    await connection.execute(advance_sql(target))
-    position = int(await connection.fetchval(position_sql()))
-    if position != target:
-        log.warning(
-            "types of schema change %d have other OIDs in this workspace: its counter is %d ahead",
-            entry.version,
-            (position - target) % TURN,
-        )
+async def _give_oids(connection: Connection, entry: DdlEntry, types: tuple[tuple[str, str, int], ...]) -> None:
+    wanted = {(schema, name): oid for schema, name, oid in types}
+    rows = await connection.fetch(named_sql(wanted, 0))
+    moves = {row[2]: wanted[row[0], row[1]] for row in rows if row[2] != wanted[row[0], row[1]]}
+    if not moves:
+        return
+    try:
+        async with connection.transaction():
+            await connection.execute(renumber_sql(moves))
+    except PostgresError as error:
+        log.warning("types of schema change %d have other OIDs in this workspace: %s", entry.version, error)

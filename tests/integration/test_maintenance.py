@@ -1,0 +1,141 @@
+"""What PostgreSQL does outside transactions, over all groups (findings-gateway 18, 26)."""
+
+from __future__ import annotations
+
+import asyncio
+
+import psycopg
+import pytest
+from psycopg import errors
+
+from hanse.agent.sizes import Sizes
+from hanse.agent.statistics import Statistics, statistics
+from hanse.config import load_node_config, load_secrets
+from support.processes import wait_until
+from support.schemas import Schema
+from support.servers import Cluster
+
+INDEXES = """SELECT i.indexrelid::regclass::text, i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+    JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND NOT i.indisprimary ORDER BY 1"""
+SIZES = """SELECT relname::text, pg_total_relation_size(c.oid) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+    WHERE nspname = %s AND relkind IN ('r', 'i')"""
+ESTIMATES = """SELECT relname::text, reltuples::int FROM pg_class
+    WHERE oid IN ('sharded'::regclass, 'copied'::regclass, 'plain'::regclass) ORDER BY 1"""
+ANALYSED = """SELECT count(*) FROM pg_stats WHERE schemaname = %s AND tablename = 'parent' AND inherited"""
+
+
+def _indexes(cluster: Cluster, schema: Schema) -> dict[str, list[tuple[str, bool]]]:
+    found = {}
+    for group, dsn in cluster.group_dsns().items():
+        with psycopg.connect(dsn, options=f"-c search_path={schema.name}") as connection:
+            found[group] = connection.execute(INDEXES, (schema.name,)).fetchall()
+    return found
+
+
+@pytest.fixture
+def tables(cluster_schema: Schema) -> Schema:
+    with cluster_schema.connect() as connection:
+        connection.execute("CREATE TABLE plain (id int PRIMARY KEY, n int) TABLESPACE g2")
+        connection.execute("CREATE TABLE copied (id int PRIMARY KEY, n int) WITH (distribution = 'reference')")
+        connection.execute("CREATE TABLE sharded (id int PRIMARY KEY, n int) PARTITION BY HASH (id) WITH (shards = 4)")
+        for table in ("plain", "copied", "sharded"):
+            connection.execute(f"INSERT INTO {table} VALUES (1, 1), (2, 1), (3, 2)")
+    return cluster_schema
+
+
+def test_an_index_made_concurrently_is_in_all_groups_and_can_be_dropped(cluster: Cluster, tables: Schema) -> None:
+    with tables.connect() as connection:
+        connection.execute("CREATE INDEX CONCURRENTLY plain_n ON plain (n)")
+        connection.execute("CREATE INDEX CONCURRENTLY IF NOT EXISTS copied_n ON copied (n)")
+        connection.execute("CREATE INDEX CONCURRENTLY p1_n ON sharded_p1 (n)")
+        connection.execute("CREATE INDEX CONCURRENTLY IF NOT EXISTS copied_n ON copied (n)")
+        with pytest.raises(errors.DuplicateTable):
+            connection.execute("CREATE INDEX CONCURRENTLY plain_n ON plain (n)")
+        assert _indexes(cluster, tables) == {
+            "g1": [("copied_n", True), ("plain_n", True)],
+            "g2": [("copied_n", True), ("p1_n", True), ("plain_n", True)],
+        }
+        connection.execute("REINDEX TABLE CONCURRENTLY plain")
+        connection.execute("REINDEX TABLE sharded_p1")
+        connection.execute("VACUUM (ANALYZE) sharded, copied, plain")
+        connection.execute("DROP INDEX CONCURRENTLY plain_n, copied_n, p1_n")
+        assert _indexes(cluster, tables) == {"g1": [], "g2": []}
+        with connection.transaction(), pytest.raises(errors.ActiveSqlTransaction):
+            connection.execute("CREATE INDEX CONCURRENTLY plain_n ON plain (n)")
+            raise AssertionError
+
+
+def test_an_index_that_cannot_be_made_leaves_nothing(cluster: Cluster, tables: Schema) -> None:
+    """`plain` is in g2 only: g1 has made the index on its empty table already."""
+    with tables.connect() as connection:
+        for table in ("plain", "copied"):
+            with pytest.raises(errors.UniqueViolation):
+                connection.execute(f"CREATE UNIQUE INDEX CONCURRENTLY wrong ON {table} (n)")
+        assert _indexes(cluster, tables) == {"g1": [], "g2": []}
+        connection.execute("DELETE FROM plain WHERE id = 2")
+        connection.execute("CREATE UNIQUE INDEX CONCURRENTLY wrong ON plain (n)")
+
+
+def test_what_a_killed_attempt_has_left_is_replaced(cluster: Cluster, tables: Schema) -> None:
+    """As if the gateway had died in g2: g1 has a valid index, g2 an invalid one, the catalog none."""
+    groups = cluster.group_dsns()
+    with psycopg.connect(groups["g1"], autocommit=True) as connection:
+        connection.execute(f"CREATE INDEX half ON {tables.name}.plain (n)")
+    with psycopg.connect(groups["g2"], autocommit=True) as connection, pytest.raises(errors.UniqueViolation):
+        connection.execute(f"CREATE UNIQUE INDEX CONCURRENTLY half ON {tables.name}.plain (n)")
+    assert _indexes(cluster, tables) == {"g1": [("half", True)], "g2": [("half", False)]}
+    with tables.connect() as connection:
+        connection.execute("CREATE INDEX CONCURRENTLY half ON plain (n)")
+        assert _indexes(cluster, tables) == {"g1": [("half", True)], "g2": [("half", True)]}
+        assert connection.execute("SELECT to_regclass('half')::text").fetchone() == ("half",)
+
+
+def test_the_agent_analyses_partitioned_tables(cluster: Cluster, cluster_schema: Schema) -> None:
+    with cluster_schema.connect() as connection:
+        connection.execute("CREATE TABLE parent (id int PRIMARY KEY, n int) PARTITION BY HASH (id) WITH (shards = 2)")
+        connection.execute("INSERT INTO parent SELECT i, mod(i, 10) FROM generate_series(1, 500) i")
+    dsns, parent = cluster.group_dsns(), f"{cluster_schema.name}.parent"
+    for file in sorted(cluster.data_directory.glob("*/node.json")):
+        for each in statistics(load_node_config(file), load_secrets(cluster.data_directory / "secrets.json")):
+            with psycopg.connect(dsns[each.group], autocommit=True) as connection:
+                # The cluster's own agent may be faster.
+                wait_until("statistics", lambda group=each: _refreshed(group, connection, cluster_schema.name))
+                assert parent not in asyncio.run(each.refresh())
+
+
+def _refreshed(group: Statistics, connection: psycopg.Connection, schema: str) -> bool:
+    asyncio.run(group.refresh())
+    return connection.execute(ANALYSED, (schema,)).fetchone() == (2,)
+
+
+def test_sizes_and_estimates_are_those_of_all_groups(cluster: Cluster, tables: Schema) -> None:
+    with tables.connect() as connection:
+        connection.execute("INSERT INTO sharded SELECT i, i FROM generate_series(10, 3000) i")
+        connection.execute("INSERT INTO copied SELECT i, i FROM generate_series(10, 3000) i")
+        connection.execute("VACUUM (ANALYZE) sharded, copied, plain")
+    for gateway in cluster.gateways:  # each node's workspace follows the schema when it is asked
+        with psycopg.connect(gateway.dsn) as connection:
+            connection.execute("SELECT FROM pg_class")
+    secrets = load_secrets(cluster.data_directory / "secrets.json")
+    for file in sorted(cluster.data_directory.glob("*/node.json")):
+        asyncio.run(Sizes(load_node_config(file), secrets).refresh())
+    expected: dict[str, int] = {}
+    for dsn in cluster.group_dsns().values():
+        with psycopg.connect(dsn) as group:
+            for name, size in group.execute(SIZES, (tables.name,)).fetchall():
+                expected[name] = expected.get(name, 0) + size
+    assert min(expected["sharded_p0"], expected["copied"], expected["plain"]) > 8192
+    for gateway in cluster.gateways:
+        with psycopg.connect(gateway.dsn_for(options=f"-c search_path={tables.name}"), autocommit=True) as connection:
+            assert dict(connection.execute(SIZES, (tables.name,)).fetchall()) == expected
+            size, whole, indexes, database = connection.execute(
+                "SELECT pg_relation_size('copied'), pg_table_size('copied'), pg_indexes_size('copied'),"
+                " pg_database_size(current_database())"
+            ).fetchone()  # type: ignore[misc]
+            assert 0 < size < whole < expected["copied"] == whole + indexes < database
+            estimates = connection.execute(ESTIMATES).fetchall()
+            assert estimates == [("copied", 2994), ("plain", 3), ("sharded", 2994)]
+            assert connection.execute("SELECT pg_relation_size('pg_class') > 0, pg_table_size(0)").fetchone() == (
+                True,
+                None,
+            )
