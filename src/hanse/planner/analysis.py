@@ -12,12 +12,14 @@ from itertools import product
 from typing import Any
 
 from pglast import ast
+from pglast.parser import ParseError, parse_sql
 
-from ..catalog.model import Kind, Relation, Snapshot, Strategy
+from ..catalog.model import Function, Kind, Relation, Snapshot, Strategy
 from ..sql.functions import Call, FunctionClass, calls, casts_to_catalog_type, is_volatile, pinning
 from ..sql.parse import Parsed
 from ..sql.scope import TableRef
 from ..sql.walk import walk
+from .attached import refuse_at_use
 from .facts import Closure
 from .operands import TEXTS, Operands, parameters
 from .plan import AnyOf, Between, Context, Equal, Identity, Plan, Planned, Prune, Value
@@ -109,6 +111,16 @@ class Analysis:
 
     def volatile(self, node: Any) -> bool:
         return is_volatile(node, self.snapshot)
+
+    @cached_property
+    def user_functions(self) -> list[Function]:
+        """Those that the statement calls, also in the views that it reads."""
+        found = [call for call in self.calls if call.kind is FunctionClass.USER]
+        for table in self.tables:
+            if _kind(table.ref) is Kind.VIEW and table.ref.relation is not None:
+                found += [call for call in _calls_of_view(table.ref.relation, self.snapshot)]
+        named = (f for call in found for f in self.snapshot.function_names.get(call.name, ()) if _is_called(f, call))
+        return list(dict.fromkeys(named))
 
     # --- keys --------------------------------------------------------------------------------------------------
 
@@ -225,6 +237,9 @@ def analyse(parsed: Parsed, context: Context, snapshot: Snapshot) -> Analysis:
     uses = parameters(parsed.node)
     restriction = Restriction(snapshot, context, uses)
     restriction.statement(parsed.node)
+    for table in restriction.tables:
+        if table.ref.relation is not None:
+            refuse_at_use(table.ref.relation, snapshot, context.search_path, writes=table.ref.target)
     frozen = [parsed.literal_of(node) for node in uses.frozen]
     return Analysis(
         parsed,
@@ -236,6 +251,20 @@ def analyse(parsed: Parsed, context: Context, snapshot: Snapshot) -> Analysis:
         restriction.unseen,
         tuple(written[0] for written in frozen if written is not None),
     )
+
+
+def _calls_of_view(view: Relation, snapshot: Snapshot) -> list[Call]:
+    if not snapshot.functions:
+        return []
+    try:
+        definition = parse_sql(view.view_definition or "")[0].stmt
+    except (ParseError, IndexError):
+        return []
+    return [call for call in calls(definition, snapshot) if call.kind is FunctionClass.USER]
+
+
+def _is_called(function: Function, call: Call) -> bool:
+    return call.schema is None or function.schema == call.schema
 
 
 def _kind(ref: TableRef[Relation]) -> Kind | None:

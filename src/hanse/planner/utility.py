@@ -282,7 +282,7 @@ def _checkpoint(utility: Utility) -> Planned:
 
 def _body(utility: Utility) -> Planned:
     """CALL and DO: a body may do anything, also end transactions; it runs where single tables are."""
-    if not fits(_bodies(utility), utility.snapshot, utility.snapshot.home_group):
+    if not fits(_bodies(utility), utility.snapshot, utility.snapshot.home_group, utility.context.search_path):
         raise not_supported(
             "the body would read tables of several groups inside one of them",
             hint="Read them in statements of the session's own.",
