@@ -127,6 +127,17 @@ def fits(functions: list[Function], snapshot: Snapshot, place: str | None, path:
     return not elsewhere
 
 
+def same_in_groups(functions: list[Function], snapshot: Snapshot, path: tuple[str, ...]) -> bool:
+    """Whether these functions do in any group what they do on one server: they read copies, and change nothing."""
+    if not functions or len(snapshot.group_names) == 1:
+        return True
+    found = of_functions_here(functions, snapshot, path)
+    if found.opaque is not None or found.calls:
+        return False
+    copied = (Kind.REFERENCE, Kind.MATERIALIZED_VIEW)
+    return all(touch.relation.kind in copied and not touch.writes for touch in found.touches)
+
+
 def _is_here(touch: Touch, snapshot: Snapshot, place: str) -> bool:
     if touch.relation.kind in (Kind.REFERENCE, Kind.MATERIALIZED_VIEW):
         return not touch.writes

@@ -25,7 +25,7 @@ from ..catalog.model import Function, Kind, Relation, Snapshot
 from ..core.ids import parse_identifier_list
 from ..sql.functions import FunctionClass, calls, differs_by_place
 from ..sql.scope import named_tables, resolve
-from ..sql.walk import walk
+from ..sql.walk import names, walk
 from .bodies import read
 from .facts import Scope, Source, Term
 from .operands import Uses
@@ -258,3 +258,26 @@ def sequence(name: str, snapshot: Snapshot, path: tuple[str, ...]) -> Relation |
         return None
     found = snapshot.find(target.schemaname, target.relname or "", path)
     return found if found is not None and found.kind is Kind.SEQUENCE else None
+
+
+def draws(node: Any, snapshot: Snapshot, path: tuple[str, ...]) -> bool:
+    """Whether an expression draws from a sequence, itself or in a function that it calls."""
+    for call in calls(node, snapshot):
+        if call.kind is FunctionClass.USER:
+            named = snapshot.function_names.get(call.name, ())
+            called = [f for f in named if call.schema is None or f.schema == call.schema]
+            if of_functions(called, snapshot, path).draws:
+                return True
+        elif call.name == "nextval":
+            return True
+    return False
+
+
+def drawn_sequence(node: Any, snapshot: Snapshot, path: tuple[str, ...]) -> tuple[str, str] | None:
+    """The sequence of an expression that is nextval('its name') and nothing else."""
+    if not isinstance(node, ast.FuncCall) or names(node.funcname) not in (("nextval",), ("pg_catalog", "nextval")):
+        return None
+    if "nextval" in snapshot.function_names or len(node.args or ()) != 1:
+        return None
+    found = sequence(sequence_named(node), snapshot, path)
+    return None if found is None else found.identity

@@ -357,7 +357,8 @@ class WriteBack:
     columns: tuple[str, ...]
     identity: tuple[str, ...] = ()
     tail_sql: str = ""  # ON CONFLICT … RETURNING …
-    added: tuple[tuple[str, Value], ...] = ()  # INSERT: further columns, each evaluated once per row (see InsertRows)
+    # INSERT, UPDATE: further columns, each evaluated once per row (see InsertRows); never of the key in an UPDATE
+    added: tuple[tuple[str, Value], ...] = ()
     override: bool = False  # INSERT: an identity column GENERATED ALWAYS is given a value
     alias: str | None = None  # the target's alias, as tail_sql may use it
     carried: int = 0

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from ..catalog.model import Kind
 from ..core.errors import PgError, not_supported
+from ..sql.functions import FunctionClass
 from .analysis import Analysis
+from .calls import same_in_groups
 from .clock import reads_clock, without_clock
 from .plan import Planned, Prune, Scatter
 from .restrict import Table
@@ -20,6 +22,17 @@ def only_copies(analysis: Analysis, target: Table) -> bool:
     """Besides the target nothing but reference tables is read, and nothing else is written."""
     rest = rest_of(analysis, target)
     return not analysis.unseen and all(table in analysis.copied and not table.ref.target for table in rest)
+
+
+def callable_apart(analysis: Analysis) -> bool:
+    """Whether several groups may each call the statement's functions: none reads rows of others, or draws from a sequence."""
+    if any(call.kind is FunctionClass.SESSION for call in analysis.calls):
+        return False
+    return functions_alike(analysis)
+
+
+def functions_alike(analysis: Analysis) -> bool:
+    return same_in_groups(analysis.user_functions, analysis.snapshot, analysis.context.search_path)
 
 
 def refuse_target(analysis: Analysis, target: Table) -> None:
