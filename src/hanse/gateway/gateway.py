@@ -61,6 +61,7 @@ class Gateway:
     thawed: asyncio.Event = field(default_factory=asyncio.Event)
     clients: int = 0
     mock_secret: bytes = b""
+    asked_for_drawn: bool = False  # some client has asked for currval() or lastval(): see drawing.py
     analyses: dict[tuple[object, ...], Analysis] = field(default_factory=dict)
     _next_pid: int = 0
     _next_statement: int = 0

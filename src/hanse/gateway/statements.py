@@ -34,7 +34,7 @@ from ..planner.plan import Session as SessionPlan
 from ..planner.values import NO_PARAMETERS, Parameters
 from ..sql.literals import split
 from ..sql.parse import Parsed, parse_one
-from . import cursors, ddl, drawn, explaining, setconfig, sqlprepare, temporary, verbs
+from . import cursors, ddl, drawing, drawn, explaining, setconfig, sqlprepare, temporary, verbs
 from .analysis import describe, parameter_literals
 from .encoding import Recoder
 from .fast import render
@@ -167,7 +167,7 @@ async def _execute(session: Session, planned: Planned, request: Request, sink: S
         tag = await _RUNNERS[type(plan)](session, planned, request, places, sink)
         if not planned.neutral and places.used and setconfig.calls_set_config(request.text):
             await setconfig.note(session, request, next(iter(places.used.values())))
-        if not planned.neutral and places.used and drawn.draws(request.text):
+        if not planned.neutral and places.used and isinstance(plan, Forward) and drawn.draws(request.text):
             await drawn.note(session, request.text, next(iter(places.used.values())))
     if session.pinned and _may_unpin(session, planned):
         await session.unpin_if_free()
@@ -203,6 +203,8 @@ async def _forward(session: Session, planned: Planned, request: Request, places:
     if place is None:
         return await _everywhere(session, request, places, sink)
     backend = await places.backend(place)
+    if planned.draws is not None:
+        await drawing.begin_saving(session, backend, planned.draws)
     text = plan.sql.encode() if plan.sql is not None else request.text
     if shard is not None and plan.sql is None:
         text = render(route, shard, text, list(request.parts or split(text)))

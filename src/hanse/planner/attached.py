@@ -156,6 +156,14 @@ class _Judgement:
             return "cannot be read", "Please report it with its definition."
         return refused or self._of(reader.effects)
 
+    def effects(self) -> Effects:
+        reader = Reader(self.snapshot, self.path)
+        try:
+            self._read(reader)
+        except (ParseError, IndexError):
+            reader.effects.opaque = (self.code.name, "cannot be read")
+        return reader.effects
+
     @property
     def place(self) -> str | None:
         if self.relation.kind is Kind.VIEW:
@@ -304,3 +312,35 @@ def _place_of_view(view: Relation, snapshot: Snapshot) -> str | None:
     if not places:
         return snapshot.home_group
     return places.pop() if len(places) == 1 else None
+
+
+def draws_beside(relation: Relation, snapshot: Snapshot, path: tuple[str, ...]) -> tuple[Relation, ...] | None:
+    """The sequences that triggers and rules of a table may draw from; None: they draw from none."""
+    found: list[Relation] = []
+    draws = False
+    for code in relation.code:
+        if code.kind in ("trigger", "rule", "default"):
+            judgement = _Judgement(relation, code, snapshot, path)
+            effects = judgement.effects()
+            draws = draws or may_draw(effects)
+            found += sequences_of(effects, snapshot, path)
+    return tuple(dict.fromkeys(found)) if draws else None
+
+
+def may_draw(effects: Effects) -> bool:
+    return effects.opaque is not None or effects.draws or any(touch.writes for touch in effects.touches)
+
+
+def sequences_of(effects: Effects, snapshot: Snapshot, path: tuple[str, ...]) -> list[Relation]:
+    """Those that are named, and those behind the defaults of tables that are written."""
+    named = [sequence(name, snapshot, path) for name in effects.sequences if name]
+    written = [
+        each for touch in effects.touches if touch.writes for each in default_sequences(touch.relation, snapshot)
+    ]
+    return [each for each in (*named, *written) if each is not None]
+
+
+def default_sequences(relation: Relation, snapshot: Snapshot) -> list[Relation]:
+    names_of = (column.default_sequence for column in relation.columns if column.default_sequence is not None)
+    found = (sequence(name, snapshot, ()) for name in names_of)
+    return [each for each in found if each is not None]

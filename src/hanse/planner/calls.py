@@ -59,10 +59,10 @@ def check(node: Node, snapshot: Snapshot) -> None:
 def _refused(call: Call) -> Exception:
     if call.name.startswith(_READS_ANYTHING):
         return not_supported(f"function {call.name} cannot read tables of several groups")
-    return not_supported(
-        f"function {call.name} cannot be used in a statement over several groups",
-        hint="Call it in a statement of its own, or restrict the statement to one value of the shard key.",
-    )
+    hint = "Call it in a statement of its own, or restrict the statement to one value of the shard key."
+    if call.name == "nextval":
+        hint = "A column that is inserted or updated may be given nextval('…') alone; else draw the values before."
+    return not_supported(f"function {call.name} cannot be used in a statement over several groups", hint=hint)
 
 
 def volatile_here(node: Node, snapshot: Snapshot) -> bool:

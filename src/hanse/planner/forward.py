@@ -25,6 +25,7 @@ from ..sql.functions import FunctionClass
 from ..sql.walk import walk
 from .analysis import Analysis
 from .calls import fits
+from .effects import sequence, sequence_named
 from .plan import AnyOf, Equal, Forward, Planned, Prune
 from .rename import renames_for
 
@@ -42,6 +43,11 @@ def plan_forward(analysis: Analysis) -> Planned | None:
 
 def _fits(analysis: Analysis, plan: Forward) -> bool:
     place = "" if plan.prunes else plan.place
+    for call in analysis.calls:
+        if call.kind is FunctionClass.SESSION and call.name in ("nextval", "currval", "setval"):
+            known = sequence(sequence_named(call.node), analysis.snapshot, analysis.context.search_path)
+            if known is not None and place is not None and (known.group or analysis.snapshot.home_group) != place:
+                return False  # its values are drawn elsewhere
     return fits(analysis.user_functions, analysis.snapshot, place, analysis.context.search_path)
 
 

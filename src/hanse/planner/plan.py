@@ -529,6 +529,7 @@ class Planned:
     relations: frozenset[Identity] = frozenset()  # every relation of the catalog that is touched
     neutral: bool = True  # leaves no session state behind (findings-gateway 6)
     pins: str | None = None  # why the session must keep its backend: 'temporary table', 'advisory lock', …
+    draws: tuple[Identity, ...] | None = None  # may draw in the one place that runs it; the sequences that are known
     template_safe: bool = False
     frozen: tuple[int, ...] = ()  # literals whose value the plan depends on; the cache compares them
 

@@ -9,7 +9,7 @@ Temporary objects live in the session's backend in the home group: what makes or
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pglast import ast, enums
@@ -21,7 +21,9 @@ from ..sql.parse import Parsed, parse_one
 from ..sql.render import NotRenderable, clone, render
 from ..sql.scope import CATALOG_SCHEMAS, is_temporary, named_tables, table_refs
 from ..sql.walk import names, walk
+from .attached import may_draw, sequences_of
 from .calls import fits
+from .effects import of_functions
 from .inner import arguments, inner_start, type_list, without_data_clause
 from .plan import Broadcast, Context, Ddl, Explain, FillTemporary, Forward, Plan, Planned, Session, SessionVerb
 
@@ -287,7 +289,10 @@ def _body(utility: Utility) -> Planned:
             "the body would read tables of several groups inside one of them",
             hint="Read them in statements of the session's own.",
         )
-    return utility.at_home(neutral=False, returns_rows=isinstance(utility.node, ast.CallStmt))
+    planned = utility.at_home(neutral=False, returns_rows=isinstance(utility.node, ast.CallStmt))
+    effects = of_functions(_bodies(utility), utility.snapshot, utility.context.search_path)
+    found = sequences_of(effects, utility.snapshot, utility.context.search_path)
+    return replace(planned, draws=tuple(each.identity for each in found)) if may_draw(effects) else planned
 
 
 def _bodies(utility: Utility) -> list[Function]:

@@ -116,7 +116,7 @@ def _without_drawn(
     drawn: list[tuple[str, Value]] = []
     for name, value in assignments:
         sequence = drawn_sequence(value, analysis.snapshot, analysis.context.search_path)
-        if sequence is None or name in relation.key or relation.kind is not Kind.SHARDED:
+        if sequence is None or name in relation.key or relation.kind not in (Kind.SHARDED, Kind.SINGLE):
             kept.append((name, value))
         else:
             drawn.append((name, FromSequence(sequence)))
