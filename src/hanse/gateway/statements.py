@@ -244,7 +244,8 @@ async def _broadcast(session: Session, planned: Planned, request: Request, place
     tag = b""
     for place in (*plan.groups, *((WORKSPACE_PLACE,) if plan.workspace else ())):
         backend = await places.backend(place)
-        backend.write(Request(text=text, snapshot=request.snapshot).message())
+        own = plan.others_sql.encode() if place in plan.others else text
+        backend.write(Request(text=own, snapshot=request.snapshot).message())
         answer = await pump(backend, sink)
         tag = tag or answer
     return tag

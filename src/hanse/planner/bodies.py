@@ -33,9 +33,14 @@ _EXPRESSION = 2
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """`assigned`: fields of the records NEW and OLD that the body may change; the field '*' means all of them."""
+    """`assigned`: fields of the records NEW and OLD that the body may change; the field '*' means all of them.
+
+    A body that the parser does not understand is its words: any of them may be a table's name, or a function's.
+    """
 
     statements: tuple[Any, ...] = ()
+    words: frozenset[str] = frozenset()
+    writes: bool = False  # among the words is one that begins a statement that changes something
     opaque: str | None = None  # why it may do anything
     assigned: frozenset[tuple[str, str]] = frozenset()
 
@@ -44,6 +49,8 @@ class Body:
 def read(function: Function) -> Body:
     if function.kind in ("a", "w") or function.language in _PURE_LANGUAGES:
         return Body()
+    if function.language in ("sql", "plpgsql") and not function.source.strip():
+        return Body() if function.volatility == "i" else Body(opaque=_UNREADABLE)
     if function.language == "sql":
         return _sql(function)
     if function.language == "plpgsql":
@@ -51,35 +58,43 @@ def read(function: Function) -> Body:
     return Body() if function.volatility == "i" else Body(opaque=f"is in language {function.language}")
 
 
-_UNREADABLE = Body(opaque="has a body that cannot be read")
+_UNREADABLE = "has a body that cannot be read"
+_WRITING = frozenset(("INSERT", "UPDATE", "DELETE_P", "MERGE", "TRUNCATE", "COPY", "CREATE", "DROP", "ALTER", "LOCK_P"))
+
+
+def _as_words(function: Function) -> Body:
+    data = function.source.encode()
+    try:
+        tokens = scan(function.source)
+    except ParseError:
+        return Body(opaque=_UNREADABLE)
+    texts = (data[token.start : token.end + 1].decode() for token in tokens)
+    words = frozenset(text[1:-1].replace('""', '"') if text.startswith('"') else text.lower() for text in texts)
+    kinds = {token.name for token in tokens}
+    dynamic = "runs dynamic SQL" if "EXECUTE" in kinds and function.language == "plpgsql" else None
+    return Body(words=words, writes=not kinds.isdisjoint(_WRITING), opaque=dynamic, assigned=_ALL_ASSIGNED)
 
 
 def _sql(function: Function) -> Body:
     source = function.source.strip()
-    if not source:
-        return _UNREADABLE
     standard = source[:12].upper().split()[:1] in (["BEGIN"], ["RETURN"])
     try:
         if standard:  # BEGIN ATOMIC … END, or RETURN expression: a part of CREATE FUNCTION
             return Body((parse_sql(f"CREATE FUNCTION f() RETURNS int LANGUAGE sql {source}")[0].stmt,))
         return Body(tuple(raw.stmt for raw in parse_sql(source)))
     except (ParseError, IndexError):
-        return _UNREADABLE
+        return _as_words(function)
 
 
 def _plpgsql(function: Function) -> Body:
     try:
         document = json.loads(parse_plpgsql_json(_definition(function)))
         statements = tuple(_statements(document))
+        changed = frozenset(_assigned(document))
     except (ParseError, ValueError, IndexError, RecursionError):
-        return _UNREADABLE
+        return _as_words(function)
     dynamic = any(_is_dynamic(found) for found in _objects(document))
-    changed = frozenset(_assigned(document)) if "new" in function.source.lower() or _old(function) else frozenset()
-    return Body(statements, "runs dynamic SQL" if dynamic else None, changed)
-
-
-def _old(function: Function) -> bool:
-    return "old" in function.source.lower()
+    return Body(statements, opaque="runs dynamic SQL" if dynamic else None, assigned=changed)
 
 
 def _definition(function: Function) -> str:
@@ -169,6 +184,7 @@ def _constant(expression: str) -> str | None:
 # --- NEW and OLD -------------------------------------------------------------------------------------------------
 
 _RECORDS = ("new", "old")
+_ALL_ASSIGNED = frozenset((record, "*") for record in _RECORDS)
 
 
 def _assigned(document: Any) -> Iterator[tuple[str, str]]:

@@ -22,7 +22,7 @@ from pglast import ast
 from pglast.parser import ParseError, parse_sql
 
 from ..catalog.model import Function, Kind, Relation, Snapshot
-from ..core.ids import parse_identifier_list
+from ..core.ids import parse_identifier_list, quote_qualified
 from ..sql.functions import FunctionClass, calls, differs_by_place
 from ..sql.scope import named_tables, resolve
 from ..sql.walk import names, walk
@@ -125,7 +125,22 @@ class Reader:
         before, self.path = self.path, path
         for statement in body.statements:
             self.tree(statement, row)
+        for word in body.words:
+            self._word(word, body.writes)
         self.path = before
+
+    def _word(self, word: str, writes: bool) -> None:
+        """Of a body that nobody could parse."""
+        relation = self.snapshot.find(None, word, self.path)
+        if relation is not None and relation.kind is Kind.VIEW:
+            self._statement(parse_sql(f"TABLE {quote_qualified(*relation.identity)}")[0].stmt, None)
+        elif relation is not None:
+            self.effects.touches.append(Touch(relation, writes))
+        for function in self.snapshot.function_names.get(word, ()):
+            self.function(function)
+        if word in _DRAWS or word.startswith(_ONE_SERVERS):
+            self.effects.calls.add(word)
+        self.effects.unsteady = True
 
     def tree(self, node: Any, row: Row | None = None) -> None:
         """A statement, or a node with statements below it."""

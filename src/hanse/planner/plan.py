@@ -427,6 +427,8 @@ class Broadcast:
     workspace: bool = False
     transactional: bool = True
     sql: str | None = None
+    others: tuple[str, ...] = ()  # groups that run `others_sql` in its place
+    others_sql: str = ""
 
 
 class SessionVerb(StrEnum):
