@@ -51,7 +51,7 @@ from .plan import (
 )
 from .restrict import Table
 from .spans import InsertText, Row
-from .targets import callable_apart, functions_alike, only_copies, refuse_target, rest_of, scattered
+from .targets import callable_apart, functions_alike, only_copies, refuse_target, refuse_watching, rest_of, scattered
 from .viewed import Viewed, viewed
 
 _DEFAULT = ast.SetToDefault
@@ -377,6 +377,7 @@ class _Insert:
         return all(closure.same(one, other) for one, other in zip(ours, theirs, strict=True))
 
     def write_back(self) -> Planned:
+        refuse_watching(self.analysis, self.relation)
         text = InsertText(self.analysis.parsed)
         sql = self.analysis.parsed.sql
         tail = text.tail_start()

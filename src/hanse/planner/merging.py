@@ -41,7 +41,7 @@ from .forward import plan_forward
 from .insert import defaults
 from .plan import MergeAction, Planned, Replicate, WriteBack
 from .restrict import Table
-from .targets import callable_apart, only_copies, refuse_target, rest_of
+from .targets import callable_apart, only_copies, refuse_target, refuse_watching, rest_of
 from .write import scatter
 from .writeback import Assignments, column_ref, name_of, needed_identity
 
@@ -162,6 +162,7 @@ def _inserts_key(clause: Any, source: Table, relation: Relation) -> bool:
 
 def _write_back(analysis: Analysis, relation: Relation) -> Planned:
     node, identity = analysis.parsed.node, needed_identity(relation)
+    refuse_watching(analysis, relation)
     if _assigns_key(analysis, relation):
         raise not_supported("a MERGE that changes the partition key is not supported over several groups")
     actions: list[MergeAction] = []

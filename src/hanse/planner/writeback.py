@@ -32,7 +32,7 @@ from .effects import drawn_sequence
 from .plan import FromSequence, Planned, Value, WriteBack
 from .restrict import Table
 from .spans import returning_start
-from .targets import rest_of
+from .targets import refuse_watching, rest_of
 from .tree import transform
 from .viewed import Viewed
 
@@ -69,6 +69,7 @@ def needed_identity(relation: Relation) -> tuple[str, ...]:
 def write_back(analysis: Analysis, target: Table, relation: Relation, view: Viewed | None) -> Planned:
     """The plan of an UPDATE or DELETE by keys."""
     node, identity = analysis.parsed.node, needed_identity(relation)
+    refuse_watching(analysis, relation)
     assignments, drawn = _without_drawn(
         Assignments(analysis, relation).of(node.targetList if isinstance(node, ast.UpdateStmt) else ()),
         analysis,
