@@ -87,6 +87,8 @@ async def replaced(session: Session, text: bytes) -> bytes:
     """The text with the calls replaced whose values are known. Raises 55000 for those that nobody knows."""
     sql = text.decode()
     session.gateway.asked_for_drawn = True
+    if "nextval" in sql.lower():
+        return text  # it asks for what it draws itself
     tokens = [token for token in scan(sql) if token.name not in ("SQL_COMMENT", "C_COMMENT")]
     pieces: list[str] = []
     done = 0

@@ -28,7 +28,7 @@ from pglast.parser import ParseError, parse_sql
 from ..catalog.model import Column, Kind, Relation, Snapshot, Strategy
 from ..core.errors import PgError, not_supported
 from ..core.ids import parse_identifier_list
-from ..sql.functions import AGGREGATES, calls, differs_by_place
+from ..sql.functions import AGGREGATES, FunctionClass, calls, differs_by_place
 from ..sql.parse import parse_one
 from ..sql.render import NotRenderable, clone, render
 from ..sql.walk import names, walk
@@ -141,6 +141,7 @@ class _Insert:
     def _single(self) -> Planned | None:
         """One row whose key is known, with nothing for the gateway to compute."""
         query = self.node.selectStmt
+        self._refuse_asking(query.valuesLists)
         if self._shards_come_later or self._draws(query.valuesLists):
             return None
         if len(query.valuesLists) != 1 or self.added() or self._given_defaults(query.valuesLists):
@@ -227,6 +228,7 @@ class _Insert:
             return self._default(column)
         if _is_null(node):
             return None
+        self._refuse_asking(node)
         if self._draws(node):
             return self._drawn(column, node, written)
         if name not in self.relation.key:
@@ -252,6 +254,15 @@ class _Insert:
                     hint="Draw the value in a statement of its own, or give the column nextval() alone.",
                 )
         return Asked(f"CAST(({written}) AS {column.type_name})")
+
+    def _refuse_asking(self, node: Any) -> None:
+        """The value that the session has drawn is not known in the row's group; the gateway puts it in where it can."""
+        for call in calls(node, self.analysis.snapshot):
+            if call.kind is FunctionClass.SESSION and call.name in ("currval", "lastval"):
+                raise not_supported(
+                    f"{call.name}() cannot be used in this INSERT into a table in several groups",
+                    hint="Draw the value in a statement of its own.",
+                )
 
     def _must_ask(self, node: Any) -> bool:
         """The gateway could not read a value and plans again: all but the plainest forms are left to PostgreSQL."""
