@@ -29,6 +29,7 @@ import msgspec
 from ..core.ids import quote_qualified
 from .model import (
     Bound,
+    Code,
     Column,
     ForeignKey,
     Function,
@@ -80,6 +81,12 @@ class _ForeignKey(msgspec.Struct, array_like=True):
     referenced_columns: tuple[str, ...]
 
 
+class _Code(msgspec.Struct, array_like=True):
+    kind: str
+    name: str
+    source: str
+
+
 class _Row(msgspec.Struct, array_like=True):
     oid: int
     schema: str
@@ -103,6 +110,7 @@ class _Row(msgspec.Struct, array_like=True):
     view_definition: str | None
     security_invoker: bool
     deferrable: bool
+    code: tuple[_Code, ...] | None = None
 
     @property
     def identity(self) -> tuple[str, str]:
@@ -123,6 +131,9 @@ class _Function(msgspec.Struct, array_like=True):
     argument_count: int
     returns_set: bool
     source: str
+    arguments: str = ""
+    result: str = ""
+    search_path: str | None = None
 
 
 class _Document(msgspec.Struct):
@@ -160,6 +171,9 @@ def _function(row: _Function) -> Function:
         argument_count=row.argument_count,
         returns_set=row.returns_set,
         source=row.source,
+        arguments=row.arguments,
+        result=row.result,
+        search_path=row.search_path,
     )
 
 
@@ -209,6 +223,7 @@ class _Builder:
             foreign_keys=tuple(_foreign_key(key) for key in row.foreign_keys or ()),
             view_definition=_statement(row.view_definition),
             view_security_invoker=row.security_invoker,
+            code=tuple(Code(kind=part.kind, name=part.name, source=part.source) for part in row.code or ()),
         )
 
     def _kind(self, row: _Row) -> Kind:

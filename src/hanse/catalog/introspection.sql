@@ -109,6 +109,48 @@ WITH RECURSIVE extension_member AS MATERIALIZED (
     JOIN space ON space.oid = c.relnamespace
     WHERE k.contype = 'f' AND k.conparentid = 0
     GROUP BY k.conrelid
+), foreign_code (classid, objid) AS MATERIALIZED (
+    -- expressions that call what a user made: only those are recorded (built-in functions are pinned)
+    SELECT DISTINCT d.classid, d.objid FROM pg_catalog.pg_depend d
+    WHERE d.refclassid IN ('pg_catalog.pg_proc'::regclass, 'pg_catalog.pg_operator'::regclass)
+      AND d.classid IN ('pg_catalog.pg_constraint'::regclass, 'pg_catalog.pg_attrdef'::regclass,
+                        'pg_catalog.pg_class'::regclass)
+), code_part AS (
+    -- what runs beside a statement that reads or writes the relation
+    SELECT t.tgrelid AS relid, 'trigger' AS kind, t.tgname::text AS name, pg_catalog.pg_get_triggerdef(t.oid) AS source
+    FROM pg_catalog.pg_trigger t JOIN rel ON rel.oid = t.tgrelid
+    WHERE NOT t.tgisinternal AND t.tgparentid = 0
+    UNION ALL
+    SELECT p.polrelid, 'policy', p.polname::text, concat_ws(' AND ',
+           '(' || pg_catalog.pg_get_expr(p.polqual, p.polrelid) || ')',
+           '(' || pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid) || ')')
+    FROM pg_catalog.pg_policy p JOIN rel ON rel.oid = p.polrelid
+    UNION ALL
+    SELECT r.ev_class, 'rule', r.rulename::text, pg_catalog.pg_get_ruledef(r.oid)
+    FROM pg_catalog.pg_rewrite r JOIN rel ON rel.oid = r.ev_class
+    WHERE r.rulename <> '_RETURN'
+    UNION ALL
+    SELECT k.conrelid, 'check', k.conname::text, pg_catalog.pg_get_expr(k.conbin, k.conrelid)
+    FROM pg_catalog.pg_constraint k JOIN foreign_code f ON f.objid = k.oid AND f.classid = 'pg_catalog.pg_constraint'::regclass
+    JOIN rel ON rel.oid = k.conrelid
+    WHERE k.contype = 'c' AND NOT rel.relispartition
+    UNION ALL
+    SELECT d.adrelid, CASE WHEN a.attgenerated = '' THEN 'default' ELSE 'generated' END, a.attname::text,
+           pg_catalog.pg_get_expr(d.adbin, d.adrelid)
+    FROM pg_catalog.pg_attrdef d JOIN foreign_code f ON f.objid = d.oid AND f.classid = 'pg_catalog.pg_attrdef'::regclass
+    JOIN rel ON rel.oid = d.adrelid
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+    WHERE NOT rel.relispartition
+    UNION ALL
+    SELECT i.indrelid, 'index', c.relname::text, concat_ws(', ',
+           pg_catalog.pg_get_expr(i.indexprs, i.indrelid), pg_catalog.pg_get_expr(i.indpred, i.indrelid))
+    FROM pg_catalog.pg_index i
+    JOIN foreign_code f ON f.objid = i.indexrelid AND f.classid = 'pg_catalog.pg_class'::regclass
+    JOIN rel ON rel.oid = i.indrelid JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+    WHERE NOT rel.relispartition AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)
+), code AS (
+    SELECT c.relid, json_agg(json_build_array(c.kind, c.name, coalesce(c.source, '')) ORDER BY c.kind, c.name) AS parts
+    FROM code_part c GROUP BY c.relid
 ), sharding AS MATERIALIZED (
     SELECT p.partrelid, p.partstrat,
            (SELECT json_agg(json_build_array(a.attname, a.atttypid::int8) ORDER BY k.place)
@@ -131,7 +173,7 @@ SELECT json_build_object(
             rule.ev_class IS NOT NULL, uniqueness.keys, reference.keys,
             CASE WHEN rel.relkind IN ('v', 'm') THEN pg_catalog.pg_get_viewdef(rel.oid) END,
             rel.relkind = 'v' AND coalesce(rel.reloptions::text ~* 'security_invoker=(true|on|yes|1)', false),
-            coalesce(trigger.deferrable, false)
+            coalesce(trigger.deferrable, false), code.parts
         ) ORDER BY rel.nspname, rel.relname)
         FROM rel
         LEFT JOIN tree ON tree.oid = rel.oid
@@ -142,12 +184,17 @@ SELECT json_build_object(
         LEFT JOIN rule ON rel.relhasrules AND rule.ev_class = rel.oid
         LEFT JOIN uniqueness ON uniqueness.indrelid = rel.oid
         LEFT JOIN reference ON reference.conrelid = rel.oid
+        LEFT JOIN code ON code.relid = rel.oid
     ),
     'functions', (
         SELECT json_agg(json_build_array(
             space.nspname, p.proname, p.prokind, l.lanname, p.provolatile, p.pronargs, p.proretset,
             CASE WHEN l.lanname IN ('sql', 'plpgsql')
-                 THEN coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc) ELSE '' END
+                 THEN coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc) ELSE '' END,
+            CASE WHEN l.lanname = 'plpgsql' THEN pg_catalog.pg_get_function_arguments(p.oid) ELSE '' END,
+            CASE WHEN l.lanname = 'plpgsql' THEN coalesce(pg_catalog.pg_get_function_result(p.oid), '') ELSE '' END,
+            (SELECT substr(c.setting, 13) FROM unnest(p.proconfig) AS c(setting)
+             WHERE c.setting LIKE 'search\_path=%')
         ) ORDER BY space.nspname, p.proname, p.oid)
         FROM pg_catalog.pg_proc p
         JOIN space ON space.oid = p.pronamespace

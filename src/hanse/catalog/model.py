@@ -94,6 +94,18 @@ class ForeignKey(msgspec.Struct, frozen=True, kw_only=True):
     referenced_columns: tuple[str, ...]
 
 
+class Code(msgspec.Struct, frozen=True, kw_only=True):
+    """What runs, inside one server, beside a statement that reads or writes a relation.
+
+    `source` is the statement that made a trigger or a rule, and the expression of anything else. Of checks, defaults,
+    generated columns and indexes only those are here that call what a user made.
+    """
+
+    kind: str  # 'trigger', 'policy', 'rule', 'check', 'default', 'generated', 'index'
+    name: str  # a default's and a generated column's: the column
+    source: str
+
+
 class Relation(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     schema: str
     name: str
@@ -117,6 +129,7 @@ class Relation(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     foreign_keys: tuple[ForeignKey, ...] = ()
     view_definition: str | None = None  # pg_get_viewdef(), without the trailing semicolon
     view_security_invoker: bool = False
+    code: tuple[Code, ...] = ()
 
     @cached_property
     def column_by_name(self) -> Mapping[str, Column]:
@@ -151,6 +164,9 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
     argument_count: int
     returns_set: bool = False
     source: str = ""  # SQL and PL/pgSQL bodies; '' for others
+    arguments: str = ""  # PL/pgSQL only: the argument list and the result, as CREATE FUNCTION has them
+    result: str = ""
+    search_path: str | None = None  # SET search_path = … of the function itself
 
 
 class Instance(msgspec.Struct, frozen=True, kw_only=True):

@@ -248,7 +248,10 @@ def _must_make(relation: Relation, column: Column) -> bool:
         return False
     if column.default_sequence is not None:
         return True
-    return column.name in relation.key or (relation.kind is Kind.REFERENCE and column.default_volatile)
+    if column.name in relation.key or (relation.kind is Kind.REFERENCE and column.default_volatile):
+        return True
+    calls = any(code.kind == "default" and code.name == column.name for code in relation.code)
+    return column.default_volatile and (calls or "nextval(" in (column.default or ""))  # ids are drawn in one place
 
 
 _BINARY: dict[int, Callable[[str], bytes]] = {

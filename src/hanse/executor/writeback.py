@@ -152,7 +152,7 @@ class _Write:
         if self.plan.verb == "insert":
             await self._insert(rows, types)
         else:
-            await self._change(rows, types)
+            await self._change(rows, await self._add(rows, types))
 
     async def describe_nothing(self, types: Typed) -> None:
         """Without a row there must be a tag all the same, and with RETURNING the columns, which a server must tell."""
@@ -163,6 +163,7 @@ class _Write:
                 nulls = ", ".join(constant(None, name) for _, name in types)
                 sql = f"INSERT INTO {self._target()} ({names}) SELECT {nulls} WHERE false {plan.tail_sql}"
             else:  # no row has a key that is NULL
+                types = (*types, *(_own_type(self.relation.column_by_name[name]) for name, _ in plan.added))
                 sql = self.statement([[None] * len(types)], types)
             await self._run(self._first_group(), sql, self.sink)
         if not self.tag:
@@ -193,12 +194,16 @@ class _Write:
 
     async def _insert(self, rows: list[Texts], types: Typed) -> None:
         names = [*self.plan.columns, *(name for name, _ in self.plan.added)]
+        await self.insert_rows(rows, names, await self._add(rows, types))
+
+    async def _add(self, rows: list[Texts], types: Typed) -> Typed:
+        """Puts the added columns at the end of each row."""
         for name, value in self.plan.added:
             drawn = await self._drawn(name, value, len(rows))
             types = (*types, _own_type(self.relation.column_by_name[name]))
             for row, text in zip(rows, drawn, strict=True):
                 row.append(text)
-        await self.insert_rows(rows, names, types)
+        return types
 
     async def _drawn(self, name: str, value: Value, count: int) -> Sequence[str | None]:
         if isinstance(value, FromSequence):
@@ -322,10 +327,9 @@ class _Write:
         )
         if plan.verb == "delete":
             return f"DELETE FROM {self._target()} USING {source} WHERE {same} {plan.tail_sql}"
-        sets = ", ".join(
-            f"{quote_identifier(name)} = {number}"
-            for name, number in zip(plan.columns, names[len(plan.identity) :], strict=False)
-        )
+        pairs = [*zip(plan.columns, names[len(plan.identity) :], strict=False)]
+        pairs += zip((name for name, _ in plan.added), names[len(names) - len(plan.added) :], strict=True)
+        sets = ", ".join(f"{quote_identifier(name)} = {number}" for name, number in pairs)
         return f"UPDATE {self._target()} SET {sets} FROM {source} WHERE {same} {plan.tail_sql}"
 
     async def _move(self, rows: list[Texts], olds: Sequence[str], types: Typed) -> None:
@@ -335,10 +339,10 @@ class _Write:
         for group, numbers in self._sorted(olds).items():
             for number, values in await self._take(group, numbers, rows, types, columns):
                 changed = rows[number][len(self.plan.identity) :]
-                values.update(zip(self.plan.columns, changed, strict=True))
+                values.update(zip(self._changed_columns(), changed, strict=True))
                 new.append([values[column.name] for column in columns])
         offset = len(self.plan.identity)
-        kinds = {name: types[offset + at] for at, name in enumerate(self.plan.columns)}
+        kinds = {name: types[offset + at] for at, name in enumerate(self._changed_columns())}
         plan = WriteBack(
             verb="insert",
             relation=self.plan.relation,
@@ -354,6 +358,10 @@ class _Write:
             await inserting.insert_rows(new, names, tuple(kinds.get(c.name) or _own_type(c) for c in columns))
             self.described |= inserting.described
         self._count([b"UPDATE %d" % len(new)])
+
+    def _changed_columns(self) -> tuple[str, ...]:
+        """Where nothing is carried, as in a move: in the order of the rows."""
+        return (*self.plan.columns, *(name for name, _ in self.plan.added))
 
     async def _take(
         self, group: str, numbers: Sequence[int], rows: list[Texts], types: Typed, columns: Sequence[Column]

@@ -50,6 +50,7 @@ from ..pgwire import frontend
 from ..pgwire.backend import Field
 from ..pgwire.diagnostics import notice_response
 from ..pgwire.verifier import make_verifier
+from ..planner.attached import refuse_new
 from ..planner.plan import Ddl
 from ..sql.parse import Parsed, parse_one
 from . import concurrently
@@ -256,6 +257,7 @@ class _Driver:
     async def finish(self) -> None:
         """The catalog as it is after the statement, and what follows from it."""
         after = await self.introspect()
+        refuse_new(self._before, after, self.session.context.search_path)
         await self._drive(guard_defaults(self._before, after, _context(self.session)))
 
     async def end_alignment(self) -> None:

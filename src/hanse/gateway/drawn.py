@@ -7,25 +7,23 @@ too::
 
     SELECT * FROM orders WHERE id = currval('orders_id_seq')   →   … WHERE id = '1042'::bigint
 
-Inside a transaction a call for a sequence that is not known here is left to the transaction's own branch. Outside, nobody
-could answer it: a single table's own default has drawn in a backend that others use now. That is 55000, which is also what
-PostgreSQL says of a sequence that was not used, with a hint.
+What other statements may have drawn is asked of their backend (`drawing.py`). Inside a transaction a call for a sequence that
+is not known here is left to the transaction's own branch. Outside, it is 55000, as PostgreSQL says of a sequence that was not used.
 """
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 from pglast import ast
 from pglast.parser import ParseError, parse_sql, scan
 
 from ..core.errors import PgError
-from ..core.ids import quote_literal
 from ..engines.postgres.backend import Backend
 from ..planner.plan import Identity
 from ..sql.parse import parse_one
 from ..sql.walk import names, walk
+from . import drawing
 
 if TYPE_CHECKING:
     from .session import Session
@@ -41,40 +39,24 @@ def asks_drawn(text: bytes) -> bool:
 
 
 def draws(text: bytes) -> bool:
-    return b"nextval" in text.lower()
+    lower = text.lower()
+    return b"nextval" in lower or b"setval" in lower
 
 
 async def note(session: Session, text: bytes, backend: Backend) -> None:
-    """After a statement with nextval() of named sequences: what this backend has drawn last."""
+    """After a statement with nextval() or setval() of named sequences: what this backend has drawn last."""
     for found in walk(parse_one(text).node):
-        if (
-            isinstance(found, ast.FuncCall)
-            and names(found.funcname)[-1:] == ("nextval",)
-            and len(found.args or ()) == 1
-        ):
-            name = _constant((found.args or ())[0])
-            identity = None if name is None else _identity(session, name)
-            if name is not None and identity is not None:
-                value = await _read_back(session, name, backend)
-                if value is not None:
-                    session.note_drawn(identity, value)
-
-
-async def _read_back(session: Session, name: str, backend: Backend) -> int | None:
-    """The value, if the call was made at all: a CASE or an empty table may have passed it by."""
-    query = f"SELECT pg_catalog.currval({quote_literal(name)})"
-    if session.transaction is None:
-        with contextlib.suppress(PgError):
-            return int((await backend.query(query))[0][0] or 0)
-        return None
-    await backend.query("SAVEPOINT hanse_drawn")
-    try:
-        return int((await backend.query(query))[0][0] or 0)
-    except PgError:
-        await backend.query("ROLLBACK TO SAVEPOINT hanse_drawn")
-        return None
-    finally:
-        await backend.query("RELEASE SAVEPOINT hanse_drawn")
+        if not isinstance(found, ast.FuncCall):
+            continue
+        called = names(found.funcname)[-1:]
+        if called not in (("nextval",), ("setval",)) or len(found.args or ()) != 1 + (called == ("setval",)):
+            continue
+        name = _constant((found.args or ())[0])
+        identity = None if name is None else _identity(session, name)
+        if identity is not None:
+            value = await drawing.read_back(session, backend, identity)
+            if value is not None:
+                (session.drawn.note if called == ("nextval",) else session.drawn.set)(identity, value)
 
 
 def _constant(node: object) -> str | None:
@@ -104,6 +86,9 @@ def _identity(session: Session, name: str) -> Identity | None:
 async def replaced(session: Session, text: bytes) -> bytes:
     """The text with the calls replaced whose values are known. Raises 55000 for those that nobody knows."""
     sql = text.decode()
+    session.gateway.asked_for_drawn = True
+    if "nextval" in sql.lower():
+        return text  # it asks for what it draws itself
     tokens = [token for token in scan(sql) if token.name not in ("SQL_COMMENT", "C_COMMENT")]
     pieces: list[str] = []
     done = 0
@@ -140,15 +125,16 @@ async def _value(session: Session, word: str, sql: str, argument: list) -> int |
     """None: the call stays, a server answers it."""
     held = session.transaction is not None or bool(session.pinned)
     if word == "lastval":
-        if session.last_drawn is None and not held:
+        last = await drawing.lastval(session)
+        if last is None and not held:
             raise PgError("55000", "lastval is not yet defined in this session", hint=_HINT)
-        return session.last_drawn
+        return last
     if not argument or any(token.name not in _PLAIN_ARGUMENT for token in argument):
         return None
     identity = await _named(session, sql, argument)
     if identity is None:
         return None
-    value = session.drawn.get(identity)
+    value = await drawing.currval(session, identity)
     if value is None and not held:
         message = f'currval of sequence "{identity[1]}" is not yet defined in this session'
         raise PgError("55000", message, hint=_HINT)

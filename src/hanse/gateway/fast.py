@@ -20,6 +20,7 @@ from ..pgwire.diagnostics import error_response, parse_error
 from ..planner.plan import Forward, Planned, SessionVerb
 from ..planner.plan import Session as SessionPlan
 from ..planner.values import NO_PARAMETERS, Parameters
+from . import drawing
 from .autoprepare import USES_BEFORE, Prepared, consider, parameterised
 from .ending import finish
 from .route import Route
@@ -96,7 +97,7 @@ class FastPath:
         self, place: str, route: Route, shard: int | None, parts: list[bytes], prepared: Prepared, values: bytes
     ) -> bool:
         """A simple query as Bind and Execute (`autoprepare.py`); its BindComplete is taken off the answer."""
-        backend = self._peek(place)
+        backend = self._peek(place, route.planned)
         if backend is None:
             return False
         name = b"a%d" % prepared.number if shard is None else b"a%d_%d" % (prepared.number, shard)
@@ -183,7 +184,7 @@ class FastPath:
         return self.session.plans.snapshot.home_group
 
     def _send(self, place: str, message: bytes, planned: Planned) -> bool:
-        backend = self._peek(place)
+        backend = self._peek(place, planned)
         if backend is None:
             return False
         self._send_to(backend, place, message, planned)
@@ -254,7 +255,7 @@ class FastPath:
         name = (
             b"h%d" % statement.number if shard is None or not route.renames else b"h%d_%d" % (statement.number, shard)
         )
-        backend = self._peek(place)
+        backend = self._peek(place, route.planned)
         if backend is None:
             return False
         message = frontend.rebind(bind, name) + rest
@@ -269,8 +270,17 @@ class FastPath:
         self._send_to(backend, place, message, route.planned, swallow)
         return True
 
-    def _peek(self, place: str) -> Backend | None:
-        """The backend that `_send_to` will use: the transaction's branch, or one taken from the pool."""
+    def _peek(self, place: str, planned: Planned) -> Backend | None:
+        """The backend that `_send_to` will use, unless something must be read from it before."""
+        backend = self._next_backend(place)
+        if backend is None or planned.draws is None or not drawing.must_save(self.session, backend):
+            return backend
+        if self.session.transaction is None or place not in self.session.transaction.branches:
+            self.session.gateway.pool(place).release(backend)
+        return None
+
+    def _next_backend(self, place: str) -> Backend | None:
+        """The transaction's branch, or one taken from the pool."""
         session = self.session
         transaction = session.transaction
         if transaction is not None:
@@ -295,8 +305,9 @@ class FastPath:
                 skip = 1
             branch.wrote |= planned.writes
             transaction.touched[id(planned)] = planned
+        ahead = planned.draws is not None and drawing.begin(self.session, backend, planned.draws)
         if strip:
-            if skip:
+            if skip or ahead:
                 swallow = 1
             else:
                 backend.strip_bind_complete = True

@@ -67,6 +67,7 @@ class Gateway:
     clients: int = 0
     mock_secret: bytes = b""
     certificates: Certificates | None = None  # None: no TLS
+    asked_for_drawn: bool = False  # some client has asked for currval() or lastval(): see drawing.py
     analyses: dict[tuple[object, ...], Analysis] = field(default_factory=dict)
     _next_pid: int = 0
     _next_statement: int = 0

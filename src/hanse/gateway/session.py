@@ -36,7 +36,7 @@ from ..pgwire.diagnostics import error_response
 from ..pgwire.framing import Framer, Message
 from ..planner.plan import Context, Identity, Planned, TwoPhase
 from ..sql.parse import parse_one
-from . import analysis, cursors, drawn, roles, rooms
+from . import analysis, cursors, drawing, drawn, roles, rooms
 from .encoding import Codec, Recoder, codec_of
 from .fast import FastPath
 from .gateway import Gateway
@@ -90,8 +90,7 @@ class Session:
         self.cursors_declared = 0
         self.codec: Codec | None = None  # the client does not speak UTF-8
         self.copy_decoder: codecs.IncrementalDecoder | None = None
-        self.drawn: dict[Identity, int] = {}  # the last value that this session drew from each sequence
-        self.last_drawn: int | None = None
+        self.drawn = drawing.Values()
         self.sql_statements: dict[str, tuple[str, str]] = {}  # PREPARE name → (types, inner SQL)
         self.busy = False
         self.closed = False
@@ -562,6 +561,8 @@ class Session:
     async def evaluate(self, sql: str) -> list[tuple[str | None, ...]]:
         backend = await self.home_backend()
         try:
+            if "(" in sql:
+                await drawing.begin_saving(self, backend)
             rows = await backend.query(sql)
             if drawn.draws(sql.encode()):
                 await drawn.note(self, sql.encode(), backend)
@@ -584,6 +585,7 @@ class Session:
         backend = (await self.branch(place)).backend if transaction is not None else await self.acquire(place)
         name = quote_literal(quote_qualified(*sequence))
         try:
+            await drawing.begin_saving(self, backend)
             rows = await backend.query(
                 f"SELECT pg_catalog.nextval({name}::pg_catalog.regclass) FROM pg_catalog.generate_series(1, {count})"
             )
@@ -591,11 +593,8 @@ class Session:
             if transaction is None:
                 self.give_back(backend)
         values = [int(row[0] or 0) for row in rows]
-        self.note_drawn(sequence, values[-1])
+        self.drawn.note(sequence, values[-1])
         return values
-
-    def note_drawn(self, sequence: Identity, value: int) -> None:
-        self.drawn[sequence] = self.last_drawn = value
 
     async def acquire_room(self) -> Room:
         """A slot of the workspace; the transaction's own branch there once it has changed the schema."""

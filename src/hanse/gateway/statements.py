@@ -34,7 +34,7 @@ from ..planner.plan import Session as SessionPlan
 from ..planner.values import NO_PARAMETERS, Parameters
 from ..sql.literals import split
 from ..sql.parse import Parsed, parse_one
-from . import cursors, ddl, drawn, explaining, setconfig, snapshots, sqlprepare, temporary, verbs
+from . import cursors, ddl, drawing, drawn, explaining, setconfig, snapshots, sqlprepare, temporary, verbs
 from .analysis import describe, parameter_literals
 from .encoding import Recoder
 from .fast import render
@@ -169,7 +169,7 @@ async def _execute(session: Session, planned: Planned, request: Request, sink: S
         tag = await _RUNNERS[type(plan)](session, planned, request, places, sink)
         if not planned.neutral and places.used and setconfig.calls_set_config(request.text):
             await setconfig.note(session, request, next(iter(places.used.values())))
-        if not planned.neutral and places.used and drawn.draws(request.text):
+        if not planned.neutral and places.used and isinstance(plan, Forward) and drawn.draws(request.text):
             await drawn.note(session, request.text, next(iter(places.used.values())))
     if session.pinned and _may_unpin(session, planned):
         await session.unpin_if_free()
@@ -205,6 +205,8 @@ async def _forward(session: Session, planned: Planned, request: Request, places:
     if place is None:
         return await _everywhere(session, request, places, sink)
     backend = await places.backend(place)
+    if planned.draws is not None:
+        await drawing.begin_saving(session, backend, planned.draws)
     text = plan.sql.encode() if plan.sql is not None else request.text
     if shard is not None and plan.sql is None:
         text = render(route, shard, text, list(request.parts or split(text)))
@@ -245,7 +247,8 @@ async def _broadcast(session: Session, planned: Planned, request: Request, place
     done: list[str] = []
     for place in (*plan.groups, *((WORKSPACE_PLACE,) if plan.workspace else ())):
         backend = await places.backend(place)
-        backend.write(Request(text=text, snapshot=request.snapshot).message())
+        own = plan.others_sql.encode() if place in plan.others else text
+        backend.write(Request(text=own, snapshot=request.snapshot).message())
         try:
             answer = await pump(backend, sink)
         except PgError as error:

@@ -345,7 +345,6 @@ async def discard(session: Session, plan: SessionPlan, text: bytes, sink: Sink) 
         session.set_state(session.base_state)
     if plan.name in ("all", "sequences"):
         session.drawn.clear()
-        session.last_drawn = None
     if plan.name in ("all", "temp", "temporary"):
         for backend in list(session.pinned.values()):
             await run(backend, text.decode())

@@ -12,19 +12,23 @@ from itertools import product
 from typing import Any
 
 from pglast import ast
+from pglast.parser import ParseError, parse_sql
 
-from ..catalog.model import Kind, Relation, Snapshot, Strategy
+from ..catalog.model import Function, Kind, Relation, Snapshot, Strategy
 from ..sql.functions import Call, FunctionClass, calls, casts_to_catalog_type, is_volatile, pinning
 from ..sql.parse import Parsed
 from ..sql.scope import TableRef
 from ..sql.walk import walk
+from .attached import default_sequences, draws_beside, may_draw, refuse_at_use, sequences_of
+from .effects import of_functions, sequence, sequence_named
 from .facts import Closure
 from .operands import TEXTS, Operands, parameters
-from .plan import AnyOf, Between, Context, Equal, Identity, Plan, Planned, Prune, Value
+from .plan import AnyOf, Between, Context, Equal, Forward, Identity, Plan, Planned, Prune, Value
 from .restrict import Restriction, Table
 
 _ALTERNATIVES_MAX = 100
 _WRITES = (ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt, ast.MergeStmt)
+_DRAWING = ("nextval", "setval")
 _COPIED = (Kind.REFERENCE, Kind.MATERIALIZED_VIEW)
 _PLACED = (Kind.SINGLE, Kind.PARTITION, Kind.SEQUENCE)
 
@@ -109,6 +113,16 @@ class Analysis:
 
     def volatile(self, node: Any) -> bool:
         return is_volatile(node, self.snapshot)
+
+    @cached_property
+    def user_functions(self) -> list[Function]:
+        """Those that the statement calls, also in the views that it reads."""
+        found = [call for call in self.calls if call.kind is FunctionClass.USER]
+        for table in self.tables:
+            if _kind(table.ref) is Kind.VIEW and table.ref.relation is not None:
+                found += [call for call in _calls_of_view(table.ref.relation, self.snapshot)]
+        named = (f for call in found for f in self.snapshot.function_names.get(call.name, ()) if _is_called(f, call))
+        return list(dict.fromkeys(named))
 
     # --- keys --------------------------------------------------------------------------------------------------
 
@@ -204,6 +218,25 @@ class Analysis:
         users = [call for call in self.calls if call.kind is FunctionClass.USER]
         return any(self.volatile(call.node) for call in users)
 
+    @cached_property
+    def draws(self) -> tuple[Identity, ...] | None:
+        """What the statement may draw from where it runs: by calls, in functions, by defaults and triggers. None: nothing."""
+        snapshot, path = self.snapshot, self.context.search_path
+        direct = [call for call in self.calls if call.kind is FunctionClass.SESSION and call.name in _DRAWING]
+        found = [sequence(sequence_named(call.node), snapshot, path) for call in direct]
+        draws = bool(direct)
+        if self.user_functions:
+            effects = of_functions(self.user_functions, snapshot, path)
+            draws = draws or may_draw(effects)
+            found += sequences_of(effects, snapshot, path)
+        for table in self.targets:
+            if table.ref.relation is not None:
+                by_default = default_sequences(table.ref.relation, snapshot)
+                beside = draws_beside(table.ref.relation, snapshot, path)
+                draws = draws or bool(by_default) or beside is not None
+                found += [*by_default, *(beside or ())]
+        return tuple(dict.fromkeys(each.identity for each in found if each is not None)) if draws else None
+
     def planned(self, plan: Plan, *, template_safe: bool = False) -> Planned:
         node = self.parsed.node
         rows = isinstance(node, ast.SelectStmt) or getattr(node, "returningClause", None) is not None
@@ -215,6 +248,7 @@ class Analysis:
             relations=self.relations,
             neutral=not self.classes & {FunctionClass.SESSION, FunctionClass.USER},
             pins=self.pins,
+            draws=self.draws if isinstance(plan, Forward) else None,
             template_safe=template_safe and self.parsed.templatable and not self.operands.uses.unplaced,
             frozen=self.frozen,
         )
@@ -225,6 +259,9 @@ def analyse(parsed: Parsed, context: Context, snapshot: Snapshot) -> Analysis:
     uses = parameters(parsed.node)
     restriction = Restriction(snapshot, context, uses)
     restriction.statement(parsed.node)
+    for table in restriction.tables:
+        if table.ref.relation is not None:
+            refuse_at_use(table.ref.relation, snapshot, context.search_path, writes=table.ref.target)
     frozen = [parsed.literal_of(node) for node in uses.frozen]
     return Analysis(
         parsed,
@@ -236,6 +273,20 @@ def analyse(parsed: Parsed, context: Context, snapshot: Snapshot) -> Analysis:
         restriction.unseen,
         tuple(written[0] for written in frozen if written is not None),
     )
+
+
+def _calls_of_view(view: Relation, snapshot: Snapshot) -> list[Call]:
+    if not snapshot.functions:
+        return []
+    try:
+        definition = parse_sql(view.view_definition or "")[0].stmt
+    except (ParseError, IndexError):
+        return []
+    return [call for call in calls(definition, snapshot) if call.kind is FunctionClass.USER]
+
+
+def _is_called(function: Function, call: Call) -> bool:
+    return call.schema is None or function.schema == call.schema
 
 
 def _kind(ref: TableRef[Relation]) -> Kind | None:

@@ -17,14 +17,13 @@ from pglast.parser import ParseError, scan
 from ..catalog.model import Function, Kind, Relation, Snapshot
 from ..core.errors import not_supported
 from ..sql.functions import Call, FunctionClass, calls, classify
+from .attached import place_of
+from .effects import Effects, Touch, sequence
+from .effects import of_functions as of_functions_here
+from .role_bodies import refuse_roles
 from .tree import Node
 
 _WRITING = frozenset(("INSERT", "UPDATE", "DELETE_P", "MERGE", "TRUNCATE", "COPY", "CREATE", "DROP", "ALTER", "LOCK_P"))
-_ROLE_PAIRS = frozenset(
-    (verb, noun) for verb in ("CREATE", "ALTER", "DROP") for noun in ("ROLE", "USER", "GROUP_P", "OWNED")
-) | {("REASSIGN", "OWNED")}
-_CHANGING_ROLES = frozenset(("ROLE", "USER", "GROUP_P", "OWNED", "GRANT", "REVOKE"))
-_STATEMENT_BEGINS = frozenset(("ASCII_59", "BEGIN_P", "THEN", "ELSE", "IDENT"))  # IDENT: LOOP, which SQL does not know
 _CLOCK = frozenset(
     "now transaction_timestamp statement_timestamp current_date current_time current_timestamp localtime localtimestamp age".split()
 )
@@ -61,10 +60,10 @@ def check(node: Node, snapshot: Snapshot) -> None:
 def _refused(call: Call) -> Exception:
     if call.name.startswith(_READS_ANYTHING):
         return not_supported(f"function {call.name} cannot read tables of several groups")
-    return not_supported(
-        f"function {call.name} cannot be used in a statement over several groups",
-        hint="Call it in a statement of its own, or restrict the statement to one value of the shard key.",
-    )
+    hint = "Call it in a statement of its own, or restrict the statement to one value of the shard key."
+    if call.name == "nextval":
+        hint = "A column that is inserted or updated may be given nextval('…') alone; else draw the values before."
+    return not_supported(f"function {call.name} cannot be used in a statement over several groups", hint=hint)
 
 
 def volatile_here(node: Node, snapshot: Snapshot) -> bool:
@@ -108,101 +107,69 @@ def of_functions(functions: list[Function], snapshot: Snapshot) -> Body:
     return Body(tuple(relations.values()), volatile, bool(functions), clock)
 
 
-@dataclass(frozen=True, slots=True)
-class Touched:
-    """What functions may do in the one place where they run, as far as their bodies tell."""
+def fits(functions: list[Function], snapshot: Snapshot, place: str | None, path: tuple[str, ...]) -> bool:
+    """Whether functions do in `place` (None: the home group; '': some group) what they would do on one server.
 
-    relations: tuple[Relation, ...] = ()  # named in a body, or in the definition of a view named there
-    writes: bool = False
-    roles: str | None = None  # a function that changes roles or rights
-    opaque: str | None = None  # a function that runs dynamic SQL, or is in a language that cannot be read
-
-
-def touched(functions: list[Function], snapshot: Snapshot) -> Touched:
-    """As `of_functions`, for functions that will run as they are: nothing is refused here."""
-    pending, seen = list(functions), set[tuple[str, str, str]]()
-    names: set[str] = set()
-    writes, opaque, roles = False, None, None
-    while pending:
-        function = pending.pop()
-        mark = (function.schema, function.name, function.source)
-        if mark in seen or function.kind in ("a", "w") or function.language in _OPAQUE_BUT_PURE:
-            continue
-        seen.add(mark)
-        if function.language not in ("sql", "plpgsql") or not function.source:
-            opaque = opaque if function.volatility == "i" else function.name
-            continue
-        kinds, words = _words(function.source)
-        if not kinds.isdisjoint(_CHANGING_ROLES) and _changes_roles(function.source):
-            roles = function.name
-        writes = writes or not kinds.isdisjoint(_WRITING)
-        if "EXECUTE" in kinds and function.language == "plpgsql":
-            opaque = function.name
-        names |= words
-        pending += [other for name in words for other in snapshot.function_names.get(name, ())]
-    return Touched(_relations_named(names, snapshot), writes, roles, opaque)
-
-
-def _changes_roles(source: str) -> bool:
-    """Whether a statement of the body makes, changes or drops roles, or gives or takes rights."""
-    before = "ASCII_59"
-    for token in scan(source):
-        if token.name in ("SQL_COMMENT", "C_COMMENT"):
-            continue
-        if (before, token.name) in _ROLE_PAIRS or (token.name in ("GRANT", "REVOKE") and before in _STATEMENT_BEGINS):
-            return True
-        before = token.name
-    return False
-
-
-def _words(source: str) -> tuple[frozenset[str], frozenset[str]]:
-    """The kinds of a text's tokens, and its words as names."""
-    data = source.encode()
-    try:
-        tokens = scan(source)
-    except ParseError:
-        return frozenset(("EXECUTE",)), frozenset()
-    texts = (data[token.start : token.end + 1].decode() for token in tokens)
-    words = (text[1:-1].replace('""', '"') if text.startswith('"') else text.lower() for text in texts)
-    return frozenset(token.name for token in tokens), frozenset(words)
-
-
-def _relations_named(names: set[str], snapshot: Snapshot) -> tuple[Relation, ...]:
-    found: dict[tuple[str, str], Relation] = {}
-    pending = set(names)
-    while pending:
-        new = [each for each in snapshot.relations if each.name in pending and each.identity not in found]
-        found |= {relation.identity: relation for relation in new}
-        definitions = (relation.view_definition for relation in new if relation.view_definition)
-        pending = {word for definition in definitions for word in _words(definition)[1]}
-    return tuple(found.values())
-
-
-def fits(functions: list[Function], snapshot: Snapshot, place: str | None) -> bool:
-    """Whether functions do in `place` (None: any group) what they would do on one server (findings-gateway 2).
-
-    False: they read rows of other places, so their tables must be gathered. Raises 0A000 where that is no way either.
+    False: they read rows of other places, so their tables must be gathered. Raises 0A000 where that is no way either
+    (findings-gateway 2). `path`: the session's search path.
     """
-    if not functions:
+    if not functions or len(snapshot.group_names) == 1:
         return True
-    found = touched(functions, snapshot)
-    if found.roles is not None:
-        raise _roles(found.roles)
+    refuse_roles(functions, snapshot)
+    place = snapshot.home_group if place is None else place
+    found = of_functions_here(functions, snapshot, path)
     spread = (Kind.SHARDED, Kind.PARTITION, Kind.REFERENCE)
     if found.opaque is not None and any(relation.kind in spread for relation in snapshot.relations):
-        raise _opaque(found.opaque)
-    kinds = {relation.kind for relation in found.relations}
-    if found.writes and not kinds.isdisjoint(spread):
-        raise _writes(functions[0])
-    homes = {relation.group for relation in found.relations if relation.kind is Kind.SINGLE}
-    return not kinds & {Kind.SHARDED, Kind.PARTITION} and homes <= {place or snapshot.home_group}
+        raise _opaque(found.opaque[0])
+    elsewhere = [touch for touch in found.touches if not _is_here(touch, snapshot, place)]
+    for touch in elsewhere:
+        if touch.writes:
+            raise _writes_elsewhere(functions[0], touch.relation)
+    _require_session_here(functions[0], found, snapshot, place, path)
+    return not elsewhere
 
 
-def _roles(name: str) -> Exception:
+def same_in_groups(functions: list[Function], snapshot: Snapshot, path: tuple[str, ...]) -> bool:
+    """Whether these functions do in any group what they do on one server: they read copies, and change nothing."""
+    if not functions or len(snapshot.group_names) == 1:
+        return True
+    found = of_functions_here(functions, snapshot, path)
+    if found.opaque is not None or found.calls:
+        return False
+    copied = (Kind.REFERENCE, Kind.MATERIALIZED_VIEW)
+    return all(touch.relation.kind in copied and not touch.writes for touch in found.touches)
+
+
+def _is_here(touch: Touch, snapshot: Snapshot, place: str) -> bool:
+    if touch.relation.kind in (Kind.REFERENCE, Kind.MATERIALIZED_VIEW):
+        return not touch.writes
+    return place_of(touch.relation, snapshot) == place
+
+
+def _require_session_here(
+    function: Function, found: Effects, snapshot: Snapshot, place: str, path: tuple[str, ...]
+) -> None:
+    """Its sequences are this group's; and what it asks of the session it has done itself."""
+    for name in found.sequences:
+        known = sequence(name, snapshot, path) if name else None
+        if known is not None and (known.group or snapshot.home_group) != place:
+            raise not_supported(
+                f'function {function.name} cannot draw from sequence "{known.name}" here, which is in another group',
+                hint="Call it in a statement of its own.",
+            )
+    asks = found.calls & {"currval", "lastval"}
+    if asks and not found.draws and not any(touch.writes for touch in found.touches):
+        raise not_supported(
+            f"function {function.name} cannot ask {asks.pop()}() of the session",
+            hint="Ask it in a statement of the session's own, and give the function its answer.",
+        )
+
+
+def _writes_elsewhere(function: Function, relation: Relation) -> Exception:
     return not_supported(
-        f"function {name} cannot be used here",
-        detail="It changes roles or rights, which must be the same in every group, and it runs inside one of them.",
-        hint="Run these statements by themselves, not inside a function or DO block.",
+        f'function {function.name} cannot be used here, because it changes table "{relation.name}"',
+        detail="The function runs in one group, and would change the rows of that group only.",
+        hint="Write to tables of several groups in statements of the session's own, not inside functions.",
     )
 
 

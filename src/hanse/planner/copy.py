@@ -8,6 +8,7 @@ of which there are many: PostgreSQL's privileges answer for a single table, else
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from pglast import ast
@@ -19,6 +20,7 @@ from ..core.ids import quote_identifier, quote_literal
 from ..sql.parse import parse_one
 from ..sql.scope import TableRef, table_refs
 from ..sql.walk import names, walk
+from .attached import default_sequences, draws_beside, refuse_at_use
 from .inner import inner_start, parenthesised_query
 from .plan import CopyIn, CopyOut, Forward, Planned
 from .utility import Utility
@@ -33,9 +35,12 @@ def plan_copy(utility: Utility) -> Planned:
         return _query_out(utility)
     ref = next(ref for ref in table_refs(node, utility.snapshot, utility.context) if ref.node is node.relation)
     place = _place(utility, ref)
-    if place is not None:
-        return utility.planned(Forward(place=place), writes=bool(node.is_from))
     relation = ref.relation
+    if relation is not None:
+        refuse_at_use(relation, utility.snapshot, utility.context.search_path, writes=bool(node.is_from))
+    if place is not None:
+        planned = utility.planned(Forward(place=place), writes=bool(node.is_from))
+        return replace(planned, draws=_drawn(utility, relation)) if node.is_from else planned
     assert relation is not None
     if node.filename is not None or node.is_program:
         raise not_supported(
@@ -43,6 +48,14 @@ def plan_copy(utility: Utility) -> Planned:
             hint="Use COPY … STDIN or STDOUT; psql's \\copy reads and writes the client's files.",
         )
     return _in(utility, relation) if node.is_from else _out(utility, relation)
+
+
+def _drawn(utility: Utility, relation: Relation | None) -> tuple[tuple[str, str], ...] | None:
+    if relation is None:
+        return None
+    beside = draws_beside(relation, utility.snapshot, utility.context.search_path)
+    found = [*default_sequences(relation, utility.snapshot), *(beside or ())]
+    return tuple(each.identity for each in found) if found or beside is not None else None
 
 
 def _place(utility: Utility, ref: TableRef[Relation]) -> str | None:

@@ -17,14 +17,15 @@ from __future__ import annotations
 
 from pglast import ast
 
-from ..catalog.model import Function, Kind
+from ..catalog.model import Kind
 from ..config import WORKSPACE_PLACE
 from ..core.errors import PgError
 from ..core.ids import parse_identifier_list
 from ..sql.functions import FunctionClass
 from ..sql.walk import walk
 from .analysis import Analysis
-from .calls import fits, overloads
+from .calls import fits
+from .effects import sequence, sequence_named
 from .plan import AnyOf, Equal, Forward, Planned, Prune
 from .rename import renames_for
 
@@ -34,17 +35,20 @@ _ANYWHERE = {FunctionClass.NEUTRAL}
 def plan_forward(analysis: Analysis) -> Planned | None:
     """The Forward plan of a SELECT, UPDATE, DELETE or MERGE; None when one place is not known to see all rows."""
     plan = _catalog(analysis) or _without_rows(analysis) or _placed(analysis)
-    if plan is None or not fits(_user_functions(analysis), analysis.snapshot, "" if plan.prunes else plan.place):
+    if plan is None or not _fits(analysis, plan):
         return None
     safe = plan.sql is None and (bool(plan.prunes) or plan.place is not None or plan.any_group)
     return analysis.planned(plan, template_safe=safe and not _names_sequence(analysis))
 
 
-def _user_functions(analysis: Analysis) -> list[Function]:
-    if FunctionClass.USER not in analysis.classes:
-        return []
-    found = (call for call in analysis.calls if call.kind is FunctionClass.USER)
-    return [function for call in found for function in overloads(call, analysis.snapshot)]
+def _fits(analysis: Analysis, plan: Forward) -> bool:
+    place = "" if plan.prunes else plan.place
+    for call in analysis.calls:
+        if call.kind is FunctionClass.SESSION and call.name in ("nextval", "currval", "setval"):
+            known = sequence(sequence_named(call.node), analysis.snapshot, analysis.context.search_path)
+            if known is not None and place is not None and (known.group or analysis.snapshot.home_group) != place:
+                return False  # its values are drawn elsewhere
+    return fits(analysis.user_functions, analysis.snapshot, place, analysis.context.search_path)
 
 
 def _catalog(analysis: Analysis) -> Forward | None:

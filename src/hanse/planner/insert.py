@@ -28,12 +28,13 @@ from pglast.parser import ParseError, parse_sql
 from ..catalog.model import Column, Kind, Relation, Snapshot, Strategy
 from ..core.errors import PgError, not_supported
 from ..core.ids import parse_identifier_list
-from ..sql.functions import AGGREGATES, differs_by_place
+from ..sql.functions import AGGREGATES, FunctionClass, calls, differs_by_place
 from ..sql.parse import parse_one
 from ..sql.render import NotRenderable, clone, render
 from ..sql.walk import names, walk
 from .analysis import Analysis
 from .assigned import needs_types, with_types
+from .effects import drawn_sequence, draws, sequence, sequence_named
 from .forward import plan_forward
 from .plan import (
     Asked,
@@ -50,7 +51,7 @@ from .plan import (
 )
 from .restrict import Table
 from .spans import InsertText, Row
-from .targets import only_copies, refuse_target, rest_of, scattered
+from .targets import callable_apart, functions_alike, only_copies, refuse_target, refuse_watching, rest_of, scattered
 from .viewed import Viewed, viewed
 
 _DEFAULT = ast.SetToDefault
@@ -128,6 +129,8 @@ class _Insert:
             return self._of_query()
         if rest_of(self.analysis, self.target) and not only_copies(self.analysis, self.target):
             return self._single() or self.write_back()
+        if not functions_alike(self.analysis):
+            return self._single() or self.write_back()
         return self._single() or self._of_rows()
 
     @property
@@ -138,7 +141,8 @@ class _Insert:
     def _single(self) -> Planned | None:
         """One row whose key is known, with nothing for the gateway to compute."""
         query = self.node.selectStmt
-        if self._shards_come_later:
+        self._refuse_asking(query.valuesLists)
+        if self._shards_come_later or self._draws(query.valuesLists):
             return None
         if len(query.valuesLists) != 1 or self.added() or self._given_defaults(query.valuesLists):
             return None
@@ -146,6 +150,9 @@ class _Insert:
             if any(isinstance(value, ast.ParamRef) for value in query.valuesLists[0]):
                 return None  # a NULL has a shard of its own
         return plan_forward(self.analysis)
+
+    def _draws(self, node: Any) -> bool:
+        return draws(node, self.analysis.snapshot, self.analysis.context.search_path)
 
     def _is_unique(self, name: str) -> bool:
         return any(unique.primary and name in unique.columns for unique in self.relation.unique_keys)
@@ -219,13 +226,43 @@ class _Insert:
             return None  # PostgreSQL says that there is no such column
         if isinstance(node, _DEFAULT):
             return self._default(column)
-        if name not in self.relation.key or _is_null(node):
+        if _is_null(node):
+            return None
+        self._refuse_asking(node)
+        if self._draws(node):
+            return self._drawn(column, node, written)
+        if name not in self.relation.key:
             return None
         type_oid = self.relation.key_types[self.relation.key.index(name)]
         if self.analysis.operands.value(node, type_oid) is not None and not self._must_ask(node):
             return None
         self.text_asked = True
         return Asked(f"CAST(({written}) AS {column.type_name})")
+
+    def _drawn(self, column: Column, node: Any, written: str) -> Value:
+        """nextval() draws where the sequence is real, not in the row's group."""
+        self.text_asked = True
+        context, snapshot = self.analysis.context, self.analysis.snapshot
+        drawn = drawn_sequence(node, snapshot, context.search_path)
+        if drawn is not None:
+            return FromSequence(drawn)
+        for call in calls(node, snapshot):
+            known = sequence(sequence_named(call.node), snapshot, context.search_path)
+            if call.name == "nextval" and known is not None and known.group not in (None, snapshot.home_group):
+                raise not_supported(
+                    f'nextval() of sequence "{known.name}" cannot be a part of an expression here',
+                    hint="Draw the value in a statement of its own, or give the column nextval() alone.",
+                )
+        return Asked(f"CAST(({written}) AS {column.type_name})")
+
+    def _refuse_asking(self, node: Any) -> None:
+        """The value that the session has drawn is not known in the row's group; the gateway puts it in where it can."""
+        for call in calls(node, self.analysis.snapshot):
+            if call.kind is FunctionClass.SESSION and call.name in ("currval", "lastval"):
+                raise not_supported(
+                    f"{call.name}() cannot be used in this INSERT into a table in several groups",
+                    hint="Draw the value in a statement of its own.",
+                )
 
     def _must_ask(self, node: Any) -> bool:
         """The gateway could not read a value and plans again: all but the plainest forms are left to PostgreSQL."""
@@ -329,6 +366,8 @@ class _Insert:
         others = [table for table in self.analysis.base if table not in sources and table is not self.target]
         if not sources or any(table not in self.analysis.copied for table in others) or self.analysis.unseen:
             return None
+        if not callable_apart(self.analysis):
+            return None
         if not _row_by_row(query) or query.withClause or self.node.withClause:
             return None
         if not all(self._meets(table, sources[0]) for table in sources) or not self._carries(sources[0]):
@@ -349,6 +388,7 @@ class _Insert:
         return all(closure.same(one, other) for one, other in zip(ours, theirs, strict=True))
 
     def write_back(self) -> Planned:
+        refuse_watching(self.analysis, self.relation)
         text = InsertText(self.analysis.parsed)
         sql = self.analysis.parsed.sql
         tail = text.tail_start()
@@ -359,7 +399,12 @@ class _Insert:
             )
         relation, alias = self.relation, self.node.relation.alias
         columns = self._columns(self._width()) if self.node.selectStmt is not None else []
-        query = self._query(sql[text.source_start() : tail].strip(), columns)
+        drawn = self._drawn_columns(columns)
+        if drawn:
+            columns = [name for name in columns if name not in dict(drawn)]
+            query = self._query_without(tuple(name for name, _ in drawn), columns)
+        else:
+            query = self._query(sql[text.source_start() : tail].strip(), columns)
         if self.node.withClause is not None:
             query = self._with_query(sql[: text.insert_start()], query)
         if self.view is not None and not self.view.same_names(columns):
@@ -367,7 +412,7 @@ class _Insert:
                 f'this INSERT into view "{self.view.view.name}" is not supported over several groups',
                 hint="Insert into the view's table.",
             )
-        added = self.added() if relation.kind in (Kind.SHARDED, Kind.REFERENCE) else ()
+        added = (*(self.added() if relation.kind in (Kind.SHARDED, Kind.REFERENCE) else ()), *drawn)
         return self.analysis.planned(
             WriteBack(
                 verb="insert",
@@ -381,6 +426,36 @@ class _Insert:
                 through=self.view.view.identity if self.view is not None else None,
             )
         )
+
+    def _drawn_columns(self, columns: list[str]) -> tuple[tuple[str, Value], ...]:
+        """Columns that are given nextval() by a query over tables: drawn for its rows, where the sequence is real."""
+        query = self.node.selectStmt
+        plain = query is not None and query.op == enums.SetOperation.SETOP_NONE and query.fromClause
+        if not plain or query.distinctClause or query.valuesLists or len(query.targetList) != len(columns):
+            return ()
+        if any(isinstance(found, ast.A_Const) for found in walk((query.sortClause, query.groupClause))):
+            return ()  # ORDER BY 1
+        snapshot, path = self.analysis.snapshot, self.analysis.context.search_path
+        found = [
+            (name, FromSequence(drawn))
+            for name, target in zip(columns, query.targetList, strict=True)
+            for drawn in (drawn_sequence(target.val, snapshot, path),)
+            if drawn is not None
+        ]
+        return tuple(found) if len(found) < len(columns) else ()
+
+    def _query_without(self, drawn: tuple[str, ...], columns: list[str]) -> str:
+        query = clone(self.node.selectStmt)
+        names_of_all = self._columns(self._width())
+        query.targetList = tuple(
+            target for name, target in zip(names_of_all, query.targetList, strict=True) if name not in drawn
+        )
+        if needs_types(query):
+            with_types(query, [self.relation.column_by_name.get(name) for name in columns])
+        try:
+            return render(query)
+        except NotRenderable as error:
+            raise not_supported("this INSERT cannot be run over several groups", detail=str(error)) from error
 
     def _query(self, written: str, columns: list[str]) -> str:
         """The query's text; constants in its output are given their columns' types (see `assigned`)."""
@@ -406,7 +481,7 @@ class _Insert:
     # --- into a reference table --------------------------------------------------------------------------------
 
     def into_copies(self) -> Planned:
-        if not only_copies(self.analysis, self.target):
+        if not only_copies(self.analysis, self.target) or not functions_alike(self.analysis):
             return self.write_back()
         query = self.node.selectStmt
         plain = query is not None and query.valuesLists and not query.withClause and not self.node.withClause
@@ -458,9 +533,23 @@ def default_value(relation: Relation, snapshot: Snapshot, column: Column) -> Val
     if column.default is None:
         return None
     copied = relation.kind is Kind.REFERENCE
-    if column.name in relation.key or (copied and (column.default_volatile or _differs(column.default, snapshot))):
+    if (
+        column.name in relation.key
+        or _default_draws(column.default, snapshot)
+        or (copied and (column.default_volatile or _differs(column.default, snapshot)))
+    ):
         return Asked(f"CAST(({column.default}) AS {column.type_name})")
     return None
+
+
+def _default_draws(default: str, snapshot: Snapshot) -> bool:
+    """nextval() inside a longer expression, or in a function that it calls."""
+    if "(" not in default:
+        return False
+    try:
+        return draws(parse_sql(f"SELECT {default}")[0].stmt, snapshot, ())
+    except ParseError:
+        return True
 
 
 def _differs(default: str, snapshot: Snapshot) -> bool:

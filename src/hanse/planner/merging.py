@@ -41,7 +41,7 @@ from .forward import plan_forward
 from .insert import defaults
 from .plan import MergeAction, Planned, Replicate, WriteBack
 from .restrict import Table
-from .targets import only_copies, refuse_target, rest_of
+from .targets import callable_apart, only_copies, refuse_target, refuse_watching, rest_of
 from .write import scatter
 from .writeback import Assignments, column_ref, name_of, needed_identity
 
@@ -133,6 +133,8 @@ def _merges_by_group(analysis: Analysis, target: Table, relation: Relation) -> b
 
 def _each_group_merges(analysis: Analysis, target: Table) -> bool:
     """As `each_group_alone`, but the source is preserved: what joins it to the target is known of the target only."""
+    if not callable_apart(analysis):
+        return False
     closure, keys = target.closure(), target.key_terms()
     for table in rest_of(analysis, target):
         theirs = table.key_terms()
@@ -160,6 +162,7 @@ def _inserts_key(clause: Any, source: Table, relation: Relation) -> bool:
 
 def _write_back(analysis: Analysis, relation: Relation) -> Planned:
     node, identity = analysis.parsed.node, needed_identity(relation)
+    refuse_watching(analysis, relation)
     if _assigns_key(analysis, relation):
         raise not_supported("a MERGE that changes the partition key is not supported over several groups")
     actions: list[MergeAction] = []

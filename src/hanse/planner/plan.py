@@ -357,7 +357,8 @@ class WriteBack:
     columns: tuple[str, ...]
     identity: tuple[str, ...] = ()
     tail_sql: str = ""  # ON CONFLICT … RETURNING …
-    added: tuple[tuple[str, Value], ...] = ()  # INSERT: further columns, each evaluated once per row (see InsertRows)
+    # INSERT, UPDATE: further columns, each evaluated once per row (see InsertRows); never of the key in an UPDATE
+    added: tuple[tuple[str, Value], ...] = ()
     override: bool = False  # INSERT: an identity column GENERATED ALWAYS is given a value
     alias: str | None = None  # the target's alias, as tail_sql may use it
     carried: int = 0
@@ -426,6 +427,8 @@ class Broadcast:
     workspace: bool = False
     transactional: bool = True
     sql: str | None = None
+    others: tuple[str, ...] = ()  # groups that run `others_sql` in its place
+    others_sql: str = ""
 
 
 class SessionVerb(StrEnum):
@@ -528,6 +531,7 @@ class Planned:
     relations: frozenset[Identity] = frozenset()  # every relation of the catalog that is touched
     neutral: bool = True  # leaves no session state behind (findings-gateway 6)
     pins: str | None = None  # why the session must keep its backend: 'temporary table', 'advisory lock', …
+    draws: tuple[Identity, ...] | None = None  # may draw in the one place that runs it; the sequences that are known
     template_safe: bool = False
     frozen: tuple[int, ...] = ()  # literals whose value the plan depends on; the cache compares them
 

@@ -193,7 +193,9 @@ class Restriction:
             return ()
         scope, item, facts = self._from(query.fromClause, query.whereClause, outer, given, ctes)
         self._finish(query, scope, item, facts, ctes)
-        values = query.valuesLists or (_output_list(query, scope),)
+        values: Any = query.valuesLists or (_output_list(query, scope),)
+        if query.valuesLists and outer is not None:  # a trigger's INSERT … VALUES (NEW.k)
+            values = tuple(tuple(_known(value, outer) for value in row) for row in values)
         columns = [column.name for column in node.cols or ()] or list(target.columns or ())
         assigned = [fact for at, name in enumerate(columns) for fact in self._assigned(target, name, at, values)]
         return (*assigned, *facts, *item.facts)
@@ -494,6 +496,10 @@ def _output_list(query: Any, scope: Scope) -> list[Any] | None:
         else:
             found.append((scope.term(value) or value) if isinstance(value, ast.ColumnRef) else value)
     return found
+
+
+def _known(value: Any, scope: Scope) -> Any:
+    return (scope.term(value) or value) if isinstance(value, ast.ColumnRef) else value
 
 
 def _path(column: Any) -> tuple[str, ...]:

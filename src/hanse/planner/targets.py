@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from ..catalog.model import Kind
+from ..catalog.model import Kind, Relation
 from ..core.errors import PgError, not_supported
+from ..sql.functions import FunctionClass
 from .analysis import Analysis
+from .calls import same_in_groups
 from .clock import reads_clock, without_clock
+from .effects import of_functions
 from .plan import Planned, Prune, Scatter
 from .restrict import Table
 from .tree import Unprintable, render
@@ -20,6 +23,30 @@ def only_copies(analysis: Analysis, target: Table) -> bool:
     """Besides the target nothing but reference tables is read, and nothing else is written."""
     rest = rest_of(analysis, target)
     return not analysis.unseen and all(table in analysis.copied and not table.ref.target for table in rest)
+
+
+def callable_apart(analysis: Analysis) -> bool:
+    """Whether several groups may each call the statement's functions: none reads rows of others, or draws from a sequence."""
+    if any(call.kind is FunctionClass.SESSION for call in analysis.calls):
+        return False
+    return functions_alike(analysis)
+
+
+def functions_alike(analysis: Analysis) -> bool:
+    return same_in_groups(analysis.user_functions, analysis.snapshot, analysis.context.search_path)
+
+
+def refuse_watching(analysis: Analysis, relation: Relation) -> None:
+    """A volatile function sees what the statement that calls it has changed so far; here all its calls come before."""
+    for function in analysis.user_functions:
+        effects = of_functions([function], analysis.snapshot, analysis.context.search_path)
+        if function.volatility == "v" and any(
+            touch.relation.identity == relation.identity for touch in effects.touches
+        ):
+            raise not_supported(
+                f'function {function.name} reads table "{relation.name}", which this statement changes',
+                hint="Declare it STABLE: then it sees the rows as they were when the statement began.",
+            )
 
 
 def refuse_target(analysis: Analysis, target: Table) -> None:

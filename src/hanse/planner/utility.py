@@ -9,19 +9,22 @@ Temporary objects live in the session's backend in the home group: what makes or
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pglast import ast, enums
+from pglast.parser import scan
 
-from ..catalog.model import Function, Kind, Snapshot
+from ..catalog.model import Function, Kind, Relation, Snapshot
 from ..core.errors import not_supported
 from ..core.ids import quote_identifier
 from ..sql.parse import Parsed, parse_one
 from ..sql.render import NotRenderable, clone, render
 from ..sql.scope import CATALOG_SCHEMAS, is_temporary, named_tables, table_refs
 from ..sql.walk import names, walk
+from .attached import default_sequences, may_draw, sequences_of
 from .calls import fits
+from .effects import of_functions
 from .inner import arguments, inner_start, type_list, without_data_clause
 from .plan import Broadcast, Context, Ddl, Explain, FillTemporary, Forward, Plan, Planned, Session, SessionVerb
 
@@ -259,7 +262,50 @@ def _lock(utility: Utility) -> Planned:
 
 def _truncate(utility: Utility) -> Planned:
     place = None if utility.node.behavior == enums.DropBehavior.DROP_CASCADE else _one_place(utility)
-    return utility.planned(Forward(place=place), writes=True) if place else _everywhere(utility)
+    if place:
+        return utility.planned(Forward(place=place), writes=True)
+    planned = _everywhere(utility)
+    return replace(planned, plan=_restarting(utility)) if utility.node.restart_seqs else planned
+
+
+def _restarting(utility: Utility) -> Broadcast:
+    """RESTART IDENTITY: a sequence is restarted where it is real. Its copies in other groups stay where they are parked."""
+    tables = [ref.relation for ref in table_refs(utility.node, utility.snapshot, utility.context) if ref.relation]
+    if utility.node.behavior == enums.DropBehavior.DROP_CASCADE:
+        tables = _with_referencing(tables, utility.snapshot)
+    sequences = [each for table in tables for each in default_sequences(table, utility.snapshot)]
+    real = {each.group or utility.snapshot.home_group for each in sequences}
+    if len(real) > 1:
+        raise not_supported(
+            "TRUNCATE … RESTART IDENTITY of tables whose sequences are in several groups is not supported",
+            hint="Truncate the tables in one transaction, and restart the sequences by ALTER SEQUENCE … RESTART.",
+        )
+    others = tuple(group for group in utility.snapshot.group_names if group not in real)
+    return Broadcast(
+        groups=utility.snapshot.group_names, others=others, others_sql=_without_restart(utility.parsed.sql)
+    )
+
+
+def _with_referencing(tables: list[Relation], snapshot: Snapshot) -> list[Relation]:
+    """The tables, and those whose foreign keys refer to them, directly or not."""
+    found = {table.identity: table for table in tables}
+    grown = True
+    while grown:
+        more = {
+            other.identity: other
+            for other in snapshot.relations
+            for key in other.foreign_keys
+            if (key.referenced_schema, key.referenced_name) in found and other.identity not in found
+        }
+        found |= more
+        grown = bool(more)
+    return list(found.values())
+
+
+def _without_restart(sql: str) -> str:
+    tokens = [token for token in scan(sql) if token.name not in ("SQL_COMMENT", "C_COMMENT")]
+    at = max(index for index, token in enumerate(tokens[:-1]) if tokens[index + 1].name == "IDENTITY_P")
+    return sql[: tokens[at].start] + sql[tokens[at + 1].end + 1 :]
 
 
 def _vacuum(utility: Utility) -> Planned:
@@ -285,12 +331,15 @@ def _checkpoint(utility: Utility) -> Planned:
 
 def _body(utility: Utility) -> Planned:
     """CALL and DO: a body may do anything, also end transactions; it runs where single tables are."""
-    if not fits(_bodies(utility), utility.snapshot, utility.snapshot.home_group):
+    if not fits(_bodies(utility), utility.snapshot, utility.snapshot.home_group, utility.context.search_path):
         raise not_supported(
             "the body would read tables of several groups inside one of them",
             hint="Read them in statements of the session's own.",
         )
-    return utility.at_home(neutral=False, returns_rows=isinstance(utility.node, ast.CallStmt))
+    planned = utility.at_home(neutral=False, returns_rows=isinstance(utility.node, ast.CallStmt))
+    effects = of_functions(_bodies(utility), utility.snapshot, utility.context.search_path)
+    found = sequences_of(effects, utility.snapshot, utility.context.search_path)
+    return replace(planned, draws=tuple(each.identity for each in found)) if may_draw(effects) else planned
 
 
 def _bodies(utility: Utility) -> list[Function]:

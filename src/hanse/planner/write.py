@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from pglast import ast
+from pglast.parser import parse_sql
 
 from ..catalog.model import Kind, Relation
 from ..core.errors import not_supported
@@ -26,9 +27,11 @@ from .analysis import Analysis
 from .forward import plan_forward
 from .plan import Equal, Forward, Planned, Prune, Replicate
 from .restrict import Table
-from .targets import only_copies, refuse_target, rest_of, scattered
+from .targets import callable_apart, functions_alike, only_copies, refuse_target, rest_of, scattered
 from .viewed import Viewed, viewed
 from .writeback import identity_of, name_of, take_and_put, write_back
+
+_BEFORE, _ON_UPDATE = 1 << 1, 1 << 4  # TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_UPDATE in pg_trigger.h
 
 
 def plan_change(analysis: Analysis) -> Planned:
@@ -46,7 +49,7 @@ def plan_change(analysis: Analysis) -> Planned:
     if relation is None:
         raise not_supported("a temporary table cannot be changed by rows of other groups")
     _refuse_current_of(analysis)
-    if relation.kind is Kind.REFERENCE and only_copies(analysis, target):
+    if relation.kind is Kind.REFERENCE and only_copies(analysis, target) and functions_alike(analysis):
         return _replicate(analysis, relation, view)
     if relation.kind is Kind.SHARDED and each_group_alone(analysis, target):
         return scatter(analysis, target, relation)
@@ -62,7 +65,7 @@ def _replicate(analysis: Analysis, relation: Relation, view: Viewed | None) -> P
 
 def each_group_alone(analysis: Analysis, target: Table) -> bool:
     """Whether every row that can matter to a row of the target lies in that row's group."""
-    if analysis.unseen:
+    if analysis.unseen or not callable_apart(analysis):
         return False
     for table in rest_of(analysis, target):
         if table.ref.target or not (table in analysis.copied or analysis.meets_target(table, target)):
@@ -141,17 +144,33 @@ def _refuse_move(analysis: Analysis, relation: Relation, view: Viewed | None) ->
     """A row that moves to another group is deleted and inserted; where that could be told from an UPDATE it is refused."""
     for other in analysis.snapshot.relations:
         for key in other.foreign_keys:
-            if (key.referenced_schema, key.referenced_name) == relation.identity:
+            referenced = analysis.snapshot.relation_by_identity.get((key.referenced_schema, key.referenced_name))
+            if referenced is not None and relation.identity in (referenced.identity, referenced.parent):
                 raise not_supported(
                     f'cannot change the partition key of table "{relation.name}", which foreign keys refer to',
                     detail=f'Constraint "{key.name}" of table "{other.name}" refers to it.',
                     hint="Insert rows with the new key, let the referencing rows point to them, then delete the old.",
                 )
+    _refuse_triggers(relation)
     if relation.row_security or view is not None:
         reason = "which has row security" if view is None else "through a view"
         raise not_supported(
             f'cannot change the partition key of table "{relation.name}", {reason}, over several groups'
         )
+
+
+def _refuse_triggers(relation: Relation) -> None:
+    """They would see a DELETE and an INSERT only. PostgreSQL, which moves rows alike, tells them of an UPDATE first."""
+    for code in relation.code:
+        if code.kind != "trigger":
+            continue
+        trigger: Any = parse_sql(code.source)[0].stmt
+        if trigger.timing & _BEFORE and trigger.events & _ON_UPDATE or not trigger.row:
+            raise not_supported(
+                f'cannot change the partition key of table "{relation.name}" over several groups, which has trigger '
+                f'"{code.name}"',
+                hint="Delete the rows and insert them with the new key.",
+            )
 
 
 def _move_within(analysis: Analysis, target: Table, relation: Relation, assigned: dict[str, Any]) -> Planned | None:

@@ -28,10 +28,11 @@ from ..sql.walk import names, walk
 from .analysis import Analysis
 from .assigned import assigned, cast_to
 from .colnames import column_name
-from .plan import Planned, WriteBack
+from .effects import drawn_sequence
+from .plan import FromSequence, Planned, Value, WriteBack
 from .restrict import Table
 from .spans import returning_start
-from .targets import rest_of
+from .targets import refuse_watching, rest_of
 from .tree import transform
 from .viewed import Viewed
 
@@ -68,9 +69,14 @@ def needed_identity(relation: Relation) -> tuple[str, ...]:
 def write_back(analysis: Analysis, target: Table, relation: Relation, view: Viewed | None) -> Planned:
     """The plan of an UPDATE or DELETE by keys."""
     node, identity = analysis.parsed.node, needed_identity(relation)
-    assignments = Assignments(analysis, relation).of(node.targetList if isinstance(node, ast.UpdateStmt) else ())
+    refuse_watching(analysis, relation)
+    assignments, drawn = _without_drawn(
+        Assignments(analysis, relation).of(node.targetList if isinstance(node, ast.UpdateStmt) else ()),
+        analysis,
+        relation,
+    )
     columns = tuple(name for name, _ in assignments)
-    if view is not None and not view.same_names((*identity, *columns)):
+    if view is not None and not view.same_names((*identity, *columns, *(name for name, _ in drawn))):
         raise not_supported(
             f'this write through view "{view.view.name}" is not supported over several groups',
             detail=f'The view does not show the primary key of "{relation.name}" under its own names.',
@@ -95,11 +101,27 @@ def write_back(analysis: Analysis, target: Table, relation: Relation, view: View
             columns=columns,
             identity=identity,
             tail_sql=tail,
+            added=drawn,
             alias=name_of(node) if node.relation.alias is not None else None,
             carried=len(returned.carried),
             through=view.view.identity if view is not None else None,
         )
     )
+
+
+def _without_drawn(
+    assignments: list[tuple[str, Any]], analysis: Analysis, relation: Relation
+) -> tuple[list[tuple[str, Any]], tuple[tuple[str, Value], ...]]:
+    """`SET x = nextval('s')`: a value for each row, drawn where the sequence is real."""
+    kept: list[tuple[str, Any]] = []
+    drawn: list[tuple[str, Value]] = []
+    for name, value in assignments:
+        sequence = drawn_sequence(value, analysis.snapshot, analysis.context.search_path)
+        if sequence is None or name in relation.key or relation.kind not in (Kind.SHARDED, Kind.SINGLE):
+            kept.append((name, value))
+        else:
+            drawn.append((name, FromSequence(sequence)))
+    return kept, tuple(drawn)
 
 
 def _query(node: Any, identity: tuple[str, ...], values: list[Any]) -> str:

@@ -33,6 +33,7 @@ DECLARE
     sequence record;
 BEGIN
     {change}
+    EXECUTE {restart};
     SELECT s.seqmax, s.seqmin, s.seqincrement INTO STRICT sequence
     FROM pg_catalog.pg_sequence s WHERE s.seqrelid = {name}::pg_catalog.regclass;
     IF sequence.seqincrement > 0 AND sequence.seqmax - {room} >= base AND coalesce(before, base) >= base THEN
@@ -54,12 +55,18 @@ def park(sequence: Identity, group_number: int, *, before: str = "NULL", change:
     """
     body = _PARK.format(
         name=quote_literal(qualified(sequence)),
+        restart=quote_literal(_undoable(sequence)).strip(),
         base=group_number << RANGE_BITS,
         room=ROOM_MIN,
         before=before,
         change=f"EXECUTE {quote_literal(change).strip()};" if change else "",
     )
     return "DO " + quote_literal(body).strip()
+
+
+def _undoable(sequence: Identity) -> str:
+    """setval() is not undone by a rollback; in a sequence that this transaction has restarted it is."""
+    return f"ALTER SEQUENCE {qualified(sequence)} RESTART"
 
 
 def _park_again(sequence: Identity, group_number: int, change: str = "") -> str:
@@ -156,7 +163,7 @@ def move(sequence: Relation, group: str, ctx: DdlContext) -> Generator[Step, Any
     last_value, is_called = yield from position(sequence.identity, old)
     yield place(sequence.identity, Kind.SEQUENCE, group)
     sql: dict[str, tuple[str, ...]] = {
-        group: (set_position(sequence.identity, last_value, is_called),),
+        group: (_undoable(sequence.identity), set_position(sequence.identity, last_value, is_called)),
         old: (park(sequence.identity, numbers(ctx)[old], before="-1"),),
     }
     yield from run_groups(sql, system=True)

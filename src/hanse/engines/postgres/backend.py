@@ -16,7 +16,7 @@ import asyncio
 import struct
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from ...core.errors import PgError
 from ...core.limits import MESSAGE_BYTES_MAX, PREPARED_PER_BACKEND_MAX
@@ -61,6 +61,7 @@ class Backend(asyncio.Protocol):
         self.status = ord("I")  # of the last ReadyForQuery: I idle, T in a transaction, E in a failed one
         self._ahead = b""  # what is sent with the next write
         self._prelude = 0  # pull mode: so many ReadyForQuery answer what we sent ahead (BEGIN)
+        self.drawer: Any = None  # the session whose draws from sequences this backend remembers (gateway/drawing.py)
         self.cancelling: asyncio.Future[None] | None = None  # a cancel request is under way: not to be reused before
         self.on_notification: Callable[[bytes], None] | None = None
         self.on_close: Callable[[Backend], None] | None = None

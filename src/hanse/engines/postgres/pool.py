@@ -66,6 +66,16 @@ class Pool:
                 return backend
         return None
 
+    def take_this(self, backend: Backend) -> bool:
+        """Takes one certain backend, if it is idle."""
+        shelf = self._shelves.get((backend.user, backend.database))
+        for backends in shelf.by_state.values() if shelf is not None and not backend.closed else ():
+            if backend in backends:
+                backends.remove(backend)
+                shelf.count -= 1  # type: ignore[union-attr]
+                return True
+        return False
+
     async def acquire(self, user: str, database: str, state: object, credentials: object) -> Backend:
         """A backend of this user in any state (the caller brings it to his own). Waits in line when all are busy.
 
