@@ -238,10 +238,12 @@ async def _broadcast(session: Session, planned: Planned, request: Request, place
         await places.begin()
     elif session.transaction is not None:
         raise PgError("25001", f"{planned.verb} cannot run inside a transaction block")
-    text = request.text if plan.sql is None else plan.sql.encode()
+    common = request.text if plan.sql is None else plan.sql.encode()
+    texts = dict(plan.texts)
     tag = b""
     for place in (*plan.groups, *((WORKSPACE_PLACE,) if plan.workspace else ())):
         backend = await places.backend(place)
+        text = texts[place].encode() if place in texts else common
         backend.write(Request(text=text, snapshot=request.snapshot).message())
         answer = await pump(backend, sink)
         tag = tag or answer

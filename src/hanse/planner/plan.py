@@ -420,12 +420,16 @@ class Ddl:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Broadcast:
-    """The text on every one of `groups`, and in the schema-complete database where `workspace` says so."""
+    """The text on every one of `groups`, and in the schema-complete database where `workspace` says so.
+
+    `texts`: what single groups run instead, because they do not have all that the text names.
+    """
 
     groups: tuple[str, ...]
     workspace: bool = False
     transactional: bool = True
     sql: str | None = None
+    texts: tuple[tuple[str, str], ...] = ()
 
 
 class SessionVerb(StrEnum):
