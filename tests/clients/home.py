@@ -68,8 +68,12 @@ def make_home(connection: psycopg.Connection, server: Server, schema: str) -> Ho
         connection.execute(statement)  # type: ignore[call-overload]
     with connection.cursor() as cursor:
         cursor.executemany("INSERT INTO town VALUES (%s, %s)", TOWNS)
-        people = [(i, TOWNS[i % 3][0], f"person {i}", i, ("calm", "glad", "cross")[i % 3], [f"t{i}"]) for i in _people()]
-        cursor.executemany("INSERT INTO person (id, town, name, age, mood, tags) VALUES (%s, %s, %s, %s, %s, %s)", people)
+        people = [
+            (i, TOWNS[i % 3][0], f"person {i}", i, ("calm", "glad", "cross")[i % 3], [f"t{i}"]) for i in _people()
+        ]
+        cursor.executemany(
+            "INSERT INTO person (id, town, name, age, mood, tags) VALUES (%s, %s, %s, %s, %s, %s)", people
+        )
         letters = [(i, n, f"letter {i}.{n}", i + n / 4) for i in _people() for n in range(LETTERS)]
         cursor.executemany("INSERT INTO letter VALUES (%s, %s, %s, %s)", letters)
         cursor.executemany("INSERT INTO note (body) VALUES (%s)", [(f"note {i}",) for i in range(5)])

@@ -112,6 +112,7 @@ class MainDatabase:
                 await connection.execute(_read("bootstrap_database.sql"))
             await connection.execute(_read("workspace.sql"))
             await connection.execute(_read("flatten.sql"))
+            await connection.execute(_read("membership.sql"))
 
     async def make_anew(self, broken_version: int) -> None:
         """Main as it was before the log began. Does nothing when another worker has brought it past
