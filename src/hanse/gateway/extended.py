@@ -30,6 +30,7 @@ from . import cursors, drawn, sqlprepare
 from .analysis import analyze
 from .encoding import Codec, Recoder
 from .prepared import Analysis, Portal
+from .shown import as_one_table
 from .simple import abort, end_implicit
 from .sinks import ExecuteSink
 from .statements import (
@@ -77,7 +78,7 @@ def _needs_transaction(session: Session, batch: Sequence[Message]) -> bool:
 
 async def _failed(session: Session, error: PgError) -> None:
     await abort(session)
-    session.write(error_response(error))
+    session.write(error_response(as_one_table(error, session.plans.snapshot)))
     session.skip_to_sync = True
 
 
@@ -88,7 +89,7 @@ async def _sync(session: Session) -> None:
         elif session.transaction is not None and not session.transaction.explicit:
             await abort(session)
     except PgError as error:
-        session.write(error_response(error))
+        session.write(error_response(as_one_table(error, session.plans.snapshot)))
     session.skip_to_sync = False
     if session.transaction is None:
         _drop_portals(session)

@@ -14,6 +14,7 @@ from ..pgwire import backend as server_messages
 from ..pgwire.diagnostics import error_response
 from ..sql.parse import Parsed
 from .ending import commit_transaction, rollback_transaction
+from .shown import as_one_table
 from .sinks import SimpleSink
 from .statements import run_parsed, run_text
 from .transaction import Transaction
@@ -41,7 +42,7 @@ async def run_simple(session: Session, text: bytes) -> None:
         await end_implicit(session)
     except PgError as error:
         await abort(session)
-        session.write(error_response(error))
+        session.write(error_response(as_one_table(error, session.plans.snapshot, text)))
     session.write_ready()
 
 

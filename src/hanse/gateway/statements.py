@@ -37,9 +37,10 @@ from ..sql.parse import Parsed, parse_one
 from . import cursors, ddl, drawn, explaining, setconfig, sqlprepare, temporary, verbs
 from .analysis import describe, parameter_literals
 from .encoding import Recoder
-from .fast import render
+from .fast import render, render_parts
 from .inline import substitute
 from .places import StatementPlaces
+from .shown import moved_back
 
 if TYPE_CHECKING:
     from .session import Session
@@ -209,7 +210,13 @@ async def _forward(session: Session, planned: Planned, request: Request, places:
     if planned.verb == "COPY":
         return await copying.forward(session, backend, text.decode(), sink)
     backend.write(request.message(text))
-    return await pump(backend, sink)
+    try:
+        return await pump(backend, sink)
+    except PgError as error:
+        if error.position is not None and text is not request.text and plan.sql is None and shard is not None:
+            parts = list(request.parts or split(request.text))
+            error.position = moved_back(error.position, render_parts(route, shard, parts), parts)
+        raise
 
 
 async def _everywhere(session: Session, request: Request, places: Places, sink: Sink) -> bytes:
