@@ -15,15 +15,15 @@ import psycopg
 import pytest
 
 from clients.home import Home, make_home
-from clients.table import Row, write
+from clients.table import Row, tried, write
 from support.servers import Cluster
 
 _reported: dict[str, list[tuple[Row, str]]] = {}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def home(cluster: Cluster) -> Iterator[Home]:
-    """A schema with a table of each kind, and rows in them."""
+    """A schema with a table of each kind, and rows in them, which tests leave as they find them."""
     schema = f"home_{uuid.uuid4().hex[:8]}"
     with psycopg.connect(cluster.dsn, autocommit=True) as connection:
         made = make_home(connection, cluster.server, schema)
@@ -39,15 +39,16 @@ def told(request: pytest.FixtureRequest, record_property: pytest.RecordProperty)
     if client is not None:
         record_property("client", client)
         record_property("version", request.module.VERSION)
-        record_property("tried", (request.function.__doc__ or "").strip().splitlines()[0].rstrip("."))
+        record_property("tried", "\n".join(tried(request.module, request.function)))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     told = dict(report.user_properties)
     if "client" in told and (report.when == "call" or report.failed):
         outcome = "works" if report.passed else f"skipped: {report.longrepr}" if report.skipped else "fails"
-        row = Row(str(told["client"]), str(told["version"]), str(told["tried"]))
-        _reported.setdefault(report.nodeid, []).append((row, outcome))
+        for each in str(told["tried"]).split("\n"):
+            row = Row(str(told["client"]), str(told["version"]), each)
+            _reported.setdefault(report.nodeid, []).append((row, outcome))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

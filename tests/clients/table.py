@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 HERE = Path(__file__).parent
@@ -25,7 +26,12 @@ def declared() -> Iterator[tuple[str, str]]:
         module = importlib.import_module(f"clients.{path.stem}")
         for name, function in vars(module).items():
             if name.startswith("test_") and hasattr(module, "CLIENT"):
-                yield module.CLIENT, (function.__doc__ or "").strip().splitlines()[0].rstrip(".")
+                yield from ((module.CLIENT, each) for each in tried(module, function))
+
+
+def tried(module: ModuleType, function: Callable[..., object]) -> list[str]:
+    """What a test tries: the first line of its docstring; or those of the module's STEPS, where one test takes them all."""
+    return [(each.__doc__ or "").strip().splitlines()[0].rstrip(".") for each in getattr(module, "STEPS", (function,))]
 
 
 def shown() -> list[list[str]]:

@@ -44,7 +44,7 @@ def test_write(engine: sqlalchemy.Engine, method: str | None) -> None:
     """`to_sql` into new and sharded tables, also with `method="multi"`"""
     frame = pandas.DataFrame({"id": range(10_000, 10_200), "name": [f"p {i}" for i in range(200)], "age": 3})
     name = f"frame_{method}".lower()
-    assert frame.to_sql(name, engine, index=False, method=method) in (200, None)
+    frame.to_sql(name, engine, index=False, method=method)
     with engine.begin() as connection:
         connection.execute(sqlalchemy.text(f"SELECT create_distributed_table('{name}', 'id', shard_count => 2)"))
     frame.to_sql(name, engine, index=False, if_exists="append", method=method)

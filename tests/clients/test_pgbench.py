@@ -25,16 +25,16 @@ SHARDING = (
 
 @pytest.fixture(scope="module")
 def bench(cluster: Cluster) -> Iterator[Home]:
-    """pgbench's tables in a schema of their own: made by `pgbench -i`, then sharded."""
+    """pgbench's tables in a schema of their own: made by `pgbench -i`, sharded, filled by `pgbench -i`."""
     schema = f"bench_{uuid.uuid4().hex[:8]}"
     with psycopg.connect(cluster.dsn, autocommit=True) as connection:
         connection.execute(f"CREATE SCHEMA {schema}")
         connection.execute(f"SET search_path = {schema}, public")
         made = Home(cluster.server, schema)
-        made.run("pgbench", "-i", "-q", "-s", "1", "--init-steps=dtg")
+        made.run("pgbench", "-i", "-q", "--init-steps=dt")
         for table, column, partner in SHARDING:
             connection.execute(f"SELECT create_distributed_table('{table}', '{column}', colocate_with => '{partner}')")
-        made.run("pgbench", "-i", "-q", "--init-steps=p")
+        made.run("pgbench", "-i", "-q", "--init-steps=gvp")
     yield made
     with psycopg.connect(cluster.dsn, autocommit=True) as connection:
         connection.execute(f"DROP SCHEMA {schema} CASCADE")

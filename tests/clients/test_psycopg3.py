@@ -34,9 +34,9 @@ def test_queries(connection: psycopg.Connection, binary: bool, prepare: bool) ->
     """parameters, text and binary results, prepared statements"""
     for i in range(1, 12):
         row = connection.execute(
-            "SELECT name, age, tags, mood FROM person WHERE id = %s", (i,), binary=binary, prepare=prepare
+            "SELECT name, age, tags FROM person WHERE id = %s", (i,), binary=binary, prepare=prepare
         ).fetchone()
-        assert row == (f"person {i}", i, [f"t{i}"], ("calm", "glad", "cross")[i % 3])
+        assert row == (f"person {i}", i, [f"t{i}"])
     found = connection.execute(
         "SELECT p.name, sum(l.weight) FROM person p JOIN letter l ON l.person_id = p.id WHERE p.id = ANY(%s)"
         " GROUP BY 1 ORDER BY 1", ([1, 2, 3],), binary=binary, prepare=prepare,
