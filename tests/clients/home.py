@@ -61,10 +61,10 @@ class Home:
         return self.run("psql", "-XqAt", "-v", "ON_ERROR_STOP=1", *arguments, "-f", "-", text=text, check=check)
 
 
-def make_home(connection: psycopg.Connection, server: Server, schema: str) -> Home:
+def make_home(connection: psycopg.Connection, server: Server, schema: str, *, shards: int = 4) -> Home:
     connection.execute(f"CREATE SCHEMA {schema}")
     connection.execute(f"SET search_path = {schema}, public")
-    for statement in TABLES.strip().split(";\n"):
+    for statement in TABLES.replace("shards = 4", f"shards = {shards}").strip().split(";\n"):
         connection.execute(statement)  # type: ignore[call-overload]
     with connection.cursor() as cursor:
         cursor.executemany("INSERT INTO town VALUES (%s, %s)", TOWNS)

