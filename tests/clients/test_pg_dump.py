@@ -72,7 +72,7 @@ def test_into_an_empty_hanse(source: Home, form: str, tmp_path: Path) -> None:
         kinds = _kinds(connection, source.schema)
         _dropped(connection, source.schema)
         if form == "plain":
-            source.run("psql", "-Xq", "-v", "ON_ERROR_STOP=1", "-f", str(file))
+            source.run("psql", "-Xq", "-1", "-v", "ON_ERROR_STOP=1", "-f", str(file))
         else:
             source.run("pg_restore", "-j1", "--exit-on-error", "-d", source.server.database, str(file))
         assert _kinds(connection, source.schema) == kinds
