@@ -37,6 +37,10 @@ OTHERS_OPTIONS = {
     "--quick",
     "--modes",
     "--clients",
+    "--check",
+    "--data-only",
+    "--load-via-partition-root",
+    "--schema-only",
     "--",
 }  # of other programs, where a document shows one
 # Relations and functions of schema hanse: from the SQL that makes them.

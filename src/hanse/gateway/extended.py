@@ -30,6 +30,7 @@ from . import cursors, drawn, sqlprepare
 from .analysis import analyze
 from .encoding import Codec, Recoder
 from .prepared import Analysis, Portal
+from .shown import as_one_table
 from .simple import abort, end_implicit
 from .sinks import ExecuteSink
 from .statements import (
@@ -79,7 +80,7 @@ def _needs_transaction(session: Session, batch: Sequence[Message]) -> bool:
 
 async def _failed(session: Session, error: PgError) -> None:
     await abort(session)
-    session.write(error_response(session.judged(error)))
+    session.write(error_response(as_one_table(session.judged(error), session.plans.snapshot)))
     session.skip_to_sync = True
 
 
@@ -92,7 +93,7 @@ async def _sync(session: Session) -> None:
     except FatalError:
         raise
     except PgError as error:
-        session.write(error_response(error))
+        session.write(error_response(as_one_table(error, session.plans.snapshot)))
     session.skip_to_sync = False
     if session.transaction is None:
         _drop_portals(session)

@@ -24,6 +24,7 @@ from . import drawing
 from .autoprepare import USES_BEFORE, Prepared, consider, parameterised
 from .ending import finish
 from .route import Route
+from .shown import as_one_table, moved_back
 from .transaction import Branch, Transaction
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ _LENGTH = struct.Struct("!I").unpack_from
 class FastPath:
     """One session's fast path; it is also the `Relay` of the backend that serves it."""
 
-    __slots__ = ("backend", "ending", "planned", "preparing", "session")
+    __slots__ = ("backend", "ending", "parts", "planned", "prepared", "preparing", "session", "shard")
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -44,6 +45,11 @@ class FastPath:
         self.planned: Planned | None = None
         self.ending: bool | None = None  # the relayed message ends the transaction: True, by COMMIT
         self.preparing: bytes | None = None  # the backend statement that the running message prepares
+        self.parts: list[
+            bytes
+        ] = []  # of the text that runs, for its errors; whether it names a shard, has `$n` for literals
+        self.shard: int | None = None
+        self.prepared = False
 
     # --- from the client ---------------------------------------------------------------------------------------
 
@@ -82,9 +88,11 @@ class FastPath:
         ):  # the workspace may end idle sessions: the thorough way tries again
             return False
         prepared = route.prepared
+        self.parts, self.shard, self.prepared = parts, shard, False
         if prepared is not None:
             values = prepared.values(parts[1::2])
             if values is not None:
+                self.prepared = True
                 return self._send_as_prepared(place, route, shard, parts, prepared, values)
         elif route.uses < USES_BEFORE:
             route.uses += 1
@@ -129,6 +137,7 @@ class FastPath:
         if transaction is None or not self._ends_simply(transaction, commits) or plan.argument:
             return False
         self.ending = commits
+        self.parts = []
         if not transaction.branches:
             self._end(transaction)
             session.output.write(_COMMITTED if commits else _ROLLED_BACK)
@@ -235,6 +244,7 @@ class FastPath:
             place is None or place == WORKSPACE_PLACE
         ):  # the workspace may end idle sessions: the thorough way tries again
             return False
+        self.parts, self.shard, self.prepared = parts, shard, False
         if parse:
             sql = statement.text if shard is None else render(route, shard, statement.text, parts)
             message = frontend.parse(b"", sql, statement.declared_types) + data[:end] + rest
@@ -345,7 +355,18 @@ class FastPath:
             message = error_response(session.judged(parse_error(message)))
         if self.preparing is not None and self.backend is not None:
             self.backend.prepared.pop(self.preparing, None)
-        session.output.write(message)
+        session.output.write(self._shown(message))
+
+    def _shown(self, message: bytes) -> bytes:
+        """The error as the client may see it (`shown.py`)."""
+        error, plans = parse_error(message), self.session.plans
+        if error.position is not None and self.planned is not None:
+            route = plans.route(self.planned)
+            sent = self.parts if self.shard is None else render_parts(route, self.shard, self.parts)
+            if self.prepared:
+                sent = [part if at % 2 == 0 else b"$%d" % (at // 2 + 1) for at, part in enumerate(sent)]
+            error.position = moved_back(error.position, sent, self.parts)
+        return error_response(as_one_table(error, plans.snapshot, b"".join(self.parts)))
 
     def ready(self, backend: Backend, status: int) -> None:
         session = self.session

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..config import WORKSPACE_PLACE
 from ..engines.postgres.backend import Backend
 from ..planner.plan import Planned
 from ..transactions.commit import new_global_id, prepare_sql
@@ -14,6 +15,10 @@ from .transaction import Transaction
 
 if TYPE_CHECKING:
     from .session import Session
+
+
+def _keeps_snapshot(modes: str) -> bool:
+    return any(level in modes.upper() for level in ("REPEATABLE", "SERIALIZABLE"))
 
 
 class StatementPlaces:
@@ -80,7 +85,7 @@ class StatementPlaces:
 
     async def backend(self, place: str) -> Backend:
         session = self.session
-        if session.transaction is not None:
+        if session.transaction is not None and not self._beside(session.transaction, place):
             branch = await session.branch(place)
             branch.wrote |= self.planned.writes
             session.running[place] = self.used[place] = branch.backend
@@ -90,6 +95,23 @@ class StatementPlaces:
             backend = self._own[place] = self.used[place] = await session.acquire(place)
             session.running[place] = backend
         return backend
+
+    def _beside(self, transaction: Transaction, place: str) -> bool:
+        """A question to the catalog need not be part of the transaction, if that has no snapshot to keep and nothing set.
+
+        It must not be where it can: an open transaction in the schema-complete database keeps everybody, this session too,
+        from making a workspace of the newest schema. Drivers ask the catalog first, and then leave the transaction open.
+        """
+        return (
+            place == WORKSPACE_PLACE
+            and place not in transaction.branches
+            and transaction.change is None
+            and not transaction.local
+            and not self.planned.writes
+            and self.planned.neutral
+            and not _keeps_snapshot(transaction.options)
+            and not _keeps_snapshot(self.session.state.get("default_transaction_isolation") or "")
+        )
 
     def wrote(self, place: str) -> None:
         transaction = self.session.transaction

@@ -14,6 +14,7 @@ from ..pgwire import backend as server_messages
 from ..pgwire.diagnostics import error_response
 from ..sql.parse import Parsed
 from .ending import commit_transaction, rollback_transaction
+from .shown import as_one_table
 from .sinks import SimpleSink
 from .statements import run_parsed, run_text
 from .transaction import Transaction
@@ -43,7 +44,7 @@ async def run_simple(session: Session, text: bytes) -> None:
         raise
     except PgError as error:
         await abort(session)
-        session.write(error_response(session.judged(error)))
+        session.write(error_response(as_one_table(session.judged(error), session.plans.snapshot, text)))
     session.write_ready()
 
 

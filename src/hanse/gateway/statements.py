@@ -37,9 +37,10 @@ from ..sql.parse import Parsed, parse_one
 from . import cursors, ddl, drawing, drawn, explaining, setconfig, snapshots, sqlprepare, temporary, verbs
 from .analysis import describe, parameter_literals
 from .encoding import Recoder
-from .fast import render
+from .fast import render, render_parts
 from .inline import substitute
 from .places import StatementPlaces
+from .shown import moved_back
 
 if TYPE_CHECKING:
     from .session import Session
@@ -213,7 +214,13 @@ async def _forward(session: Session, planned: Planned, request: Request, places:
     if planned.verb == "COPY":
         return await copying.forward(session, backend, text.decode(), sink)
     backend.write(request.message(text))
-    return await pump(backend, sink)
+    try:
+        return await pump(backend, sink)
+    except PgError as error:
+        if error.position is not None and text is not request.text and plan.sql is None and shard is not None:
+            parts = list(request.parts or split(request.text))
+            error.position = moved_back(error.position, render_parts(route, shard, parts), parts)
+        raise
 
 
 async def _everywhere(session: Session, request: Request, places: Places, sink: Sink) -> bytes:
@@ -242,12 +249,15 @@ async def _broadcast(session: Session, planned: Planned, request: Request, place
         await places.begin()
     elif session.transaction is not None:
         raise PgError("25001", f"{planned.verb} cannot run inside a transaction block")
-    text = request.text if plan.sql is None else plan.sql.encode()
+    common = request.text if plan.sql is None else plan.sql.encode()
+    texts = dict(plan.texts)
     tag = b""
     done: list[str] = []
     for place in (*plan.groups, *((WORKSPACE_PLACE,) if plan.workspace else ())):
         backend = await places.backend(place)
-        own = plan.others_sql.encode() if place in plan.others else text
+        own = texts[place].encode() if place in texts else common
+        if place in plan.others:
+            own = plan.others_sql.encode()
         backend.write(Request(text=own, snapshot=request.snapshot).message())
         try:
             answer = await pump(backend, sink)

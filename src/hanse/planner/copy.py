@@ -75,7 +75,8 @@ def _in(utility: Utility, relation: Relation) -> Planned:
     columns, options = _columns(node, relation), _options(node)
     if relation.kind is Kind.REFERENCE:
         columns = columns or tuple(column.name for column in relation.columns if not column.generated)
-    sql = options_sql(node, header=False)
+    # FREEZE only spares later work, and PostgreSQL refuses it for a partitioned table: pgbench -i asks for it.
+    sql = options_sql(node, without=("header", "freeze") if relation.kind is Kind.SHARDED else ("header",))
     if node.whereClause is not None:
         sql = f"{sql} WHERE {_condition(utility, relation)}".lstrip()
     plan = CopyIn(relation=relation.identity, columns=columns, options=options, options_sql=sql)
@@ -154,12 +155,12 @@ def _text(value: Any) -> str:
     return str(getattr(value, "sval", None) or getattr(value, "fval", None) or "")
 
 
-def options_sql(node: Any, *, header: bool = True) -> str:
+def options_sql(node: Any, *, without: tuple[str, ...] = ()) -> str:
     """The options in today's form, `WITH (FORMAT csv, HEADER true)`, whichever form they came in; '' without any.
 
-    `header` False: without HEADER, where the gateway takes the header line away before rows are dealt out.
+    `without` HEADER, where the gateway takes the header line away before rows are dealt out.
     """
-    kept = [option for option in node.options or () if header or option.defname.lower() != "header"]
+    kept = [option for option in node.options or () if option.defname.lower() not in without]
     written = [f"{option.defname.upper()}{_value_sql(option.arg)}" for option in kept]
     return f"WITH ({', '.join(written)})" if written else ""
 

@@ -421,7 +421,10 @@ class Ddl:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Broadcast:
-    """The text on every one of `groups`, and in the schema-complete database where `workspace` says so."""
+    """The text on every one of `groups`, and in the schema-complete database where `workspace` says so.
+
+    `texts`: what single groups run instead, because they do not have all that the text names.
+    """
 
     groups: tuple[str, ...]
     workspace: bool = False
@@ -429,6 +432,7 @@ class Broadcast:
     sql: str | None = None
     others: tuple[str, ...] = ()  # groups that run `others_sql` in its place
     others_sql: str = ""
+    texts: tuple[tuple[str, str], ...] = ()
 
 
 class SessionVerb(StrEnum):

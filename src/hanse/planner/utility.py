@@ -242,6 +242,41 @@ def _everywhere(utility: Utility, *, transactional: bool = True, writes: bool = 
     return utility.planned(plan, writes=writes)
 
 
+def _where_they_are(utility: Utility, relations: str, *, transactional: bool = True, writes: bool = True) -> Planned:
+    """As `_everywhere`, but a partition among the tables named (field `relations` of the node) is its group's only."""
+    homes = _homes_of_partitions(utility)
+    if not homes:
+        return _everywhere(utility, transactional=transactional, writes=writes)
+    groups, texts = [], []
+    for group in utility.snapshot.group_names:
+        # Clones keep the order of what is named.
+        changed = clone(utility.node)
+        listed = getattr(changed, relations)
+        kept = tuple(each for at, each in enumerate(listed) if homes.get(at, group) == group)
+        if kept:
+            setattr(changed, relations, kept)
+            groups.append(group)
+            texts.append((group, _rendered(changed)))
+    plan = Broadcast(groups=tuple(groups), transactional=transactional, texts=tuple(texts))
+    return utility.planned(plan, writes=writes)
+
+
+def _homes_of_partitions(utility: Utility) -> dict[int, str]:
+    """The groups of those tables named that are partitions, by their place in the statement."""
+    found = {}
+    for at, ref in enumerate(table_refs(utility.node, utility.snapshot, utility.context)):
+        if ref.relation is not None and ref.relation.kind is Kind.PARTITION:
+            found[at] = ref.relation.group or utility.snapshot.home_group
+    return found
+
+
+def _rendered(node: Any) -> str:
+    try:
+        return render(node)
+    except NotRenderable:
+        raise not_supported("this statement cannot name partitions", hint="Name them one by one.") from None
+
+
 def _one_place(utility: Utility) -> str | None:
     """The one group that has all tables named, None where several may be touched."""
     places: set[str] = set()
@@ -257,14 +292,14 @@ def _one_place(utility: Utility) -> str | None:
 
 def _lock(utility: Utility) -> Planned:
     place = _one_place(utility)
-    return utility.planned(Forward(place=place), writes=True) if place else _everywhere(utility)
+    return utility.planned(Forward(place=place), writes=True) if place else _where_they_are(utility, "relations")
 
 
 def _truncate(utility: Utility) -> Planned:
     place = None if utility.node.behavior == enums.DropBehavior.DROP_CASCADE else _one_place(utility)
     if place:
         return utility.planned(Forward(place=place), writes=True)
-    planned = _everywhere(utility)
+    planned = _where_they_are(utility, "relations")
     return replace(planned, plan=_restarting(utility)) if utility.node.restart_seqs else planned
 
 
@@ -312,7 +347,7 @@ def _vacuum(utility: Utility) -> Planned:
     place = _one_place(utility) if utility.node.rels else None
     if place is not None and _touches_temporary(utility):
         return utility.planned(Forward(place=place), pins="temporary table")
-    return _everywhere(utility, transactional=not utility.node.is_vacuumcmd, writes=False)
+    return _where_they_are(utility, "rels", transactional=not utility.node.is_vacuumcmd, writes=False)
 
 
 def _maintain(utility: Utility) -> Planned:

@@ -21,6 +21,7 @@ from ...core.ids import quote_identifier, quote_literal
 from ..model import Column, Kind, Relation, Snapshot
 from . import text as surgery
 from .checks import check_foreign_keys
+from .marks import changes_options, mark_reference, unmark_reference
 from .move import set_tablespace
 from .partitions import attach, detach
 from .places import groups_of, qualified, run, run_groups, run_system
@@ -61,7 +62,7 @@ def alter_table(stmt: Any, text: str, ctx: DdlContext) -> Procedure:
     if relation.kind in SPREAD:
         yield Freeze((relation.identity,))
     plain = surgery.without_own_clauses(text)
-    yield RunWorkspace(plain)
+    yield from _run_in_workspace(relation, plain, kinds)
     after: Snapshot = yield Introspect()
     yield from check_foreign_keys(ctx.snapshot, after)
     changed = after.relation_by_identity[relation.identity]
@@ -77,6 +78,15 @@ def alter_table(stmt: Any, text: str, ctx: DdlContext) -> Procedure:
     yield from settle_new(ctx.snapshot, after, changed.group or ctx.snapshot.home_group, ctx, groups=groups)
     yield from _follow(relation, changed, kinds, ctx)
     return DdlResult()
+
+
+def _run_in_workspace(relation: Relation, text: str, kinds: list[str]) -> Generator[Step, Any, None]:
+    marked = relation.kind is Kind.REFERENCE and changes_options(kinds)
+    if marked:
+        yield unmark_reference(relation.identity)
+    yield RunWorkspace(text)
+    if marked:
+        yield mark_reference(relation.identity)
 
 
 def _alter_other(relation: Relation | None, text: str, groups: tuple[str, ...], ctx: DdlContext) -> Procedure:

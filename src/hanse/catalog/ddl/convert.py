@@ -27,6 +27,7 @@ from ...core.ids import quote_identifier, quote_literal
 from ..model import Kind, Relation, Snapshot, Strategy
 from .checks import check_foreign_keys, check_key
 from .definition import Definition, capture, create_table
+from .marks import mark_reference, unmark_reference
 from .partitions import move_rows
 from .places import FORGET_DROPPED, place, qualified, run_groups, run_system, unplace
 from .rights import mirror_everywhere
@@ -96,6 +97,7 @@ def create_reference_table(table: str, ctx: DdlContext) -> Procedure:
     yield Freeze((relation.identity,))
     yield from _refuse_obstacles((yield from capture(relation.identity, ctx)), only=("it takes part in inheritance",))
     yield place(relation.identity, Kind.REFERENCE, None)
+    yield mark_reference(relation.identity)
     after: Snapshot = yield Introspect()
     yield from check_foreign_keys(ctx.snapshot, after)
     others = tuple(group for group in ctx.groups if group != relation.group)
@@ -115,6 +117,7 @@ def undistribute_table(table: str, ctx: DdlContext) -> Procedure:
         return result("undistribute_table")
     yield Freeze((relation.identity,))
     yield unplace(relation.identity)
+    yield unmark_reference(relation.identity)
     after: Snapshot = yield Introspect()
     yield from check_foreign_keys(ctx.snapshot, after)
     others = tuple(group for group in ctx.groups if group != home)

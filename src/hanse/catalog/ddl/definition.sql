@@ -145,7 +145,8 @@ SELECT json_build_object(
     'schema', (SELECT me.nspname FROM me), 'name', (SELECT me.relname FROM me),
     'owner', (SELECT pg_get_userbyid(me.relowner) FROM me),
     'unlogged', (SELECT coalesce(leaf.relpersistence, me.relpersistence) = 'u' FROM me LEFT JOIN leaf ON true),
-    'storage', (SELECT coalesce(array_to_string(coalesce(leaf.reloptions, me.reloptions), ', '), '') FROM me LEFT JOIN leaf ON true),
+    'storage', (SELECT coalesce(array_to_string(
+        array_remove(coalesce(leaf.reloptions, me.reloptions), 'distribution=reference'), ', '), '') FROM me LEFT JOIN leaf ON true),
     'partition_key', (SELECT pg_get_partkeydef(me.oid) FROM me WHERE me.relkind = 'p'),
     'obstacles', (SELECT coalesce(json_agg(o.what), '[]') FROM (
         SELECT 'it takes part in inheritance' AS what FROM me

@@ -23,6 +23,7 @@ from ..model import Kind, Relation, Snapshot, Strategy
 from . import text as surgery
 from .checks import check_foreign_keys, check_key
 from .definition import capture, create_statements
+from .marks import mark_reference
 from .partitions import create_partition
 from .places import place, run_groups, run_system
 from .placing import chosen_group, options_of
@@ -46,6 +47,7 @@ def create_table(stmt: Any, text: str, ctx: DdlContext) -> Procedure:
         return DdlResult()
     if options.get("distribution") == "reference":
         yield place(identity, Kind.REFERENCE, None)
+        yield mark_reference(identity)
     elif group is not None and stmt.partspec is None:
         yield place(identity, Kind.SINGLE, group)
     after: Snapshot = yield Introspect()

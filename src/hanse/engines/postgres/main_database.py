@@ -113,6 +113,7 @@ class MainDatabase:
             await connection.execute(_read("workspace.sql"))
             await connection.execute(_read("flatten.sql"))
             await connection.execute(_read("sizes.sql"))
+            await connection.execute(_read("membership.sql"))
 
     async def make_anew(self, broken_version: int) -> None:
         """Main as it was before the log began. Does nothing when another worker has brought it past
