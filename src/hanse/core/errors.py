@@ -51,6 +51,20 @@ class StalePlan(PgError):
         super().__init__("40001", "the catalog changed meanwhile", hint="The transaction might succeed if retried.")
 
 
+def too_deep() -> PgError:
+    """54001: what Python's or C's stack has no room for."""
+    return PgError(
+        "54001",
+        "stack depth limit exceeded",
+        hint="Nest less: IN or VALUES in the place of a chain of operators or UNIONs.",
+    )
+
+
+def as_error(error: PgError | RecursionError) -> PgError:
+    """What a client is told of an error that is his statement's, and not a bug."""
+    return error if isinstance(error, PgError) else too_deep()
+
+
 class UserMistake(Exception):
     """A mistake of whoever runs the command line: shown as one sentence, never as a traceback."""
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
-from ..core.errors import PgError
+from ..core.errors import PgError, as_error
 from ..core.limits import STATEMENTS_PER_CLIENT_MAX
 from ..executor.buffer import ResultBuffer
 from ..executor.request import Request
@@ -57,14 +57,12 @@ async def run_batch(session: Session, batch: Sequence[Message]) -> None:
     for message in batch:
         if message.kind == SYNC:
             if not session.copied:  # Flush and Sync are ignored during COPY FROM STDIN; another Sync follows the data
-                await _sync(session)
-        elif session.skip_to_sync or message.kind == FLUSH:
-            continue
-        else:
+                await _sync(session, message)
+        elif not session.skip_to_sync:
             try:
                 await _HANDLERS[message.kind](session, message)
-            except PgError as error:
-                await _failed(session, error)
+            except (PgError, RecursionError) as error:
+                await _failed(session, as_error(error))
 
 
 def _needs_transaction(session: Session, batch: Sequence[Message]) -> bool:
@@ -81,13 +79,19 @@ async def _failed(session: Session, error: PgError) -> None:
     session.skip_to_sync = True
 
 
-async def _sync(session: Session) -> None:
+async def _flush(session: Session, message: Message) -> None:
+    frontend.parse_empty(message.raw)
+
+
+async def _sync(session: Session, message: Message) -> None:
     try:
+        frontend.parse_empty(message.raw)
         if not session.skip_to_sync:
             await end_implicit(session)
         elif session.transaction is not None and not session.transaction.explicit:
             await abort(session)
     except PgError as error:
+        await abort(session)
         session.write(error_response(error))
     session.skip_to_sync = False
     if session.transaction is None:
@@ -330,4 +334,5 @@ _HANDLERS: dict[int, Handler] = {
     ord("D"): _describe,
     ord("E"): _execute,
     ord("C"): _close,
+    FLUSH: _flush,
 }

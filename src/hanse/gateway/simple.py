@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..core.errors import PgError
+from ..core.errors import PgError, as_error
 from ..executor.request import Sink
 from ..pgwire import backend as server_messages
 from ..pgwire.diagnostics import error_response
@@ -39,9 +39,16 @@ async def run_simple(session: Session, text: bytes) -> None:
         else:
             await _run_several(session, text, statements, sink)
         await end_implicit(session)
-    except PgError as error:
+    except (PgError, RecursionError) as error:
         await abort(session)
-        session.write(error_response(error))
+        session.write(error_response(as_error(error)))
+    session.write_ready()
+
+
+async def refuse(session: Session, error: PgError) -> None:
+    """The answer to a message that is an error by itself."""
+    await abort(session)
+    session.write(error_response(error))
     session.write_ready()
 
 

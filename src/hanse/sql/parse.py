@@ -13,16 +13,17 @@ statement's own text. `start` and `end` say where it was.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import msgspec
 from pglast import ast
-from pglast.parser import ParseError, parse_sql, parse_sql_json
+from pglast.parser import ParseError, parse_sql, parse_sql_json, split
 
 from ..core.errors import PgError
-from . import literals
+from . import depth, literals
 from .verbs import verb_of
 from .walk import walk
 
@@ -126,13 +127,29 @@ def parse(text: bytes | str) -> tuple[Parsed, ...]:
     """
     data = text.encode() if isinstance(text, str) else text
     sql = _decode(data)
+    depth.check(data, sql)
     try:
+        if b";" in data.rstrip(b" \t\r\n\f;"):
+            pieces = _pieces(sql)
+            if len(pieces) > 1:
+                return tuple(_reparse(sql, pieces))
         statements = parse_sql(sql)
     except ParseError as error:
         return (_refused(data, sql, error),)
-    if len(statements) == 1:
-        return (_statement(data, sql, statements[0]),)
-    return tuple(_reparse(data, sql, statement) for statement in statements)
+    return (_statement(data, sql, statements[0]),) if statements else ()
+
+
+def _pieces(sql: str) -> Sequence[slice]:
+    """Where the statements of a text lie. pglast makes no tree for this, so that each is made once."""
+    if sql.isascii():
+        return split(sql, only_slices=True)
+    found: list[slice] = []
+    done = 0
+    for text in split(sql):  # its positions would cost a walk over all that is not ASCII, for each
+        start = sql.index(text, done)
+        done = start + len(text)
+        found.append(slice(start, done))
+    return found
 
 
 def parse_one(text: bytes | str) -> Parsed:
@@ -166,14 +183,16 @@ def _statement(data: bytes, sql: str, statement: Any) -> Parsed:
     return Parsed(data, statement.stmt, verb_of(statement.stmt), 0, len(data), end)
 
 
-def _reparse(data: bytes, sql: str, statement: Any) -> Parsed:
-    """Again on its own, so that locations count from the statement's own beginning."""
-    start, end = _bounds(sql, statement)
-    own = sql[start:end]
-    node = parse_sql(own)[0].stmt
-    first = len(sql[:start].encode())
-    encoded = own.encode()
-    return Parsed(encoded, node, verb_of(node), first, first + len(encoded))
+def _reparse(sql: str, pieces: Sequence[slice]) -> Iterator[Parsed]:
+    """Each on its own, so that locations count from the statement's own beginning."""
+    done = first = 0
+    for piece in pieces:
+        first += len(sql[done : piece.start].encode())
+        own = sql[piece].rstrip(" \t\r\n\f;")
+        encoded = own.encode()
+        node = parse_sql(own)[0].stmt
+        yield Parsed(encoded, node, verb_of(node), first, first + len(encoded))
+        done, first = piece.start + len(own), first + len(encoded)
 
 
 def _refused(data: bytes, sql: str, error: ParseError) -> Parsed:
