@@ -16,6 +16,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -28,6 +29,7 @@ from .verbs import verb_of
 from .walk import walk
 
 # What the grammar and the lexer report as 42601; any other message is left to a server.
+_BLOCK = 1_024  # characters
 _SYNTAX = ("syntax error", "unterminated", "trailing junk", "invalid Unicode", "WITH TIES")
 
 
@@ -97,7 +99,21 @@ class Parsed:
 
     def byte_offset(self, location: int) -> int:
         """A node's `location` (characters) as bytes."""
-        return location if self.text.isascii() else len(self.sql[:location].encode())
+        if self._is_ascii:
+            return location
+        block = location // _BLOCK
+        return self._block_offsets[block] + len(self.sql[block * _BLOCK : location].encode())
+
+    @cached_property
+    def _is_ascii(self) -> bool:
+        return self.text.isascii()
+
+    @cached_property
+    def _block_offsets(self) -> list[int]:
+        """The bytes before each block of _BLOCK characters."""
+        sql = self.sql
+        sizes = (len(sql[start : start + _BLOCK].encode()) for start in range(0, len(sql), _BLOCK))
+        return list(accumulate(sizes, initial=0))
 
     @cached_property
     def _segment_bounds(self) -> tuple[list[int], list[int]]:
