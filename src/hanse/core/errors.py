@@ -44,6 +44,12 @@ class FatalError(PgError):
         super().__init__(sqlstate, message, detail=detail, hint=hint, severity="FATAL")
 
 
+class LostSynchronization(PgError):
+    """08P01 in the middle of a COPY: told as an error, and then the connection ends, for what follows may be data."""
+
+    end = FatalError("08P01", "terminating connection because protocol synchronization was lost")
+
+
 class StalePlan(PgError):
     """40001: the catalog has moved on since the statement was planned. Raised before anything was done: plan again."""
 

@@ -50,7 +50,7 @@ def advance(session: Session) -> None:
 def _check_begun(session: Session) -> None:
     """PostgreSQL looks at a message's kind before it reads the rest."""
     kind = session.framer.kind
-    if kind is not None and kind not in KINDS:
+    if kind is not None and kind not in KINDS and not session.batch:
         raise frontend.unknown_message(kind)
 
 
@@ -62,10 +62,10 @@ def _take(session: Session, message: Message) -> None:
         batch, session.batch, session.batch_bytes = session.batch, [], 0
         batch.append(message)
         session.start(_run_batch(session, batch))
-    elif kind not in KINDS:
-        raise frontend.unknown_message(kind)
     elif session.batch:
         _run_before(session, message)
+    elif kind not in KINDS:
+        raise frontend.unknown_message(kind)
     elif kind == frontend.TERMINATE:
         session.close()
     elif kind in _COPY or session.skip_to_sync:
@@ -94,6 +94,8 @@ def _run_before(session: Session, message: Message) -> None:
 
 
 def _query(session: Session, message: Message) -> None:
+    if session.portals and session.transaction is None:
+        session.end_portals()  # of a pipeline without Sync: its transaction ends with this message
     try:
         text = frontend.parse_query(message.raw)
     except PgError as error:

@@ -498,6 +498,9 @@ class Session:
     def after_transaction(self, *, committed: bool) -> None:
         """Portals end with their transaction, and cursors without HOLD."""
         cursors.end_transaction(self, committed=committed)
+        self.end_portals()
+
+    def end_portals(self) -> None:
         for portal in self.portals.values():
             portal.close()
         self.portals.clear()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..core.errors import PgError, as_error
+from ..core.errors import LostSynchronization, PgError, as_error
 from ..executor.request import Sink
 from ..pgwire import backend as server_messages
 from ..pgwire.diagnostics import error_response
@@ -42,6 +42,9 @@ async def run_simple(session: Session, text: bytes) -> None:
     except (PgError, RecursionError) as error:
         await abort(session)
         session.write(error_response(as_error(error)))
+        if isinstance(error, LostSynchronization):
+            session.fail(error.end)
+            return
     session.write_ready()
 
 

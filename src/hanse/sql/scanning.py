@@ -18,8 +18,8 @@ _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 def tokens_of(sql: str) -> list[Any]:
     """pglast's tokens: `start`, `end` (characters, both within the token), `name`, `kind`. Raises ParseError."""
     if sql.isascii():
-        return scan(sql)  # type: ignore[no-any-return]
+        return scan(sql)
     try:
-        return scan(_NOT_ASCII.sub("_", sql))  # type: ignore[no-any-return]
+        return scan(_NOT_ASCII.sub("_", sql))
     except ParseError:
-        return scan(sql)  # type: ignore[no-any-return]  # raises with the text's own words
+        return scan(sql)  # raises with the text's own words
