@@ -16,6 +16,12 @@ ANSWER_S_MAX = 20.0
 # when it is bound and a gateway may do so when it executes.
 _NOT_COMPARED = frozenset(b"NAS123nTtDd")
 
+_MALFORMED = (
+    "08P01",
+    "22021",
+    "26000",
+)  # a message may be wrong in several ways, and which is met first is not promised
+
 
 class Conversation:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -83,7 +89,7 @@ def summary(messages: list[Message]) -> list[str]:
         text = chr(message.kind)
         if message.kind == ord("E"):
             error = backend.parse_error(message.raw)
-            text += f" {error.severity} {error.sqlstate}"
+            text += f" {error.severity} {'malformed' if error.sqlstate in _MALFORMED else error.sqlstate}"
         elif message.kind in b"CZ":
             text += f" {message.body!r}"
         found.append(text)

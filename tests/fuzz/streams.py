@@ -81,7 +81,9 @@ class Streams:
     # --- what clients do -----------------------------------------------------------------------------------------
 
     def _scene(self) -> list[bytes]:
-        return self.random.choice((self._simple, self._simple, self._extended, self._extended, self._pieces, self._copy))()
+        return self.random.choice(
+            (self._simple, self._simple, self._extended, self._extended, self._pieces, self._copy)
+        )()
 
     def _simple(self) -> list[bytes]:
         return [frontend.query(self.random.choice(TEXTS))]

@@ -234,12 +234,15 @@ async def _close(session: Session, message: Message) -> None:
 async def _execute(session: Session, message: Message) -> None:
     request = frontend.parse_execute(message.raw)
     portal = _portal(session, request.portal)
+    if portal.complete and portal.tag.startswith(b"SELECT "):  # it is at its end
+        _write_tag(session, b"SELECT 0")
+        return
     if portal.complete:
         raise PgError("55000", f'portal "{request.portal.decode(errors="replace")}" cannot be run')
     if request.max_rows > 0 or portal.buffer is not None:
         await _execute_in_pieces(session, portal, request.max_rows)
         return
-    tag = await run_portal(session, portal, ExecuteSink(session))
+    tag = portal.tag = await run_portal(session, portal, ExecuteSink(session))
     portal.complete = session.transaction is not None and portal.statement.analysis is not None
     _write_tag(session, tag)
 

@@ -222,6 +222,7 @@ class Session:
         """Runs a unit the thorough way."""
         self.busy = True
         self.task = asyncio.get_running_loop().create_task(self._run(work))
+        self.task.add_done_callback(lambda _: work.close())  # it may have been cancelled before it began
 
     async def _run(self, work: Coroutine[Any, Any, None]) -> None:
         try:
