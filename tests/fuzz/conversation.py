@@ -9,7 +9,7 @@ import os
 from hanse.pgwire import backend, frontend
 from hanse.pgwire.framing import Framer, Message
 from hanse.pgwire.startup import ClientHandshake, Password
-from support.servers import Server
+from support.schemas import Schema
 
 ANSWER_S_MAX = 20.0
 # Notices, notifications, parameters; and acknowledgements, descriptions and rows, because PostgreSQL reads a parameter's value
@@ -30,13 +30,15 @@ class Conversation:
         self.ended = False
 
     @classmethod
-    async def opened(cls, server: Server) -> Conversation:
+    async def opened(cls, place: Schema) -> Conversation:
+        server = place.server
         conversation = cls(*await asyncio.open_connection(server.host, server.port))
         handshake = ClientHandshake(
             user=server.user,
             database=server.database,
             credentials=Password(server.password),
             random_bytes=os.urandom,
+            parameters={"search_path": place.name},
         )
         conversation.writer.write(handshake.data_to_send())
         ready = None
@@ -77,7 +79,8 @@ class Conversation:
 
 
 def marker_query(marker: bytes) -> bytes:
-    return frontend.sync() + frontend.query(b"SELECT '" + marker + b"'")
+    """A question that is answered in whatever state the session was left."""
+    return frontend.sync() + frontend.query(b"ROLLBACK") + frontend.query(b"SELECT '" + marker + b"'")
 
 
 def summary(messages: list[Message]) -> list[str]:

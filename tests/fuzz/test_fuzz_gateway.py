@@ -23,10 +23,11 @@ from fuzz.conversation import Conversation, marker_query, summary
 from fuzz.streams import Streams, startup_packets
 from hanse.pgwire.framing import Message
 from support.processes import wait_until
+from support.schemas import Schema
 from support.servers import Cluster, Server
 
 MEGABYTE = 1 << 20
-GROWTH_MAX = 48 * MEGABYTE
+GROWTH_MAX = 64 * MEGABYTE
 COMPARED = int(os.environ.get("HANSE_FUZZ_STREAMS", "120"))
 THROWN = int(os.environ.get("HANSE_FUZZ_STREAMS", "600"))
 AT_ONCE = 8
@@ -61,31 +62,25 @@ def process_log(cluster: Cluster) -> str:
 
 
 @pytest.fixture
-def gateway(cluster: Cluster) -> Iterator[Server]:
-    """The gateway, which must be as well after the test as it was before."""
-    with psycopg.connect(cluster.dsn, autocommit=True) as connection:
-        connection.execute("CREATE TABLE IF NOT EXISTS fuzz_t (id int PRIMARY KEY, v text)")
+def gateway(cluster: Cluster, cluster_schema: Schema) -> Iterator[Schema]:
+    """A schema behind the gateway, which must be as well after the test as it was before."""
+    with cluster_schema.connect() as connection:
+        connection.execute("CREATE TABLE fuzz_t (id int PRIMARY KEY, v text)")
         connection.execute("SELECT create_distributed_table('fuzz_t', 'id')")
     before = worker_of(cluster)
-    try:
-        yield cluster.server
-        assert before.process.is_running() and worker_of(cluster).process.pid == before.process.pid
-        new = process_log(cluster)[len(before.log) :]
-        assert "unexpected error" not in new and "Traceback" not in new, new[:4000]
-        with psycopg.connect(cluster.dsn, autocommit=True) as connection:
-            assert connection.execute("SELECT 1").fetchone() == (1,)
-    finally:
-        with psycopg.connect(cluster.dsn, autocommit=True) as connection:
-            connection.execute("DROP TABLE fuzz_t")
+    yield cluster_schema
+    assert before.process.is_running() and worker_of(cluster).process.pid == before.process.pid
+    new = process_log(cluster)[len(before.log) :]
+    assert "unexpected error" not in new and "Traceback" not in new, new[:4000]
+    with psycopg.connect(cluster.dsn, autocommit=True) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
 @pytest.fixture
-def plain(plain_postgres: Server) -> Iterator[Server]:
-    with psycopg.connect(plain_postgres.dsn, autocommit=True) as connection:
-        connection.execute("DROP TABLE IF EXISTS fuzz_t")
+def plain(plain_schema: Schema) -> Schema:
+    with plain_schema.connect() as connection:
         connection.execute("CREATE TABLE fuzz_t (id int PRIMARY KEY, v text)")
-        yield plain_postgres
-        connection.execute("DROP TABLE fuzz_t")
+    return plain_schema
 
 
 def seeds(count: int) -> list[int]:
@@ -93,8 +88,8 @@ def seeds(count: int) -> list[int]:
     return [int(given)] if given else list(range(count))
 
 
-async def answered(server: Server, data: bytes, seed: int) -> list[Message]:
-    conversation = await Conversation.opened(server)
+async def answered(place: Schema, data: bytes, seed: int) -> list[Message]:
+    conversation = await Conversation.opened(place)
     try:
         marker = b"mark%d" % seed
         conversation.send(data + marker_query(marker))
@@ -103,7 +98,7 @@ async def answered(server: Server, data: bytes, seed: int) -> list[Message]:
         await conversation.close()
 
 
-async def test_reacts_as_postgresql(gateway: Server, plain: Server) -> None:
+async def test_reacts_as_postgresql(gateway: Schema, plain: Schema) -> None:
     """The same messages, each with its length right, give the same errors, tags and states."""
     for seed in seeds(COMPARED):
         messages = [message for message in Streams(seed).stream(framed=True) if message[0] not in UNCOMPARED]
@@ -112,7 +107,7 @@ async def test_reacts_as_postgresql(gateway: Server, plain: Server) -> None:
         assert summary(await answered(gateway, data, seed)) == expected, f"HANSE_FUZZ_SEED={seed}"
 
 
-async def test_survives(gateway: Server, cluster: Cluster) -> None:
+async def test_survives(gateway: Schema, cluster: Cluster) -> None:
     worker = worker_of(cluster)
     ended = asyncio.Event()
     witnesses = [asyncio.create_task(work_well(gateway, number, ended)) for number in range(3)]
@@ -130,11 +125,12 @@ async def test_survives(gateway: Server, cluster: Cluster) -> None:
     wait_until("clients are gone", lambda: len(worker.process.net_connections("tcp")) < 150)
 
 
-async def work_well(server: Server, number: int, ended: asyncio.Event) -> int:
+async def work_well(place: Schema, number: int, ended: asyncio.Event) -> int:
     """A client that gets exactly its own answers, as long as others misbehave. A login must be possible at any time."""
     count = 0
     while not ended.is_set():
-        connection = await asyncio.wait_for(asyncpg.connect(**server.url_parts), 15)
+        settings = {"search_path": place.name}
+        connection = await asyncpg.connect(**place.server.url_parts, server_settings=settings, timeout=15)
         for _ in range(20):
             count += 1
             mark = f"client {number} question {count}"
@@ -144,22 +140,22 @@ async def work_well(server: Server, number: int, ended: asyncio.Event) -> int:
     return count
 
 
-async def throw_all(server: Server, waiting: Iterator[int]) -> None:
+async def throw_all(place: Schema, waiting: Iterator[int]) -> None:
     for seed in waiting:
         try:
-            await asyncio.wait_for(throw(server, seed), 30)
+            await asyncio.wait_for(throw(place, seed), 30)
         except TimeoutError:
             pytest.fail(f"no end within 30 s: HANSE_FUZZ_SEED={seed}")
 
 
-async def throw(server: Server, seed: int) -> None:
+async def throw(place: Schema, seed: int) -> None:
     """One connection's misbehaviour, and how it leaves: politely, at once, by half, or without having read."""
     source = random.Random(seed)
     if seed % 4 == 0:
-        await throw_before_login(server, source)
+        await throw_before_login(place.server, source)
         return
     streams = Streams(seed)
-    conversation = await Conversation.opened(server)
+    conversation = await Conversation.opened(place)
     for _ in range(source.randrange(1, 6)):
         for piece in streams.cut(b"".join(streams.stream())):
             conversation.send(piece)

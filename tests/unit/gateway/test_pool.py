@@ -120,3 +120,12 @@ async def test_a_retired_place_uses_no_old_backend() -> None:
     pool.release(busy)
     assert busy.closed
     assert pool.size == 0
+
+
+async def test_a_backend_in_the_middle_of_an_answer_serves_nobody_else() -> None:
+    """Its client went away: the rest of his answer must not be the beginning of another's."""
+    pool = Pool("g1", Server().connect)
+    backend = await acquired(pool)
+    backend.answering = True
+    pool.release(backend)
+    assert backend.closed and pool.take("u", "d", STATE) is None
