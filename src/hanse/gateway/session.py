@@ -337,7 +337,9 @@ class Session:
 
     def give_back(self, backend: Backend) -> None:
         """A backend that is outside a transaction and has answered everything."""
-        if self.pinned.get(backend.place) is not backend:
+        if self.closed:
+            backend.close()  # `end_backends` is about to end it: nobody else may have it by then
+        elif self.pinned.get(backend.place) is not backend:
             self.gateway.pool(backend.place).release(backend)
 
     async def branch(self, place: str) -> Branch:
