@@ -28,8 +28,8 @@ from support.servers import Cluster, Server
 
 MEGABYTE = 1 << 20
 GROWTH_MAX = 64 * MEGABYTE
-COMPARED = int(os.environ.get("HANSE_FUZZ_STREAMS", "120"))
-THROWN = int(os.environ.get("HANSE_FUZZ_STREAMS", "600"))
+COMPARED = int(os.environ.get("HANSE_FUZZ_STREAMS", "80"))
+THROWN = int(os.environ.get("HANSE_FUZZ_STREAMS", "240"))
 AT_ONCE = 8
 UNCOMPARED = frozenset(b"Fp")  # FunctionCall is refused by Hanse, and PasswordMessage is nothing after a login
 
