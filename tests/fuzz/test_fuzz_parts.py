@@ -22,7 +22,7 @@ from hanse.pgwire.packets import startup_settings
 from hanse.pgwire.scram import make_verifier
 from hanse.pgwire.server_handshake import Authenticated, NeedVerifier, Refused, ServerHandshake
 
-STREAMS = int(os.environ.get("HANSE_FUZZ_STREAMS", "8500"))
+STREAMS = int(os.environ.get("HANSE_FUZZ_STREAMS", "9600"))
 VERIFIER = make_verifier("pencil", b"salt", 16)
 PARSERS = {
     ord("Q"): frontend.parse_query,
@@ -76,7 +76,7 @@ def test_framer_and_parsers() -> None:
             check_parsers(message.raw, seed)
             assert dump_frontend(message), f"HANSE_FUZZ_SEED={seed}"
         messages += len(found)
-    assert "HANSE_FUZZ_SEED" in os.environ or messages > 100_000 * STREAMS // 8500
+    assert "HANSE_FUZZ_SEED" in os.environ or messages > 100_000 * STREAMS // 9600
 
 
 def check_parsers(raw: bytes, seed: int) -> None:

@@ -249,7 +249,7 @@ def parse_bind(raw: bytes) -> Bind:
     return Bind(portal, statement, formats, values, result_formats)
 
 
-def bind_statementcheck_text(raw: bytes) -> bytes:
+def bind_statement_name(raw: bytes) -> bytes:
     """Which prepared statement a Bind is for, without reading the rest."""
     start = raw.find(0, BODY) + 1
     end = raw.find(0, start)
