@@ -57,9 +57,11 @@ def run_gateway(config: NodeConfig, secrets: Secrets, worker: int) -> None:
     try:
         import uvloop
 
+        from .gateway import process
         from .gateway.server import serve
     except ModuleNotFoundError as error:
         raise UserMistake(f"this installation has no gateway: {error}") from error
+    process.prepare()
     run_directory = Path(config.data_dir) / "run"
     facts: dict[str, Any] = {"worker": worker, "host": config.host, "port": config.gateway_port}
     with claim(run_directory, worker_name(worker), **facts) as presence:

@@ -44,11 +44,31 @@ class FatalError(PgError):
         super().__init__(sqlstate, message, detail=detail, hint=hint, severity="FATAL")
 
 
+class LostSynchronization(PgError):
+    """08P01 in the middle of a COPY: told as an error, and then the connection ends, for what follows may be data."""
+
+    end = FatalError("08P01", "terminating connection because protocol synchronization was lost")
+
+
 class StalePlan(PgError):
     """40001: the catalog has moved on since the statement was planned. Raised before anything was done: plan again."""
 
     def __init__(self) -> None:
         super().__init__("40001", "the catalog changed meanwhile", hint="The transaction might succeed if retried.")
+
+
+def too_deep() -> PgError:
+    """54001: what Python's or C's stack has no room for."""
+    return PgError(
+        "54001",
+        "stack depth limit exceeded",
+        hint="Nest less: IN or VALUES in the place of a chain of operators or UNIONs.",
+    )
+
+
+def as_error(error: PgError | RecursionError) -> PgError:
+    """What a client is told of an error that is his statement's, and not a bug."""
+    return error if isinstance(error, PgError) else too_deep()
 
 
 class UserMistake(Exception):

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 # Wire protocol
 MESSAGE_BYTES_MAX = 0x3FFFFFFF  # 1 GiB - 1, PostgreSQL's own limit on one message (PQ_LARGE_MESSAGE_LIMIT)
+SMALL_MESSAGE_BYTES_MAX = 10_000  # of a kind that has no business to be long (PQ_SMALL_MESSAGE_LIMIT)
 STARTUP_BYTES_MAX = 10_000  # PostgreSQL's MAX_STARTUP_PACKET_LENGTH
 AUTH_MESSAGE_BYTES_MAX = 65_535  # before authentication nobody may make us hold more (PG_MAX_AUTH_TOKEN_LENGTH)
 AUTHENTICATION_TIMEOUT_S = 60.0  # PostgreSQL's default authentication_timeout
+PIPELINE_BYTES_MAX = 1 << 20  # of extended-protocol messages held for their Sync; longer pipelines run as they come
+
+# SQL
+STACK_BYTES = 96 << 20  # of a gateway worker, for walking a statement's tree
+STATEMENT_DEPTH_MAX = 8_000  # levels of a statement's tree; about where PostgreSQL's own stack ends (max_stack_depth)
 
 # Gateway
 TLS_FILES_PERIOD_S = 2.0  # a certificate that was replaced is used after so long
 CLIENTS_MAX = 5_000  # per gateway worker
+UNAUTHENTICATED_MAX = 1_000  # clients of one worker that have not logged in
+UNAUTHENTICATED_S_MIN = 2.0  # so long anybody may take to log in, even while others wait at the door
+CLOSING_S_MAX = 5.0  # for a client to read what was sent before his connection ended
 BACKENDS_PER_PLACE_MAX = 64  # connections of one gateway worker to one group
 BACKEND_IDLE_S_MAX = 300.0
 BACKEND_WAIT_S_MAX = 30.0  # for a free backend, before 53300
 CONNECT_TIMEOUT_S = 10.0
 CLIENT_BUFFER_BYTES_MAX = 1 << 20  # unsent bytes to one client before its backends are paused
 PLAN_CACHE_ENTRIES_MAX = 4_096
+PLAN_CACHE_BYTES_MAX = 32 << 20  # of the texts that one plan cache keeps
+CONTEXTS_MAX = 1_024  # search paths and users of one gateway worker whose plans are kept
 PREPARED_PER_BACKEND_MAX = 500
 STATEMENTS_PER_CLIENT_MAX = 65_536
 CUSTOM_SETTINGS_MAX = 256  # of one session, whose names are kept after their values are gone

@@ -88,7 +88,11 @@ async def consider(session: Session, route: Route, text: bytes, parts: Sequence[
         return
     if not planned.template_safe or planned.frozen or planned.verb not in _VERBS:
         return
-    if not _ordinary(parse_one(text)):
+    try:
+        if not _ordinary(parse_one(text)):
+            return
+    except PgError:  # this text has the template's segments, and in a literal bytes that are no text
+        route.uses = 0
         return
     backend = await session.acquire_spare(place)
     if backend is None:

@@ -12,7 +12,7 @@ import os
 from typing import TYPE_CHECKING, cast
 
 from ..core.errors import FatalError, PgError
-from ..core.limits import AUTHENTICATION_TIMEOUT_S, CLIENTS_MAX
+from ..core.limits import AUTHENTICATION_TIMEOUT_S, CLIENT_BUFFER_BYTES_MAX, CLIENTS_MAX, CLOSING_S_MAX
 from ..pgwire import backend as server_messages
 from ..pgwire.diagnostics import error_response
 from ..pgwire.packets import startup_settings
@@ -43,6 +43,10 @@ def _bug(error: Exception) -> FatalError:
     return FatalError("XX000", "internal error of the gateway", detail=f"{type(error).__name__}: {error}")
 
 
+def _too_many() -> FatalError:
+    return FatalError("53300", "sorry, too many clients already")
+
+
 class Client(asyncio.Protocol):
     """The socket's side of a session (`Output`)."""
 
@@ -67,6 +71,8 @@ class Client(asyncio.Protocol):
         self._handshake = self._new_handshake(transport)
         loop = asyncio.get_running_loop()
         self._deadline = loop.call_later(AUTHENTICATION_TIMEOUT_S, transport.abort)
+        if not self.gateway.doorway.enter(self):
+            self._handle(self._handshake.refuse(_too_many()))
 
     def _new_handshake(self, transport: asyncio.Transport) -> ServerHandshake:
         gateway = self.gateway
@@ -90,6 +96,8 @@ class Client(asyncio.Protocol):
             self._handle(self._handshake.receive(data))
         else:
             self._early += data
+            if len(self._early) > CLIENT_BUFFER_BYTES_MAX:
+                self.pause_reading()
 
     def eof_received(self) -> bool:
         return False
@@ -97,6 +105,7 @@ class Client(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._gone = True
         self.gateway.clients -= 1
+        self.gateway.doorway.leave(self)
         if self._deadline is not None:
             self._deadline.cancel()
         if self._drained is not None and not self._drained.done():
@@ -112,17 +121,15 @@ class Client(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._drained = asyncio.get_running_loop().create_future()
-        session = self.session
-        if session is not None and session.fast.backend is not None:
-            session.fast.backend.pause_reading()
+        if self.session is not None:
+            self.session.set_blocked(True)
 
     def resume_writing(self) -> None:
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
         self._drained = None
-        session = self.session
-        if session is not None and session.fast.backend is not None:
-            session.fast.backend.resume_reading()
+        if self.session is not None:
+            self.session.set_blocked(False)
 
     # --- Output ------------------------------------------------------------------------------------------------
 
@@ -131,8 +138,13 @@ class Client(asyncio.Protocol):
             self._transport.write(data)
 
     def close(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
+        if self._transport is None or self._gone:
+            return
+        self._transport.close()
+        if self._transport.get_write_buffer_size():  # a client who does not read cannot keep his connection for ever
+            if self._deadline is not None:
+                self._deadline.cancel()
+            self._deadline = asyncio.get_running_loop().call_later(CLOSING_S_MAX, self._transport.abort)
 
     def pause_reading(self) -> None:
         if self._transport is not None and not self._gone:
@@ -145,6 +157,16 @@ class Client(asyncio.Protocol):
     async def drain(self) -> None:
         if self._drained is not None:
             await self._drained
+
+    # --- Comer ---------------------------------------------------------------------------------------------------
+
+    @property
+    def idles(self) -> bool:
+        return self._handshake is not None
+
+    def show_out(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
 
     # --- login -------------------------------------------------------------------------------------------------
 
@@ -188,7 +210,7 @@ class Client(asyncio.Protocol):
     async def _look_up(self, handshake: ServerHandshake, event: NeedVerifier) -> None:
         try:
             if self.gateway.clients > CLIENTS_MAX:
-                raise FatalError("53300", "sorry, too many clients already")
+                raise _too_many()
             self._role = await roles.look_up(self.gateway, event.user)
             events = handshake.provide_verifier(None if self._role is None else self._role.usable_verifier)
         except PgError as error:
@@ -250,7 +272,9 @@ class Client(asyncio.Protocol):
             self._leave_slot()
             return
         self.session = session
+        gateway.doorway.leave(self)
         early, self._early = bytes(self._early), bytearray()
+        self.resume_reading()
         if early:
             session.feed(early)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
-from ..core.errors import FatalError, PgError
+from ..core.errors import FatalError, LostSynchronization, PgError, as_error
 from ..core.limits import STATEMENTS_PER_CLIENT_MAX
 from ..executor.buffer import ResultBuffer
 from ..executor.request import Request
@@ -56,18 +56,18 @@ async def run_batch(session: Session, batch: Sequence[Message]) -> None:
         session.transaction = Transaction("", session.state, explicit=False)
     session.copied = False
     for message in batch:
+        if session.closed:
+            return
         if message.kind == SYNC:
             if not session.copied:  # Flush and Sync are ignored during COPY FROM STDIN; another Sync follows the data
-                await _sync(session)
-        elif session.skip_to_sync or message.kind == FLUSH:
-            continue
-        else:
+                await _sync(session, message)
+        elif not session.skip_to_sync:
             try:
                 await _HANDLERS[message.kind](session, message)
             except FatalError:
                 raise
-            except PgError as error:
-                await _failed(session, error)
+            except (PgError, RecursionError) as error:
+                await _failed(session, as_error(error))
 
 
 def _needs_transaction(session: Session, batch: Sequence[Message]) -> bool:
@@ -82,10 +82,17 @@ async def _failed(session: Session, error: PgError) -> None:
     await abort(session)
     session.write(error_response(as_one_table(session.judged(error), session.plans.snapshot)))
     session.skip_to_sync = True
+    if isinstance(error, LostSynchronization):
+        session.fail(error.end)
 
 
-async def _sync(session: Session) -> None:
+async def _flush(session: Session, message: Message) -> None:
+    frontend.parse_empty(message.raw)
+
+
+async def _sync(session: Session, message: Message) -> None:
     try:
+        frontend.parse_empty(message.raw)
         if not session.skip_to_sync:
             await end_implicit(session)
         elif session.transaction is not None and not session.transaction.explicit:
@@ -93,17 +100,12 @@ async def _sync(session: Session) -> None:
     except FatalError:
         raise
     except PgError as error:
+        await abort(session)
         session.write(error_response(as_one_table(error, session.plans.snapshot)))
     session.skip_to_sync = False
     if session.transaction is None:
-        _drop_portals(session)
+        session.end_portals()
     session.write_ready()
-
-
-def _drop_portals(session: Session) -> None:
-    for portal in session.portals.values():
-        portal.close()
-    session.portals.clear()
 
 
 # --- Parse, Bind, Describe, Close --------------------------------------------------------------------------------
@@ -159,6 +161,9 @@ async def _bind(session: Session, message: Message) -> None:
         )
     if session.codec is not None:
         bind = _translated(session.codec, bind, analysis.parameter_types)
+    for index, value in enumerate(bind.values):
+        if value is not None and bind.parameter_format(index) == 0:
+            frontend.check_text(value)
     old = session.portals.pop(bind.portal, None)
     if old is not None:
         old.close()
@@ -234,12 +239,15 @@ async def _close(session: Session, message: Message) -> None:
 async def _execute(session: Session, message: Message) -> None:
     request = frontend.parse_execute(message.raw)
     portal = _portal(session, request.portal)
+    if portal.complete and portal.tag.startswith(b"SELECT "):  # it is at its end
+        _write_tag(session, b"SELECT 0")
+        return
     if portal.complete:
         raise PgError("55000", f'portal "{request.portal.decode(errors="replace")}" cannot be run')
     if request.max_rows > 0 or portal.buffer is not None:
         await _execute_in_pieces(session, portal, request.max_rows)
         return
-    tag = await run_portal(session, portal, ExecuteSink(session))
+    tag = portal.tag = await run_portal(session, portal, ExecuteSink(session))
     portal.complete = session.transaction is not None and portal.statement.analysis is not None
     _write_tag(session, tag)
 
@@ -249,17 +257,23 @@ def _write_tag(session: Session, tag: bytes) -> None:
 
 
 async def _execute_in_pieces(session: Session, portal: Portal, max_rows: int) -> None:
-    if portal.buffer is None:
-        portal.buffer = ResultBuffer()
-        portal.tag = await run_portal(session, portal, portal.buffer)
-    total = len(portal.buffer)
+    buffer = portal.buffer
+    if buffer is None:
+        buffer = ResultBuffer()
+        try:
+            portal.tag = await run_portal(session, portal, buffer)
+        except BaseException:
+            buffer.close()
+            raise
+        portal.buffer = buffer  # not before: a COMMIT ends all portals, itself among them
+    total = len(buffer)
     portal.position = min(portal.position, total)  # MOVE may have gone past the end
     count = max_rows if max_rows > 0 else total - portal.position
     taken = min(count, total - portal.position)
     if isinstance(session.output, Recoder):
-        session.output.expect(server_messages.parse_row_description(portal.buffer.description))
+        session.output.expect(server_messages.parse_row_description(buffer.description))
     for first in range(portal.position, portal.position + taken, 1_000):
-        session.write(portal.buffer.read(first, min(1_000, portal.position + taken - first)))
+        session.write(buffer.read(first, min(1_000, portal.position + taken - first)))
         await session.output.drain()
     portal.position += taken
     if max_rows > 0 and taken == max_rows:
@@ -335,4 +349,5 @@ _HANDLERS: dict[int, Handler] = {
     ord("D"): _describe,
     ord("E"): _execute,
     ord("C"): _close,
+    FLUSH: _flush,
 }

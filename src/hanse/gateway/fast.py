@@ -61,11 +61,14 @@ class FastPath:
         kind = data[0]
         length = _LENGTH(data, 1)[0] + 1
         if kind == 81:  # Query
-            return length == size and data[-1] == 0 and self.try_query(data[5:-1])
-        if kind == 66 and length < size:  # Bind …
-            return self._try_bind(data, length)
-        if kind == 80 and length < size:  # Parse …
-            return self._try_parse(data, length)
+            return length == size and data.find(0, 5) == size - 1 and self.try_query(data[5:-1])
+        try:
+            if kind == 66 and length < size:  # Bind …
+                return self._try_bind(data, length)
+            if kind == 80 and length < size:  # Parse …
+                return self._try_parse(data, length)
+        except PgError:  # malformed: the thorough way says what is wrong, in its order
+            return False
         return False
 
     def try_query(self, text: bytes) -> bool:
@@ -372,6 +375,8 @@ class FastPath:
         session = self.session
         self.backend = None
         self.preparing = None
+        if session.blocked:  # its reading was paused for this client; the next owner must hear it
+            backend.resume_reading()
         del session.running[backend.place]
         transaction = session.transaction
         if transaction is None:

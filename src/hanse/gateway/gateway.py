@@ -21,7 +21,7 @@ from ..catalog.model import Snapshot
 from ..config import SYSTEM_ROLE, WORKSPACE_PLACE, NodeConfig, Secrets
 from ..core.errors import PgError
 from ..core.ids import quote_literal
-from ..core.limits import BACKENDS_PER_PLACE_MAX, DDL_LOCK_WAIT_S_MAX
+from ..core.limits import BACKENDS_PER_PLACE_MAX, CONTEXTS_MAX, DDL_LOCK_WAIT_S_MAX
 from ..engines.postgres.backend import Backend
 from ..engines.postgres.connect import Address, cancel, connect_backend
 from ..engines.postgres.pool import Pool
@@ -31,6 +31,7 @@ from ..planner.plan import Context, Planned
 from . import cancelling
 from .barriers import Barriers
 from .deadlocks import Watch
+from .doorway import Doorway
 from .faults import Fault, no_fault
 from .plans import Plans
 from .prepared import Analysis
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STATEMENTS_KNOWN_MAX = 65_536
+LONG_STATEMENT_BYTES = 16_384  # a longer one is prepared for its own session only
 CANCEL_PID_BITS = 22  # of a cancel key's process id: a counter; the bits above name the worker
 
 
@@ -65,6 +67,7 @@ class Gateway:
     frozen: frozenset[tuple[str, str]] = frozenset()
     thawed: asyncio.Event = field(default_factory=asyncio.Event)
     clients: int = 0
+    doorway: Doorway = field(default_factory=Doorway)
     mock_secret: bytes = b""
     certificates: Certificates | None = None  # None: no TLS
     asked_for_drawn: bool = False  # some client has asked for currval() or lastval(): see drawing.py
@@ -106,6 +109,8 @@ class Gateway:
             return Plans(snapshot, context)
         plans = self.plans.get(context)
         if plans is None:
+            if len(self.plans) >= CONTEXTS_MAX:
+                self.plans.clear()
             plans = self.plans[context] = Plans(self.snapshot, context)
         return plans
 
@@ -165,10 +170,14 @@ class Gateway:
         log.error("unexpected error", exc_info=error)
 
     def intern_context(self, context: Context) -> Context:
+        if len(self._contexts) >= CONTEXTS_MAX:
+            self._contexts.clear()
         return self._contexts.setdefault(context, context)
 
     def statement_number(self, text: bytes, types: tuple[int, ...], state: object) -> int:
         """Equal for statements that may share what is prepared on a backend."""
+        if len(text) > LONG_STATEMENT_BYTES:
+            return self.new_statement_number()
         key = (text, types, state)
         number = self._statement_numbers.get(key)
         if number is None:

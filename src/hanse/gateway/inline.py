@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pglast.parser import scan
+from ..sql.scanning import tokens_of
 
 
 def substitute(text: bytes, values: Sequence[str]) -> bytes:
@@ -12,7 +12,7 @@ def substitute(text: bytes, values: Sequence[str]) -> bytes:
     sql = text.decode()
     pieces: list[str] = []
     done = 0
-    for token in scan(sql):
+    for token in tokens_of(sql):
         if token.name == "PARAM":
             pieces.append(sql[done : token.start])
             pieces.append(f" {values[int(sql[token.start + 1 : token.end + 1]) - 1]} ")
@@ -26,10 +26,10 @@ def argument_list(text: str) -> list[str]:
     stripped = text.strip()
     if not stripped:
         return []
-    tokens = scan(stripped)
+    tokens = tokens_of(stripped)
     if tokens[0].name == "ASCII_40" and _closes_at_end(stripped, tokens):
         stripped = stripped[1:-1]
-        tokens = scan(stripped)
+        tokens = tokens_of(stripped)
     arguments, start, depth = [], 0, 0
     for token in tokens:
         character = stripped[token.start]

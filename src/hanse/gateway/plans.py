@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..catalog.model import Snapshot
+from ..core.limits import PLAN_CACHE_ENTRIES_MAX
 from ..planner.cache import PlanCache
 from ..planner.plan import Context, Forward, Planned
 from ..planner.planner import plan
@@ -40,10 +41,12 @@ class Plans:
         return found
 
     def route(self, planned: Planned) -> Route:
-        """The compiled form of a Forward plan. Kept as long as the plan is, for the life of this object."""
+        """The compiled form of a Forward plan. It holds the plan, so that no other takes its id meanwhile."""
         route = self._routes.get(id(planned))
         if route is None:
             assert isinstance(planned.plan, Forward)
+            if len(self._routes) >= 2 * PLAN_CACHE_ENTRIES_MAX:
+                self._routes.clear()  # those of plans that the cache has dropped, and some that are made again
             route = self._routes[id(planned)] = compile_route(planned, planned.plan, self.snapshot)
         return route
 

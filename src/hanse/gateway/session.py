@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import codecs
-import struct
 from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
 
@@ -36,7 +35,7 @@ from ..pgwire.diagnostics import error_response
 from ..pgwire.framing import Framer, Message
 from ..planner.plan import Context, Identity, Planned, TwoPhase
 from ..sql.parse import parse_one
-from . import analysis, cursors, drawing, drawn, roles, rooms
+from . import analysis, cursors, drawing, drawn, intake, roles, rooms
 from .encoding import Codec, Recoder, codec_of
 from .fast import FastPath
 from .gateway import Gateway
@@ -47,9 +46,7 @@ from .setconfig import PLANNED_BY
 from .settings import DEFAULT, SessionState, intern, with_names
 from .transaction import Branch, Transaction
 
-_LENGTH = struct.Struct("!I").unpack_from
-QUERY, PARSE, BIND, DESCRIBE, EXECUTE, CLOSE, FLUSH, SYNC, TERMINATE = (ord(c) for c in "QPBDECHSX")
-COPY_DATA, COPY_DONE, COPY_FAIL, FUNCTION_CALL = (ord(c) for c in "dcfF")
+COPY_DATA, COPY_DONE = ord("d"), ord("c")
 OUTPUT_BYTES_AT_ONCE = 1 << 15
 DEAD_BACKENDS_MAX = 5  # in a row, before a statement gives up
 # One row for each thing that ties the session to its backend; temporary relations by name, the rest as a line feed.
@@ -57,7 +54,6 @@ PIN_PROOF = """SELECT relname::text FROM pg_catalog.pg_class WHERE relnamespace 
 UNION ALL SELECT E'\\n' FROM pg_catalog.pg_locks WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'advisory'
 UNION ALL SELECT E'\\n' FROM pg_catalog.pg_listening_channels()
 UNION ALL SELECT E'\\n' FROM pg_catalog.pg_cursors WHERE is_holdable"""
-_UNIT_PARTS = frozenset((PARSE, BIND, DESCRIBE, EXECUTE, CLOSE))
 
 
 class Output(Protocol):
@@ -94,8 +90,10 @@ class Session:
         self.sql_statements: dict[str, tuple[str, str]] = {}  # PREPARE name → (types, inner SQL)
         self.busy = False
         self.closed = False
-        self.framer = Framer()
+        self.blocked = False  # the client does not read his answers: no unit begins
+        self.framer = Framer(large=intake.LARGE)
         self.batch: list[Message] = []
+        self.batch_bytes = 0
         self.skip_to_sync = False
         self.copy_waiter: asyncio.Future[None] | None = None  # COPY FROM STDIN waits for the client's next message
         self.copied = False  # the running batch has taken COPY data: its Sync came before the data, and means nothing
@@ -153,12 +151,26 @@ class Session:
 
     def feed(self, data: bytes) -> None:
         """Bytes from the client."""
-        if self.busy:
-            self._backlog(data)
-        elif not len(self.framer) and not self.batch and self.codec is None and self.fast.try_chunk(data):
-            return
-        else:
-            self.framer.feed(data)
+        try:
+            if self.busy or self.blocked:
+                self._backlog(data)
+            elif not len(self.framer) and not self.batch and self.codec is None and self.fast.try_chunk(data):
+                return
+            else:
+                self.framer.feed(data)
+                self.advance()
+        except Exception as error:
+            self._fail_by_bug(error)
+
+    def set_blocked(self, blocked: bool) -> None:
+        """The client reads too slowly for what he has been sent; or he reads again."""
+        self.blocked = blocked
+        backend = self.fast.backend
+        if backend is not None and blocked:
+            backend.pause_reading()
+        elif backend is not None:
+            backend.resume_reading()
+        if not blocked and not self.busy and not self.closed:
             self.advance()
 
     def _backlog(self, data: bytes) -> None:
@@ -174,7 +186,7 @@ class Session:
             self._reading_paused = True
             self.output.pause_reading()
 
-    def _resume(self) -> None:
+    def resume_reading(self) -> None:
         if self._reading_paused:
             self._reading_paused = False
             self.output.resume_reading()
@@ -182,11 +194,11 @@ class Session:
     async def next_copy_message(self) -> Message:
         """The next message of the client during COPY FROM STDIN. What is not asked for stays for `advance`."""
         while (message := self.framer.next()) is None:
-            self._resume()
+            self.resume_reading()
             self.copy_waiter = asyncio.get_running_loop().create_future()
             await self.copy_waiter
         if len(self.framer) < CLIENT_BUFFER_BYTES_MAX // 2:
-            self._resume()
+            self.resume_reading()
         decoder = self.copy_decoder
         if decoder is not None and message.kind in (COPY_DATA, COPY_DONE):
             assert self.codec is not None
@@ -204,37 +216,7 @@ class Session:
 
     def advance(self) -> None:
         """Starts the next unit, if one is whole and none runs."""
-        try:
-            while not self.busy and not self.closed:
-                message = self.framer.next()
-                if message is None:
-                    self._resume()
-                    return
-                self._take(message)
-        except PgError as error:
-            self.fail(FatalError(error.sqlstate, error.message, detail=error.detail))
-
-    def _take(self, message: Message) -> None:
-        kind = message.kind
-        if kind in _UNIT_PARTS:
-            self.batch.append(message)
-        elif kind == SYNC or kind == FLUSH:
-            batch, self.batch = self.batch, []
-            batch.append(message)
-            self.start(_run_batch(self, batch))
-        elif kind == QUERY:
-            text = frontend.parse_query(message.raw)
-            if self.codec is not None or not self.fast.try_query(text):
-                self.start(_run_simple(self, text))
-        elif kind == TERMINATE:
-            self.close()
-        elif kind in (COPY_DATA, COPY_DONE, COPY_FAIL):
-            return  # left over from a COPY that has failed: ignored, as PostgreSQL does
-        elif kind == FUNCTION_CALL:
-            self.write(error_response(frontend.function_call_refused()))
-            self.write_ready()
-        else:
-            raise frontend.unknown_message(kind)
+        intake.advance(self)
 
     # --- running -----------------------------------------------------------------------------------------------
 
@@ -244,6 +226,7 @@ class Session:
         self.unit += 1
         self.sentence = None
         self.task = asyncio.get_running_loop().create_task(self._run(work))
+        self.task.add_done_callback(lambda _: work.close())  # it may have been cancelled before it began
 
     async def _run(self, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -252,12 +235,16 @@ class Session:
             raise
         except PgError as error:
             self.fail(FatalError(error.sqlstate, error.message, detail=error.detail))
-        except Exception as error:  # a bug of ours: the client gets an error, not silence; the session cannot go on
-            self.gateway.report_bug(error)
-            self.fail(FatalError("XX000", "internal error of the gateway", detail=f"{type(error).__name__}: {error}"))
+        except Exception as error:
+            self._fail_by_bug(error)
         finally:
             self.task = None
         self.done()
+
+    def _fail_by_bug(self, error: Exception) -> None:
+        """A bug of ours: the client gets an error, not silence; the session cannot go on."""
+        self.gateway.report_bug(error)
+        self.fail(FatalError("XX000", "internal error of the gateway", detail=f"{type(error).__name__}: {error}"))
 
     def done(self) -> None:
         """A unit has ended."""
@@ -266,7 +253,7 @@ class Session:
         if len(self.framer) and not self.closed:
             self.advance()
         elif self._reading_paused:
-            self._resume()
+            self.resume_reading()
 
     # --- output ------------------------------------------------------------------------------------------------
 
@@ -354,7 +341,9 @@ class Session:
 
     def give_back(self, backend: Backend) -> None:
         """A backend that is outside a transaction and has answered everything."""
-        if self.pinned.get(backend.place) is not backend:
+        if self.closed:
+            backend.close()  # `end_backends` is about to end it: nobody else may have it by then
+        elif self.pinned.get(backend.place) is not backend:
             self.gateway.pool(backend.place).release(backend)
 
     async def branch(self, place: str) -> Branch:
@@ -540,6 +529,9 @@ class Session:
     def after_transaction(self, *, committed: bool) -> None:
         """Portals end with their transaction, and cursors without HOLD."""
         cursors.end_transaction(self, committed=committed)
+        self.end_portals()
+
+    def end_portals(self) -> None:
         for portal in self.portals.values():
             portal.close()
         self.portals.clear()
@@ -716,15 +708,3 @@ async def _end(gateway: Gateway, backend: Backend) -> None:
     if not backend.closed:
         await gateway.cancel_backend(backend)
     backend.close()
-
-
-async def _run_simple(session: Session, text: bytes) -> None:
-    from .simple import run_simple
-
-    await run_simple(session, text)
-
-
-async def _run_batch(session: Session, batch: list[Message]) -> None:
-    from .extended import run_batch
-
-    await run_batch(session, batch)

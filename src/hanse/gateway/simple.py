@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..core.errors import FatalError, PgError
+from ..core.errors import FatalError, LostSynchronization, PgError, as_error
 from ..executor.request import Sink
 from ..pgwire import backend as server_messages
 from ..pgwire.diagnostics import error_response
@@ -42,9 +42,20 @@ async def run_simple(session: Session, text: bytes) -> None:
         await end_implicit(session)
     except FatalError:
         raise
-    except PgError as error:
+    except (PgError, RecursionError) as error:
         await abort(session)
-        session.write(error_response(as_one_table(session.judged(error), session.plans.snapshot, text)))
+        told = session.judged(as_error(error))
+        session.write(error_response(as_one_table(told, session.plans.snapshot, text)))
+        if isinstance(error, LostSynchronization):
+            session.fail(error.end)
+            return
+    session.write_ready()
+
+
+async def refuse(session: Session, error: PgError) -> None:
+    """The answer to a message that is an error by itself."""
+    await abort(session)
+    session.write(error_response(error))
     session.write_ready()
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from hanse.core.limits import MESSAGE_BYTES_MAX
+from hanse.core.limits import MESSAGE_BYTES_MAX, SMALL_MESSAGE_BYTES_MAX
 
 from .primitives import BODY, unpack_uint32, violation
 
@@ -35,12 +35,16 @@ _message = tuple.__new__  # half the cost of Message(kind, raw), which is a Pyth
 
 
 class Framer:
-    """Cuts a stream into messages. `bytes_max` bounds the length word of one message and may be changed at any time."""
+    """Cuts a stream into messages. `bytes_max` bounds the length word of one message and may be changed at any time.
 
-    __slots__ = ("_buffer", "_start", "bytes_max")
+    `large`: the kinds that may be longer than SMALL_MESSAGE_BYTES_MAX; None: all.
+    """
 
-    def __init__(self, bytes_max: int = MESSAGE_BYTES_MAX) -> None:
+    __slots__ = ("_buffer", "_start", "bytes_max", "large")
+
+    def __init__(self, bytes_max: int = MESSAGE_BYTES_MAX, *, large: frozenset[int] | None = None) -> None:
         self.bytes_max = bytes_max
+        self.large = large
         self._buffer: bytes | bytearray = b""
         self._start = 0  # what lies before was taken already
 
@@ -76,6 +80,8 @@ class Framer:
         if length < 4 or length > self.bytes_max:
             raise violation("invalid message length")
         if available <= length:
+            if length > SMALL_MESSAGE_BYTES_MAX and self.large is not None and buffer[start] not in self.large:
+                raise violation("invalid message length")
             return None
         self._start = end = start + length + 1
         if type(buffer) is bytes:
@@ -100,6 +106,15 @@ class Framer:
         while (message := self.next()) is not None:
             found.append(message)
         return found
+
+    @property
+    def kind(self) -> int | None:
+        """Of the message that has begun and is not whole; None: nothing is held."""
+        return self._buffer[self._start] if len(self) else None
+
+    def put_back(self, message: Message) -> None:
+        """Undoes the `next` that gave this message; nothing may have been fed since."""
+        self._start -= len(message.raw)
 
     def rest(self) -> bytes:
         """Takes what is held, whole message or not: for handing a stream on."""

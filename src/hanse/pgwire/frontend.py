@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from hanse.core.errors import FatalError, PgError, not_supported
+from hanse.core.errors import FatalError, LostSynchronization, PgError, not_supported
 
 from .primitives import (
     BODY,
@@ -213,12 +213,25 @@ def parse_query(raw: bytes) -> bytes:
     return raw[BODY:end]
 
 
+def check_text(value: bytes) -> bytes:
+    """PostgreSQL takes names and texts in the client's encoding, and no zero byte. Raises 22021."""
+    if 0 in value:
+        raise PgError("22021", 'invalid byte sequence for encoding "UTF8": 0x00')
+    if not value.isascii():
+        try:
+            value.decode()
+        except UnicodeDecodeError as error:
+            wrong = " ".join(f"0x{byte:02x}" for byte in value[error.start : error.end])
+            raise PgError("22021", f'invalid byte sequence for encoding "UTF8": {wrong}') from None
+    return value
+
+
 def parse_parse(raw: bytes) -> Parse:
     name, position = read_cstring(raw, BODY)
     sql, position = read_cstring(raw, position)
     types, position = read_uint32s(raw, position)
     check_end(raw, position)
-    return Parse(name, sql, types)
+    return Parse(check_text(name), sql, types)
 
 
 def parse_bind(raw: bytes) -> Bind:
@@ -232,7 +245,8 @@ def parse_bind(raw: bytes) -> Bind:
         raise violation(f"bind message has {len(formats)} parameter formats but {len(values)} parameters")
     result_formats, position = read_int16s(raw, position)
     check_end(raw, position)
-    return Bind(raw[BODY:portal_end], raw[portal_end + 1 : statement_end], formats, values, result_formats)
+    portal, statement = check_text(raw[BODY:portal_end]), check_text(raw[portal_end + 1 : statement_end])
+    return Bind(portal, statement, formats, values, result_formats)
 
 
 def bind_statement_name(raw: bytes) -> bytes:
@@ -272,21 +286,19 @@ def _target(raw: bytes, verb: str) -> Target:
     check_end(raw, position)
     if kind != STATEMENT and kind != PORTAL:
         raise violation(f"invalid {verb} message subtype {kind[0]}")
-    return Target(kind, name)
+    return Target(kind, check_text(name))
 
 
 def parse_execute(raw: bytes) -> Execute:
     portal, position = read_cstring(raw, BODY)
     max_rows, position = read_int32(raw, position)
     check_end(raw, position)
-    return Execute(portal, max_rows)
+    return Execute(check_text(portal), max_rows)
 
 
 def parse_copy_fail(raw: bytes) -> bytes:
     """The client's reason, as it goes into PostgreSQL's `COPY from stdin failed: …` (57014)."""
-    reason, position = read_cstring(raw, BODY)
-    check_end(raw, position)
-    return reason
+    return read_cstring(raw, BODY)[0]  # PostgreSQL does not look at what follows it
 
 
 def parse_empty(raw: bytes) -> None:
@@ -331,4 +343,4 @@ def unknown_message(kind: int) -> FatalError:
 
 def unexpected_in_copy(kind: int) -> PgError:
     """For a message other than CopyData, CopyDone, CopyFail, Flush and Sync while COPY FROM STDIN runs."""
-    return violation(f"unexpected message type 0x{kind:02X} during COPY from stdin")
+    return LostSynchronization("08P01", f"unexpected message type 0x{kind:02X} during COPY from stdin")

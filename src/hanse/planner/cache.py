@@ -23,6 +23,7 @@ from ..sql.literals import cut, parts_are_plain
 from .plan import Planned
 
 Hit = tuple[Planned, list[bytes]]
+_PART_BYTES = 40  # what a part costs beside its text
 _VARIANTS_MAX = 64  # plans of one template that differ in frozen literals
 
 
@@ -38,11 +39,15 @@ class _Variants:
 
 
 class PlanCache:
-    __slots__ = ("_exact", "_half", "_old_exact", "_old_templates", "_templates")
+    __slots__ = ("_bytes", "_bytes_half", "_exact", "_half", "_old_exact", "_old_templates", "_templates")
 
-    def __init__(self, entries_max: int = limits.PLAN_CACHE_ENTRIES_MAX) -> None:
+    def __init__(
+        self, entries_max: int = limits.PLAN_CACHE_ENTRIES_MAX, bytes_max: int = limits.PLAN_CACHE_BYTES_MAX
+    ) -> None:
         assert entries_max >= 2
         self._half = entries_max // 2
+        self._bytes_half = bytes_max // 2
+        self._bytes = 0  # of the young generation's texts
         self._exact: dict[bytes, Hit] = {}
         self._old_exact: dict[bytes, Hit] = {}
         self._templates: dict[tuple[bytes, ...], Any] = {}  # Planned or _Variants
@@ -78,6 +83,8 @@ class PlanCache:
 
     def store(self, text: bytes, planned: Planned) -> None:
         """Keep a plan: under the text's template if the plan allows it and the text is plain, else under the text."""
+        if len(text) > self._bytes_half // 4:
+            return  # a text of megabytes is not worth the room of thousands
         parts = cut(text)
         plain = parts_are_plain(parts)
         if planned.template_safe and plain and len(parts) > 1:
@@ -98,14 +105,16 @@ class PlanCache:
         known.plans[tuple(parts[position] for position in positions)] = planned
 
     def _put_exact(self, text: bytes, hit: Hit) -> None:
-        self._make_room()
+        self._make_room(_PART_BYTES * len(hit[1]) + len(text))
         self._exact[text] = hit
 
     def _put_template(self, key: tuple[bytes, ...], found: Any) -> None:
-        self._make_room()
+        self._make_room(sum(map(len, key)) + _PART_BYTES * len(key))
         self._templates[key] = found
 
-    def _make_room(self) -> None:
-        if len(self._exact) + len(self._templates) >= self._half:
+    def _make_room(self, size: int) -> None:
+        self._bytes += size
+        if len(self._exact) + len(self._templates) >= self._half or self._bytes > self._bytes_half:
+            self._bytes = size
             self._old_exact, self._exact = self._exact, {}
             self._old_templates, self._templates = self._templates, {}

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pglast.parser import scan
-
 from ..sql.parse import Parsed
+from ..sql.scanning import tokens_of
 
 _OPEN, _CLOSE = "ASCII_40", "ASCII_41"
 
 
 def _tokens(parsed: Parsed) -> list[Any]:
-    return [token for token in scan(parsed.sql) if token.name not in ("SQL_COMMENT", "C_COMMENT")]
+    return [token for token in tokens_of(parsed.sql) if token.name not in ("SQL_COMMENT", "C_COMMENT")]
 
 
 def _outside(tokens: list[Any]) -> Iterator[int]:
@@ -76,7 +75,7 @@ def parenthesised_query(parsed: Parsed) -> str:
 
 def without_data_clause(query: str) -> str:
     """The query of CREATE TABLE … AS without WITH [NO] DATA at its end."""
-    tokens = [token for token in scan(query) if token.name not in ("SQL_COMMENT", "C_COMMENT")]
+    tokens = [token for token in tokens_of(query) if token.name not in ("SQL_COMMENT", "C_COMMENT")]
     words = [query[token.start : token.end + 1].upper() for token in tokens]
     for clause in (["WITH", "NO", "DATA"], ["WITH", "DATA"]):
         if words[-len(clause) :] == clause:

@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pglast.parser import scan
-
 from ..sql.parse import Parsed
+from ..sql.scanning import tokens_of
 from .plan import RowSpan
 
 _OPEN, _CLOSE, _COMMA = ("ASCII_40", "ASCII_91"), ("ASCII_41", "ASCII_93"), "ASCII_44"
@@ -34,7 +33,7 @@ class InsertText:
     def __init__(self, parsed: Parsed) -> None:
         self.parsed = parsed
         self.text = parsed.text.decode()
-        self._tokens = [token for token in scan(self.text) if token.name not in ("SQL_COMMENT", "C_COMMENT")]
+        self._tokens = [token for token in tokens_of(self.text) if token.name not in ("SQL_COMMENT", "C_COMMENT")]
         self._depths = list(_depths(self._tokens))
         self._relation = self._index_at(parsed.node.relation.location)
         self._source = self._find_source()
@@ -143,7 +142,7 @@ def _depths(tokens: list[Any]) -> Iterator[int]:
 
 def returning_start(parsed: Parsed) -> int:
     """The character at which the RETURNING clause of an UPDATE or DELETE begins; the statement's end without one."""
-    tokens = scan(parsed.text.decode())
+    tokens = tokens_of(parsed.text.decode())
     for token, depth in zip(tokens, _depths(tokens), strict=True):
         if not depth and token.name == "RETURNING":
             return int(token.start)

@@ -67,28 +67,30 @@ def children(node: Node) -> Iterator[Node]:
 
 
 def walk(node: Node) -> Iterator[Node]:
-    """The node and everything below it, subqueries included."""
+    """The node and everything below it, subqueries included. Without recursion, as `sql.walk.walk`."""
     if node is None:
         return
-    if isinstance(node, ast.Node):
-        yield node
-    for child in children(node):
-        yield from walk(child)
+    waiting = [node]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, ast.Node):
+            yield found
+        waiting.extend(reversed(tuple(children(found))))
 
 
 def walk_level(node: Node) -> Iterator[Node]:
     """As `walk`, but not into subqueries: a SubLink is given, its query is not entered (its left side is)."""
     if node is None:
         return
-    if isinstance(node, ast.Node):
-        yield node
-    if isinstance(node, ast.SubLink):
-        yield from walk_level(node.testexpr)
-        return
-    if isinstance(node, ast.SelectStmt):
-        return
-    for child in children(node):
-        yield from walk_level(child)
+    waiting = [node]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, ast.Node):
+            yield found
+        if isinstance(found, ast.SubLink):
+            waiting += [found.testexpr] if found.testexpr is not None else []
+        elif not isinstance(found, ast.SelectStmt):
+            waiting.extend(reversed(tuple(children(found))))
 
 
 def sublinks(node: Node) -> Iterator[Node]:

@@ -13,20 +13,23 @@ statement's own text. `start` and `end` say where it was.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 import msgspec
 from pglast import ast
-from pglast.parser import ParseError, parse_sql, parse_sql_json
+from pglast.parser import ParseError, parse_sql, parse_sql_json, split
 
 from ..core.errors import PgError
-from . import literals
+from . import depth, literals
 from .verbs import verb_of
 from .walk import walk
 
 # What the grammar and the lexer report as 42601; any other message is left to a server.
+_BLOCK = 1_024  # characters
 _SYNTAX = ("syntax error", "unterminated", "trailing junk", "invalid Unicode", "WITH TIES")
 
 
@@ -96,7 +99,21 @@ class Parsed:
 
     def byte_offset(self, location: int) -> int:
         """A node's `location` (characters) as bytes."""
-        return location if self.text.isascii() else len(self.sql[:location].encode())
+        if self._is_ascii:
+            return location
+        block = location // _BLOCK
+        return self._block_offsets[block] + len(self.sql[block * _BLOCK : location].encode())
+
+    @cached_property
+    def _is_ascii(self) -> bool:
+        return self.text.isascii()
+
+    @cached_property
+    def _block_offsets(self) -> list[int]:
+        """The bytes before each block of _BLOCK characters."""
+        sql = self.sql
+        sizes = (len(sql[start : start + _BLOCK].encode()) for start in range(0, len(sql), _BLOCK))
+        return list(accumulate(sizes, initial=0))
 
     @cached_property
     def _segment_bounds(self) -> tuple[list[int], list[int]]:
@@ -126,13 +143,29 @@ def parse(text: bytes | str) -> tuple[Parsed, ...]:
     """
     data = text.encode() if isinstance(text, str) else text
     sql = _decode(data)
+    depth.check(data, sql)
     try:
+        if b";" in data.rstrip(b" \t\r\n\f;"):
+            pieces = _pieces(sql)
+            if len(pieces) > 1:
+                return tuple(_reparse(sql, pieces))
         statements = parse_sql(sql)
     except ParseError as error:
         return (_refused(data, sql, error),)
-    if len(statements) == 1:
-        return (_statement(data, sql, statements[0]),)
-    return tuple(_reparse(data, sql, statement) for statement in statements)
+    return (_statement(data, sql, statements[0]),) if statements else ()
+
+
+def _pieces(sql: str) -> Sequence[slice]:
+    """Where the statements of a text lie. pglast makes no tree for this, so that each is made once."""
+    if sql.isascii():
+        return split(sql, only_slices=True)
+    found: list[slice] = []
+    done = 0
+    for text in split(sql):  # its positions would cost a walk over all that is not ASCII, for each
+        start = sql.index(text, done)
+        done = start + len(text)
+        found.append(slice(start, done))
+    return found
 
 
 def parse_one(text: bytes | str) -> Parsed:
@@ -166,14 +199,16 @@ def _statement(data: bytes, sql: str, statement: Any) -> Parsed:
     return Parsed(data, statement.stmt, verb_of(statement.stmt), 0, len(data), end)
 
 
-def _reparse(data: bytes, sql: str, statement: Any) -> Parsed:
-    """Again on its own, so that locations count from the statement's own beginning."""
-    start, end = _bounds(sql, statement)
-    own = sql[start:end]
-    node = parse_sql(own)[0].stmt
-    first = len(sql[:start].encode())
-    encoded = own.encode()
-    return Parsed(encoded, node, verb_of(node), first, first + len(encoded))
+def _reparse(sql: str, pieces: Sequence[slice]) -> Iterator[Parsed]:
+    """Each on its own, so that locations count from the statement's own beginning."""
+    done = first = 0
+    for piece in pieces:
+        first += len(sql[done : piece.start].encode())
+        own = sql[piece].rstrip(" \t\r\n\f;")
+        encoded = own.encode()
+        node = parse_sql(own)[0].stmt
+        yield Parsed(encoded, node, verb_of(node), first, first + len(encoded))
+        done, first = piece.start + len(own), first + len(encoded)
 
 
 def _refused(data: bytes, sql: str, error: ParseError) -> Parsed:

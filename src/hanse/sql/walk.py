@@ -31,14 +31,20 @@ def children(node: Any) -> Iterator[Any]:
 
 
 def walk(node: Any) -> Iterator[Any]:
-    """A node and all nodes below it, parents first. None gives nothing."""
-    if isinstance(node, Node):
-        yield node
-        for child in children(node):
-            yield from walk(child)
-    elif isinstance(node, tuple):
-        for item in node:
-            yield from walk(item)
+    """A node and all nodes below it, parents first. None gives nothing.
+
+    Without recursion: in a chain of 5,000 operators nested generators would pass each node up through all above it.
+    """
+    if node is None:
+        return
+    waiting = [node]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, Node):
+            yield found
+        elif not isinstance(found, tuple):
+            continue
+        waiting.extend(reversed(tuple(children(found))))
 
 
 def names(parts: Any) -> tuple[str, ...]:

@@ -147,3 +147,12 @@ async def test_a_backend_that_was_being_made_for_a_retired_user_is_used_once() -
     backend = await acquired(pool)
     pool.release(backend)
     assert backend.closed
+
+
+async def test_a_backend_in_the_middle_of_an_answer_serves_nobody_else() -> None:
+    """Its client went away: the rest of his answer must not be the beginning of another's."""
+    pool = Pool("g1", Server().connect)
+    backend = await acquired(pool)
+    backend.answering = True
+    pool.release(backend)
+    assert backend.closed and pool.take("u", "d", STATE) is None

@@ -135,6 +135,9 @@ class Pool:
 
     def release(self, backend: Backend) -> None:
         """Gives a backend back: outside any transaction, all its answers read, `state` telling what it is in."""
+        if backend.answering:
+            backend.close()  # its user went away in the middle of an answer, which the next one would be given
+            return
         if backend.closed or backend.unread or backend.pool_generation != self._generation or backend.status != _IDLE:
             backend.close()  # the status is a second look: nobody may inherit another's transaction
             return
