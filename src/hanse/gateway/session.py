@@ -110,7 +110,7 @@ class Session:
         self.settings_backend: Backend | None = None
         self.unit = 0  # counts units of input, so that one that does not end can be told from many
         self.sentence: PgError | None = None  # this unit is being cancelled for a reason of ours
-        self._interruption: asyncio.Future[None] | None = None  # of a wait that no backend takes part in
+        self.interruption: asyncio.Future[None] | None = None  # of a wait that no backend takes part in
         self._plans: Plans | None = None
         self._reading_paused = False
         self._unsent: list[bytes] = []  # answers of the running unit that have not gone out yet
@@ -410,19 +410,6 @@ class Session:
         if self.transaction is None:
             self.give_back(backend)
 
-    async def interruptible(self, work: Coroutine[Any, Any, None]) -> None:
-        """Waits for something that no backend of this session does; a cancel request ends the wait (57014)."""
-        task = asyncio.ensure_future(work)
-        interruption = self._interruption = asyncio.get_running_loop().create_future()
-        try:
-            await asyncio.wait((task, interruption), return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                raise PgError("57014", "canceling statement due to user request")
-            task.result()
-        finally:
-            self._interruption = None
-            task.cancel()
-
     # --- settings ----------------------------------------------------------------------------------------------
 
     def set_state(self, state: SessionState) -> None:
@@ -672,8 +659,8 @@ class Session:
 
     async def cancel(self) -> None:
         """A cancel request with this session's key: passed on to every backend that works for it."""
-        if self._interruption is not None and not self._interruption.done():
-            self._interruption.set_result(None)
+        if self.interruption is not None and not self.interruption.done():
+            self.interruption.set_result(None)
         await asyncio.gather(*(self.gateway.cancel_backend(b) for b in list(self.running.values())))
 
     def close(self) -> None:

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..core.errors import PgError
 from ..engines.postgres.backend import Backend
@@ -117,7 +117,7 @@ async def _take(
         for place in wanted:
             if place not in transaction.branches and place not in opened:
                 opened[place] = await session.acquire(place)
-        await session.interruptible(session.gateway.barriers.during(wanted, first_statements))
+        await _interruptible(session, session.gateway.barriers.during(wanted, first_statements))
     except BaseException:
         await _abandon(session, opened)
         raise
@@ -133,3 +133,17 @@ async def _abandon(session: Session, opened: dict[str, Backend]) -> None:
         elif not backend.closed:
             await session.settle(backend)
             await backend.query("ROLLBACK")
+
+
+async def _interruptible(session: Session, work: Coroutine[Any, Any, None]) -> None:
+    """Waits for something that no backend of the session does; a cancel request ends the wait (57014)."""
+    task = asyncio.ensure_future(work)
+    interruption = session.interruption = asyncio.get_running_loop().create_future()
+    try:
+        await asyncio.wait((task, interruption), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise PgError("57014", "canceling statement due to user request")
+        task.result()
+    finally:
+        session.interruption = None
+        task.cancel()
