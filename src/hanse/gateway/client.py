@@ -27,7 +27,6 @@ from ..pgwire.server_handshake import (
 )
 from .encoding import canonical
 from .session import Session
-from .settings import intern
 
 if TYPE_CHECKING:
     from .gateway import Gateway
@@ -179,8 +178,7 @@ class Client(asyncio.Protocol):
             encoding = canonical(given.pop("client_encoding", "UTF8"))
             if encoding != "UTF8":
                 given["client_encoding"] = encoding
-            session.base_state = session.state = intern(tuple(given.items()))
-            session.use_encoding()
+            session.begin_with(tuple(given.items()))
             await self._greet(session)
         except PgError as error:
             fatal = FatalError(error.sqlstate, error.message, detail=error.detail, hint=error.hint)

@@ -29,6 +29,7 @@ from ..pgwire import backend as server_messages
 from ..pgwire import frontend
 from ..pgwire.backend import Field
 from ..pgwire.diagnostics import parse_error
+from ..planner.leaving import Leaves
 from ..planner.plan import Forward, Planned
 from ..planner.plan import Session as SessionPlan
 from ..sql.parse import Parsed, parse_one
@@ -105,6 +106,9 @@ async def _declare_in_place(session: Session, cursor: Cursor, plan: SessionPlan,
     branch = await session.branch(cursor.place)
     transaction.touched[id(planned)] = planned
     branch.wrote |= planned.writes
+    if not planned.neutral:  # FETCH runs it, and nobody looks at that
+        leaves = Leaves(anything=True) if b"set_config" in request.text.lower() else planned.leaves
+        transaction.left[cursor.place] = transaction.left.get(cursor.place, Leaves()) | leaves
     sql = request.text.decode()
     sql = sql[: sql.rindex(plan.argument)] + (planned.plan.sql or plan.argument)
     await _in_place(session, cursor.place, Request(text=sql.encode(), snapshot=request.snapshot), sink)

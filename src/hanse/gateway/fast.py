@@ -145,6 +145,7 @@ class FastPath:
             and not (commits and transaction.failed)
             and not session.cursors
             and not session.pinned
+            and not transaction.left
         )
 
     def _end(self, transaction: Transaction) -> None:

@@ -34,7 +34,7 @@ from ..planner.plan import Session as SessionPlan
 from ..planner.values import NO_PARAMETERS, Parameters
 from ..sql.literals import split
 from ..sql.parse import Parsed, parse_one
-from . import cursors, ddl, drawn, explaining, setconfig, sqlprepare, temporary, verbs
+from . import cursors, ddl, drawn, explaining, leaving, setconfig, sqlprepare, temporary, verbs
 from .analysis import describe, parameter_literals
 from .encoding import Recoder
 from .fast import render
@@ -167,6 +167,8 @@ async def _execute(session: Session, planned: Planned, request: Request, sink: S
         tag = await _RUNNERS[type(plan)](session, planned, request, places, sink)
         if not planned.neutral and places.used and setconfig.calls_set_config(request.text):
             await setconfig.note(session, request, next(iter(places.used.values())))
+        if planned.leaves and places.used:
+            await leaving.note(session, planned.leaves, places.used)
         if not planned.neutral and places.used and drawn.draws(request.text):
             await drawn.note(session, request.text, next(iter(places.used.values())))
     if session.pinned and _may_unpin(session, planned):

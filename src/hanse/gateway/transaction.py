@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from ..catalog.model import Snapshot
 from ..core.ids import quote_identifier
 from ..engines.postgres.backend import Backend
+from ..planner.leaving import Leaves
 from ..planner.plan import Planned
 from ..transactions.commit import GlobalId
 from .settings import SessionState
@@ -64,6 +65,7 @@ class Transaction:
     ending: bool = False  # its commit is under way and must not be interrupted
     identity: GlobalId | None = None  # made early where a branch prepares together with its only statement
     prepared: set[str] = field(default_factory=set)  # those branches
+    left: dict[str, Leaves] = field(default_factory=dict)  # by place: what functions may have set for the session
     mixed: bool = False  # settings of the branches were changed by us in the middle: known to nobody at the end
 
     @property

@@ -19,6 +19,7 @@ from ..sql.parse import Parsed
 from ..sql.scope import TableRef
 from ..sql.walk import walk
 from .facts import Closure
+from .leaving import Leaves, of_statement
 from .operands import TEXTS, Operands, parameters
 from .plan import AnyOf, Between, Context, Equal, Identity, Plan, Planned, Prune, Value
 from .restrict import Restriction, Table
@@ -204,6 +205,12 @@ class Analysis:
         users = [call for call in self.calls if call.kind is FunctionClass.USER]
         return any(self.volatile(call.node) for call in users)
 
+    @cached_property
+    def leaves(self) -> Leaves:
+        """What the functions that run with the statement may leave in the session."""
+        relations = [table.ref.relation for table in self.tables if table.ref.relation is not None]
+        return of_statement(self.calls, relations, self.snapshot, writes=self.writes)
+
     def planned(self, plan: Plan, *, template_safe: bool = False) -> Planned:
         node = self.parsed.node
         rows = isinstance(node, ast.SelectStmt) or getattr(node, "returningClause", None) is not None
@@ -213,7 +220,8 @@ class Analysis:
             returns_rows=rows,
             writes=self.writes,
             relations=self.relations,
-            neutral=not self.classes & {FunctionClass.SESSION, FunctionClass.USER},
+            neutral=not self.leaves and not self.classes & {FunctionClass.SESSION, FunctionClass.USER},
+            leaves=self.leaves,
             pins=self.pins,
             template_safe=template_safe and self.parsed.templatable and not self.operands.uses.unplaced,
             frozen=self.frozen,

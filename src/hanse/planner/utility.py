@@ -23,6 +23,7 @@ from ..sql.scope import CATALOG_SCHEMAS, is_temporary, named_tables, table_refs
 from ..sql.walk import names, walk
 from .calls import fits
 from .inner import arguments, inner_start, type_list, without_data_clause
+from .leaving import NOTHING, Leaves, of_functions, of_statement
 from .plan import Broadcast, Context, Ddl, Explain, FillTemporary, Forward, Plan, Planned, Session, SessionVerb
 
 _FETCH_ALL = 2**63 - 1
@@ -48,6 +49,7 @@ class Utility:
         returns_rows: bool = False,
         writes: bool = False,
         neutral: bool = True,
+        leaves: Leaves = NOTHING,
         pins: str | None = None,
         template_safe: bool = False,
     ) -> Planned:
@@ -62,7 +64,8 @@ class Utility:
             returns_rows=returns_rows,
             writes=writes,
             relations=relations,
-            neutral=neutral,
+            neutral=neutral and not leaves,
+            leaves=leaves,
             pins=pins,
             template_safe=template_safe,
         )
@@ -259,7 +262,17 @@ def _lock(utility: Utility) -> Planned:
 
 def _truncate(utility: Utility) -> Planned:
     place = None if utility.node.behavior == enums.DropBehavior.DROP_CASCADE else _one_place(utility)
-    return utility.planned(Forward(place=place), writes=True) if place else _everywhere(utility)
+    leaves = _left_by_triggers(utility)
+    if place:
+        return utility.planned(Forward(place=place), writes=True, leaves=leaves)
+    plan = Broadcast(groups=utility.snapshot.group_names, transactional=True)
+    return utility.planned(plan, writes=True, leaves=leaves)
+
+
+def _left_by_triggers(utility: Utility) -> Leaves:
+    refs = table_refs(utility.node, utility.snapshot, utility.context)
+    relations = [ref.relation for ref in refs if ref.relation is not None]
+    return of_statement((), relations, utility.snapshot, writes=True)
 
 
 def _vacuum(utility: Utility) -> Planned:
@@ -287,7 +300,10 @@ def _body(utility: Utility) -> Planned:
             "the body would read tables of several groups inside one of them",
             hint="Read them in statements of the session's own.",
         )
-    return utility.at_home(neutral=False, returns_rows=isinstance(utility.node, ast.CallStmt))
+    plan = Forward(place=utility.snapshot.home_group)
+    leaves = of_functions(_bodies(utility), utility.snapshot)
+    rows = isinstance(utility.node, ast.CallStmt)
+    return utility.planned(plan, writes=True, neutral=False, leaves=leaves, returns_rows=rows)
 
 
 def _bodies(utility: Utility) -> list[Function]:
