@@ -10,6 +10,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 import pytest
@@ -205,12 +206,12 @@ def _ask(world: World, wire: Wire, questions: list[str]) -> list[object]:
     return found
 
 
-def _play(world: World, way: str, number: int, *, killed: bool) -> dict[str, list[object]]:
+def _play(world: World, way: str, number: int, *, killed: bool) -> dict[str, list[Any]]:
     acts, _, asked = way.rpartition("|")
     filled = acts.replace("{other}", world.roles[1]).replace("{n}", str(number)).replace("{lo}", str(70_000 + number))
     questions = [part.strip() for part in asked.split(";") if part.strip()]
     first = world.connect(0)
-    seen: dict[str, list[object]] = {"acts": []}
+    seen: dict[str, list[Any]] = {"acts": []}
     try:
         for act in _statements(filled):
             seen["acts"] += [(act, outcome.sqlstate) for outcome in first.run(act)]
@@ -259,6 +260,8 @@ def _kill(wire: Wire) -> None:
 def test_state_is_its_clients_own(worlds: tuple[World, World], name: str, killed: bool) -> None:
     number = 2 * list(WAYS).index(name) + killed + 1
     plain, hanse = (_play(world, WAYS[name], number, killed=killed) for world in worlds)
+    if any(sqlstate == "0A000" for _, sqlstate in hanse["acts"]):  # what is refused leaves nothing
+        del plain["acts"], plain["A"]
     wrong = []
     for who, expected in plain.items():
         for left, right in zip(expected, hanse[who], strict=True):

@@ -122,6 +122,7 @@ class _Function(msgspec.Struct, array_like=True):
     argument_count: int
     returns_set: bool
     source: str
+    settings: tuple[str, ...] | None
 
 
 class _Document(msgspec.Struct):
@@ -159,6 +160,7 @@ def _function(row: _Function) -> Function:
         argument_count=row.argument_count,
         returns_set=row.returns_set,
         source=row.source,
+        settings=row.settings or (),
     )
 
 

@@ -146,7 +146,8 @@ SELECT json_build_object(
         SELECT json_agg(json_build_array(
             space.nspname, p.proname, p.prokind, l.lanname, p.provolatile, p.pronargs, p.proretset,
             CASE WHEN l.lanname IN ('sql', 'plpgsql')
-                 THEN coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc) ELSE '' END
+                 THEN coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc) ELSE '' END,
+            (SELECT json_agg(split_part(c.setting, '=', 1)) FROM unnest(p.proconfig) AS c(setting))
         ) ORDER BY space.nspname, p.proname, p.oid)
         FROM pg_catalog.pg_proc p
         JOIN space ON space.oid = p.pronamespace

@@ -150,6 +150,7 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
     argument_count: int
     returns_set: bool = False
     source: str = ""  # SQL and PL/pgSQL bodies; '' for others
+    settings: tuple[str, ...] = ()  # names in its SET clauses
 
 
 class Instance(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,6 +17,8 @@ CONNECT_TIMEOUT_S = 10.0
 CLIENT_BUFFER_BYTES_MAX = 1 << 20  # unsent bytes to one client before its backends are paused
 PLAN_CACHE_ENTRIES_MAX = 4_096
 PREPARED_PER_BACKEND_MAX = 500
+PIPELINE_MESSAGES_MAX = 1_000  # of a pipeline before its Sync, that wait; then they are run as if Flush had come
+PIPELINE_BYTES_MAX = 8 << 20
 STATEMENTS_PER_CLIENT_MAX = 65_536
 CUSTOM_SETTINGS_MAX = 256  # of one session, whose names are kept after their values are gone
 

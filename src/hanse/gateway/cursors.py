@@ -29,7 +29,7 @@ from ..pgwire import backend as server_messages
 from ..pgwire import frontend
 from ..pgwire.backend import Field
 from ..pgwire.diagnostics import parse_error
-from ..planner.leaving import Leaves
+from ..planner.leaving import Leaves, of_text
 from ..planner.plan import Forward, Planned
 from ..planner.plan import Session as SessionPlan
 from ..sql.parse import Parsed, parse_one
@@ -107,7 +107,7 @@ async def _declare_in_place(session: Session, cursor: Cursor, plan: SessionPlan,
     transaction.touched[id(planned)] = planned
     branch.wrote |= planned.writes
     if not planned.neutral:  # FETCH runs it, and nobody looks at that
-        leaves = Leaves(anything=True) if b"set_config" in request.text.lower() else planned.leaves
+        leaves = planned.leaves | of_text(plan.argument)
         transaction.left[cursor.place] = transaction.left.get(cursor.place, Leaves()) | leaves
     sql = request.text.decode()
     sql = sql[: sql.rindex(plan.argument)] + (planned.plan.sql or plan.argument)

@@ -51,10 +51,11 @@ EXECUTE, SYNC, FLUSH = ord("E"), ord("S"), ord("H")
 
 async def run_batch(session: Session, batch: Sequence[Message]) -> None:
     """The messages up to a Sync or Flush, which is the last one."""
-    if _needs_transaction(session, batch):
-        session.transaction = Transaction("", session.state, explicit=False)
+    several = _needs_transaction(session, batch)
     session.copied = False
     for message in batch:
+        if several and message.kind == EXECUTE and session.transaction is None and not session.skip_to_sync:
+            session.transaction = Transaction("", session.state, explicit=False)  # also behind a COMMIT in the middle
         if message.kind == SYNC:
             if not session.copied:  # Flush and Sync are ignored during COPY FROM STDIN; another Sync follows the data
                 await _sync(session)
@@ -69,8 +70,6 @@ async def run_batch(session: Session, batch: Sequence[Message]) -> None:
 
 def _needs_transaction(session: Session, batch: Sequence[Message]) -> bool:
     """Several statements before Sync, or perhaps more to come: they succeed or fail together."""
-    if session.transaction is not None or session.skip_to_sync:
-        return False
     executes = sum(message.kind == EXECUTE for message in batch)
     return executes > 1 or (executes == 1 and batch[-1].kind == FLUSH)
 
@@ -125,7 +124,7 @@ def _check_failed(session: Session, text: bytes) -> None:
     if session.transaction is None or not session.transaction.failed:
         return
     first = text.strip().split(None, 1)[0].upper().rstrip(b";") if text.strip() else b""
-    if first not in (b"ROLLBACK", b"COMMIT", b"ABORT", b"END"):
+    if first not in (b"ROLLBACK", b"COMMIT", b"ABORT", b"END", b"PREPARE"):
         raise aborted()
 
 
@@ -229,12 +228,16 @@ async def _close(session: Session, message: Message) -> None:
 async def _execute(session: Session, message: Message) -> None:
     request = frontend.parse_execute(message.raw)
     portal = _portal(session, request.portal)
+    if portal.complete and portal.tag.startswith(b"SELECT "):
+        _write_tag(session, b"SELECT 0")
+        return
     if portal.complete:
         raise PgError("55000", f'portal "{request.portal.decode(errors="replace")}" cannot be run')
     if request.max_rows > 0 or portal.buffer is not None:
         await _execute_in_pieces(session, portal, request.max_rows)
         return
     tag = await run_portal(session, portal, ExecuteSink(session))
+    portal.tag = tag
     portal.complete = session.transaction is not None and portal.statement.analysis is not None
     _write_tag(session, tag)
 

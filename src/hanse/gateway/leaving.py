@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..core.ids import quote_literal
 from ..engines.postgres.backend import Backend
-from ..planner.leaving import Leaves
+from ..planner.leaving import Leaves, names_in
 from .settings import with_setting
 
 if TYPE_CHECKING:
@@ -25,11 +25,11 @@ _ROLES = ("role", "session_authorization")
 PREPARED_BY_SQL = "SELECT 1 FROM pg_catalog.pg_prepared_statements WHERE from_sql LIMIT 1"
 
 
-async def note(session: Session, leaves: Leaves, used: dict[str, Backend]) -> None:
-    """Right after the statement, while it still has its backends."""
+async def note(session: Session, leaves: Leaves, used: dict[str, Backend], sql: bytes = b"") -> None:
+    """Right after the statement, while it still has its backends. `sql`: a text whose constants may name settings."""
     transaction = session.transaction
-    for name in leaves.names:
-        session.note_custom(name)
+    if leaves.anything:
+        leaves |= Leaves(names_in(sql.decode()))
     for place, backend in used.items():
         if backend.closed or backend.answering or backend.status == ord("E"):
             continue
@@ -41,6 +41,16 @@ async def note(session: Session, leaves: Leaves, used: dict[str, Backend]) -> No
             transaction.left[place] = transaction.left.get(place, Leaves()) | leaves
             await _spread(session, transaction, leaves, backend)
     session.report_parameters(next(iter(used.values())))
+
+
+def note_failed(session: Session, leaves: Leaves) -> None:
+    """A statement has failed: its settings are undone, and custom ones known all the same."""
+    for name in leaves.names:
+        session.note_custom(name)
+    if leaves.anything:
+        session.note_unknown_names()
+    if leaves:
+        session.set_state(session.state)
 
 
 async def after_commit(session: Session, transaction: Transaction) -> None:
@@ -74,8 +84,11 @@ async def _values(leaves: Leaves, backend: Backend, *, all_of_session: bool) -> 
 
 async def _keep(session: Session, leaves: Leaves, backend: Backend) -> None:
     """As after SET: but a value that is the default's own is none that was set."""
+    values = await _values(leaves, backend, all_of_session=True)
+    for name in values:
+        session.note_custom(name)
     state = session.state
-    for name, value in (await _values(leaves, backend, all_of_session=True)).items():
+    for name, value in values.items():
         if name == "role":
             state = with_setting(state, name, value)
         elif name == "session_authorization":
@@ -89,6 +102,7 @@ async def _keep(session: Session, leaves: Leaves, backend: Backend) -> None:
 async def _spread(session: Session, transaction: Transaction, leaves: Leaves, backend: Backend) -> None:
     """The transaction's other branches, present and future, see what a function has set in this one."""
     for name, value in (await _values(leaves, backend, all_of_session=False)).items():
+        session.note_custom(name)
         if name in _ROLES and not _changed_role(session, name, value):
             continue
         sql = f"SELECT pg_catalog.set_config({quote_literal(name)}, {quote_literal(value)}, true)"

@@ -24,7 +24,7 @@ from ..catalog.model import Snapshot
 from ..config import WORKSPACE_PLACE
 from ..core.errors import FatalError, PgError
 from ..core.ids import parse_identifier_list, quote_literal, quote_qualified
-from ..core.limits import CLIENT_BUFFER_BYTES_MAX, CUSTOM_SETTINGS_MAX
+from ..core.limits import CLIENT_BUFFER_BYTES_MAX, CUSTOM_SETTINGS_MAX, PIPELINE_BYTES_MAX, PIPELINE_MESSAGES_MAX
 from ..engines.postgres.backend import Backend, lost_connection
 from ..executor.environment import Reading
 from ..executor.request import Places, Request, Sink
@@ -37,7 +37,7 @@ from ..pgwire.framing import Framer, Message
 from ..planner.plan import Context, Identity, Planned, TwoPhase
 from ..sql.functions import FunctionClass, classes
 from ..sql.parse import parse_one
-from . import analysis, cursors, drawn, pins, rooms
+from . import analysis, cursors, drawn, pins, rooms, units
 from .encoding import Codec, Recoder, codec_of
 from .fast import FastPath
 from .gateway import Gateway
@@ -54,6 +54,7 @@ COPY_DATA, COPY_DONE, COPY_FAIL, FUNCTION_CALL = (ord(c) for c in "dcfF")
 OUTPUT_BYTES_AT_ONCE = 1 << 15
 _MAY_SET = frozenset((FunctionClass.SESSION, FunctionClass.USER))
 DEAD_BACKENDS_MAX = 5  # in a row, before a statement gives up
+_FLUSH = Message(FLUSH, frontend.flush())
 _UNIT_PARTS = frozenset((PARSE, BIND, DESCRIBE, EXECUTE, CLOSE))
 
 
@@ -93,7 +94,8 @@ class Session:
         self.busy = False
         self.closed = False
         self.framer = Framer()
-        self.batch: list[Message] = []
+        self.batch: list[Message] = []  # up to Sync or Flush, or until it is long
+        self.batch_bytes = 0
         self.skip_to_sync = False
         self.copy_waiter: asyncio.Future[None] | None = None  # COPY FROM STDIN waits for the client's next message
         self.copied = False  # the running batch has taken COPY data: its Sync came before the data, and means nothing
@@ -213,14 +215,17 @@ class Session:
         kind = message.kind
         if kind in _UNIT_PARTS:
             self.batch.append(message)
+            self.batch_bytes += len(message.raw)
+            if len(self.batch) >= PIPELINE_MESSAGES_MAX or self.batch_bytes >= PIPELINE_BYTES_MAX:
+                self.start(units.run_batch(self, self._take_batch()))
         elif kind == SYNC or kind == FLUSH:
-            batch, self.batch = self.batch, []
-            batch.append(message)
-            self.start(_run_batch(self, batch))
+            self.start(units.run_batch(self, self._take_batch(message)))
         elif kind == QUERY:
             text = frontend.parse_query(message.raw)
-            if self.codec is not None or not self.fast.try_query(text):
-                self.start(_run_simple(self, text))
+            if self.batch:
+                self.start(units.run_batch_and_query(self, self._take_batch(), text))
+            elif not self.skip_to_sync and (self.codec is not None or not self.fast.try_query(text)):
+                self.start(units.run_simple(self, text))
         elif kind == TERMINATE:
             self.close()
         elif kind in (COPY_DATA, COPY_DONE, COPY_FAIL):
@@ -230,6 +235,10 @@ class Session:
             self.write_ready()
         else:
             raise frontend.unknown_message(kind)
+
+    def _take_batch(self, last: Message = _FLUSH) -> list[Message]:
+        batch, self.batch, self.batch_bytes = [*self.batch, last], [], 0
+        return batch
 
     # --- running -----------------------------------------------------------------------------------------------
 
@@ -683,15 +692,3 @@ async def _end(gateway: Gateway, backend: Backend) -> None:
     if not backend.closed:
         await gateway.cancel_backend(backend)
     backend.close()
-
-
-async def _run_simple(session: Session, text: bytes) -> None:
-    from .simple import run_simple
-
-    await run_simple(session, text)
-
-
-async def _run_batch(session: Session, batch: list[Message]) -> None:
-    from .extended import run_batch
-
-    await run_batch(session, batch)

@@ -164,11 +164,15 @@ async def _execute(session: Session, planned: Planned, request: Request, sink: S
     if planned.pins is not None:
         await session.pin(session.gateway.snapshot.home_group, planned.pins)
     async with StatementPlaces(session, planned) as places:
-        tag = await _RUNNERS[type(plan)](session, planned, request, places, sink)
+        try:
+            tag = await _RUNNERS[type(plan)](session, planned, request, places, sink)
+        except PgError:
+            leaving.note_failed(session, planned.leaves)
+            raise
         if not planned.neutral and places.used and setconfig.calls_set_config(request.text):
             await setconfig.note(session, request, next(iter(places.used.values())))
         if planned.leaves and places.used:
-            await leaving.note(session, planned.leaves, places.used)
+            await leaving.note(session, planned.leaves, places.used, request.text)
         if not planned.neutral and places.used and drawn.draws(request.text):
             await drawn.note(session, request.text, next(iter(places.used.values())))
     if session.pinned and _may_unpin(session, planned):

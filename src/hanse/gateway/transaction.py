@@ -55,6 +55,7 @@ class Transaction:
     options: str  # the text after BEGIN: 'ISOLATION LEVEL …, READ ONLY'
     state_before: SessionState
     explicit: bool = True
+    message: bool = False  # implicit, of a Query message with several statements
     failed: bool = False
     branches: dict[str, Branch] = field(default_factory=dict)
     local: list[str] = field(default_factory=list)  # SET LOCAL, SET TRANSACTION …: replayed on late branches

@@ -49,10 +49,10 @@ async def begin(session: Session, plan: SessionPlan, text: bytes, sink: Sink) ->
     elif transaction.explicit:
         _warning(sink, "25001", "there is already a transaction in progress")
     else:
-        transaction.explicit = True  # BEGIN inside a multi-statement message or a pipeline
         if plan.argument:
             await _everywhere(session, f"SET TRANSACTION {plan.argument}")
             transaction.local.append(f"SET TRANSACTION {plan.argument}")
+        transaction.explicit = True  # BEGIN inside a multi-statement message or a pipeline
     return tag
 
 
@@ -160,7 +160,10 @@ async def user_two_phase(session: Session, plan: SessionPlan, text: bytes, sink:
         raise PgError("42501", "transaction identifiers beginning with hanse: belong to the cluster")
     sql = text.decode()
     if plan.argument == "prepare":
-        transaction = _block(session, "PREPARE TRANSACTION")
+        if session.transaction is None or not session.transaction.message:
+            _block(session, "PREPARE TRANSACTION")
+        transaction = session.transaction
+        assert transaction is not None
         if transaction.change is not None:
             raise not_supported("a transaction that changed the schema cannot be prepared")
         if transaction.failed:
@@ -171,6 +174,8 @@ async def user_two_phase(session: Session, plan: SessionPlan, text: bytes, sink:
         finally:
             await rollback_transaction(session)  # where PREPARE succeeded nothing is left to roll back
         return b"PREPARE TRANSACTION"
+    if session.transaction is not None and (session.transaction.explicit or session.transaction.touched):
+        raise PgError("25001", f"{plan.argument.upper()} PREPARED cannot run inside a transaction block")
     found = await _places_of(session, plan.name)
     if not found:
         raise PgError("42704", f'prepared transaction with identifier "{plan.name}" does not exist')
@@ -290,7 +295,7 @@ async def set_in_transaction(session: Session, plan: SessionPlan, text: bytes, s
     if plan.name == "client_encoding":
         raise not_supported("client_encoding cannot be set for one transaction", hint="Use SET without LOCAL.")
     transaction = session.transaction
-    if transaction is None or not transaction.explicit:
+    if transaction is None:
         what = " ".join(sql.split()[:2]).upper()
         _warning(sink, "25P01", f"{what} can only be used in transaction blocks")
         return b"SET CONSTRAINTS" if plan.verb is SessionVerb.SET_CONSTRAINTS else b"SET"

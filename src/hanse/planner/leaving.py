@@ -14,6 +14,7 @@ CHECK constraints.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,6 +25,7 @@ from pglast.parser import ParseError, scan
 from ..catalog.model import Function, Relation, Snapshot
 from ..sql.functions import Call, FunctionClass
 
+_CUSTOM_NAME = re.compile(r"[a-z_][\w$]*(\.[a-z_][\w$]*)+")
 _PURE = frozenset(("c", "internal"))
 _BEFORE_STATEMENT = frozenset(("", "ASCII_59", "BEGIN_P", "THEN", "ELSE", "LOOP", "ATOMIC"))
 _LASTING = frozenset(("TEMP", "TEMPORARY", "LISTEN", "LOAD", "PREPARE", "DISCARD"))
@@ -62,9 +64,15 @@ class _Read:
 
 def of_statement(calls: Sequence[Call], relations: Iterable[Relation], snapshot: Snapshot, *, writes: bool) -> Leaves:
     """What a query or a change leaves: by the functions it calls, and by those that its tables call."""
-    if not snapshot.functions and not any(relation.view_definition for relation in relations):
+    if (
+        not snapshot.functions
+        and all(call.schema != "pg_temp" for call in calls)
+        and not any(relation.view_definition for relation in relations)
+    ):
         return NOTHING
     relations = tuple(relations)
+    if any(call.schema == "pg_temp" for call in calls):
+        return Leaves(anything=True)
     called = [f for call in calls if call.kind is FunctionClass.USER for f in _overloads(call, snapshot)]
     found = of_functions(called, snapshot)
     for text in _texts(relations, writes=writes):
@@ -79,19 +87,38 @@ def of_statement(calls: Sequence[Call], relations: Iterable[Relation], snapshot:
 
 def of_functions(functions: Iterable[Function], snapshot: Snapshot) -> Leaves:
     """What these functions leave, with those that they call."""
-    pending, seen, found = list(functions), set[tuple[str, str]](), NOTHING
+    pending, seen, found = list(functions), set[tuple[str, str, tuple[str, ...]]](), NOTHING
     while pending:
         function = pending.pop()
-        mark = (function.language, function.source)
+        mark = (function.language, function.source, function.settings)
         if mark in seen or function.kind in ("a", "w") or function.language in _PURE:
             continue
         seen.add(mark)
+        found |= Leaves(
+            frozenset(name for name in function.settings if "." in name)
+        )  # known from then on, with no value
         if function.language not in ("sql", "plpgsql"):
             return Leaves(anything=True)
-        read = _read(*mark)
+        read = _read(function.language, function.source)
         found |= read.leaves
         pending += _named(read.words, snapshot)
     return found
+
+
+def of_text(sql: str) -> Leaves:
+    """What a statement names itself."""
+    return _read("sql", sql).leaves
+
+
+def names_in(sql: str) -> frozenset[str]:
+    """Constants of a statement that may be the names of custom settings: those that a function is given."""
+    try:
+        tokens = [token for token in scan(sql) if token.name == "SCONST"]
+    except ParseError:
+        return frozenset()
+    data = sql.encode()
+    found = (data[token.start : token.end + 1].decode().strip("'").lower() for token in tokens)
+    return frozenset(name for name in found if _CUSTOM_NAME.fullmatch(name))
 
 
 def _overloads(call: Call, snapshot: Snapshot) -> Iterator[Function]:
@@ -140,7 +167,7 @@ def _read(language: str, source: str) -> _Read:
         elif kind in _LASTING or (kind == "EXECUTE" and language == "plpgsql"):
             leaves |= Leaves(anything=True)
         elif text.lower() == "set_config":
-            leaves |= _set_config(tokens[index + 1 : index + 4])
+            leaves |= _set_config(tokens[index + 1 : index + 6])
         elif text.lower() in _LASTING_CALLS:
             leaves |= Leaves(anything=True)
         previous = kind
@@ -167,8 +194,10 @@ def _set(following: list[tuple[str, str]]) -> Leaves:
 
 
 def _set_config(following: list[tuple[str, Any]]) -> Leaves:
-    """The first argument, where it is a constant and nothing more."""
-    if len(following) == 3 and following[1][0] == "SCONST" and following[2][1] == ",":
+    """The first argument, where it is a constant (`'a.b'`, or `'a.b'::text` of a view) and nothing more."""
+    if following[2:3] and following[2][0] == "TYPECAST":
+        following = [*following[:2], *following[4:]]
+    if len(following) >= 3 and following[1][0] == "SCONST" and following[2][1] == ",":
         text = following[1][1]
         if text.startswith("'"):
             return Leaves(frozenset((text[1:-1].replace("''", "'").lower(),)))

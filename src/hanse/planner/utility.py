@@ -368,6 +368,9 @@ def plan_ddl(utility: Utility) -> Planned:
 
 
 def _makes_temporary(node: Any) -> bool:
+    named = getattr(node, "funcname", None) or getattr(node, "typeName", None) or getattr(node, "domainname", None)
+    if isinstance(named, tuple) and names(named)[0] == "pg_temp":
+        return True
     made = getattr(node, "into", None) or getattr(node, "intoClause", None)
     made = made.rel if made is not None else None
     for name in ("relation", "sequence", "view"):
