@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Nothing that one client sets reaches another: every way to set state, on a cluster and on one plain PostgreSQL alike.
 
 A scenario is played on both servers and must look the same to everybody: client A acts, then A, B (the same role) and C

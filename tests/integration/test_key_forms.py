@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """A key written in any form finds the rows that PostgreSQL finds: literals of every type, casts, parameters of every type.
 
 Routing reads a key's value from the statement's text or from Bind; where it reads another value than PostgreSQL, rows are missed

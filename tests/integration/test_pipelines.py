@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """What a client sends up to Sync, or in one Query message, is one transaction over all groups: message for message as PostgreSQL.
 
 Scripts of raw protocol messages run on both servers; every answer is compared: kinds in their order, tags, SQLSTATEs,

@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Row-level security and privileges give every role what one plain PostgreSQL gives it, on every path to the rows.
 
 Each statement runs as each role on both servers, in a transaction that is rolled back, and then everything that the owner sees is

@@ -68,7 +68,7 @@ async def declare(session: Session, plan: SessionPlan, request: Request, sink: S
         raise PgError("42P03", f'cursor "{plan.name}" already exists')
     session.cursors_declared += 1
     cursor = Cursor(
-        Statement(plan.argument.encode(), (), 0),
+        Statement(plan.argument.encode(), (), 0, shown=request.text),
         hold=hold,
         scroll="no scroll" not in plan.options,
         binary="binary" in plan.options,

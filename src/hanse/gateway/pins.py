@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 # One row for each thing that ties the session to its backend; temporary relations and functions (`f()`) by name, the rest as a line feed.
 PROOF = """SELECT relname::text FROM pg_catalog.pg_class WHERE relnamespace = pg_catalog.pg_my_temp_schema()
 UNION ALL SELECT proname || '()' FROM pg_catalog.pg_proc WHERE pronamespace = pg_catalog.pg_my_temp_schema()
-UNION ALL SELECT E'\\n' FROM pg_catalog.pg_type WHERE typnamespace = pg_catalog.pg_my_temp_schema() AND typtype IN ('e', 'd', 'r')
+UNION ALL SELECT E'\\n' FROM pg_catalog.pg_type
+ WHERE typnamespace = pg_catalog.pg_my_temp_schema() AND typtype IN ('e', 'd', 'r')
 UNION ALL SELECT E'\\n' FROM pg_catalog.pg_locks WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'advisory'
 UNION ALL SELECT E'\\n' FROM pg_catalog.pg_listening_channels()
 UNION ALL SELECT E'\\n' FROM pg_catalog.pg_cursors WHERE is_holdable"""

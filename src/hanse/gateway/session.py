@@ -44,7 +44,7 @@ from .gateway import Gateway
 from .plans import Plans
 from .prepared import Analysis, Portal, Statement
 from .rooms import BranchRoom, SlotRoom
-from .setconfig import PLANNED_BY
+from .setconfig import PARSED_BY, PLANNED_BY
 from .settings import DEFAULT, UNKNOWN, SessionState, intern, with_names, with_setting
 from .transaction import Branch, Transaction
 
@@ -455,6 +455,8 @@ class Session:
     def note_local(self, name: str, value: str | None) -> None:
         """A setting of the transaction's own (None: no longer). Few of them matter for plans."""
         transaction = self.transaction
+        if transaction is not None and name in PARSED_BY:
+            transaction.parses_alone = True
         if transaction is not None and name in PLANNED_BY:
             rest = tuple(pair for pair in transaction.planned_by if pair[0] != name)
             transaction.planned_by = rest if value is None else (*rest, (name, value))
@@ -522,7 +524,7 @@ class Session:
 
     def make_statement(self, text: bytes, types: tuple[int, ...]) -> Statement:
         """Equal text, types and settings share a number, and with it the statements prepared on backends."""
-        return Statement(text, types, self.gateway.statement_number(text, types, self.state))
+        return Statement(text, types, self.gateway.statement_number(text, types, self.state), self.state)
 
     async def analyze(self, statement: Statement) -> Analysis:
         return await analysis.analyze(self, statement)

@@ -67,6 +67,7 @@ class Transaction:
     identity: GlobalId | None = None  # made early where a branch prepares together with its only statement
     prepared: set[str] = field(default_factory=set)  # those branches
     left: dict[str, Leaves] = field(default_factory=dict)  # by place: what functions may have set for the session
+    parses_alone: bool = False  # a local setting decides what texts mean: nothing that is prepared under it may be kept
     mixed: bool = False  # settings of the branches were changed by us in the middle: known to nobody at the end
 
     @property

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..core.errors import PgError, not_supported
 from ..core.ids import quote_identifier, quote_literal
-from ..executor.request import Request, Sink, pump, run
+from ..executor.request import Discard, Request, Sink, pump, run
 from ..pgwire import backend as server_messages
 from ..pgwire import frontend
 from ..pgwire.backend import Field
@@ -232,10 +232,10 @@ async def reset(session: Session, plan: SessionPlan, text: bytes, sink: Sink) ->
         session.set_state(session.base_state_with_role())
         await _bring_all(session)
         return b"RESET"
-    await _judge(session, text.decode(), sink)
-    await _remember(session, plan.name, session.base_state.get(plan.name))
-    if session.base_state.get(plan.name) is not None:
-        await _bring_all(session)
+    value = session.base_state.get(plan.name)
+    sql = f"SELECT pg_catalog.set_config({quote_literal(plan.name)}, {quote_literal(value or '')}, false)"
+    await _judge(session, text.decode() if value is None else sql, sink if value is None else Discard())
+    await _remember(session, plan.name, value)
     return b"RESET"
 
 

@@ -137,12 +137,11 @@ def touched(functions: list[Function], snapshot: Snapshot) -> Touched:
 
 def _words(source: str) -> tuple[frozenset[str], frozenset[str]]:
     """The kinds of a text's tokens, and its words as names."""
-    data = source.encode()
     try:
-        tokens = scan(source)
+        tokens = scan(source)  # its positions count characters
     except ParseError:
         return frozenset(("EXECUTE",)), frozenset()
-    texts = (data[token.start : token.end + 1].decode() for token in tokens)
+    texts = (source[token.start : token.end + 1] for token in tokens)
     words = (text[1:-1].replace('""', '"') if text.startswith('"') else text.lower() for text in texts)
     return frozenset(token.name for token in tokens), frozenset(words)
 
@@ -199,7 +198,6 @@ def _names(function: Function, snapshot: Snapshot) -> frozenset[str]:
 
 
 def _scanned(function: Function, snapshot: Snapshot) -> frozenset[str]:
-    data = function.source.encode()
     try:
         tokens = scan(function.source)
     except ParseError as error:
@@ -207,7 +205,7 @@ def _scanned(function: Function, snapshot: Snapshot) -> frozenset[str]:
     names: set[str] = set()
     previous = ""
     for token in tokens:
-        text = data[token.start : token.end + 1].decode()
+        text = function.source[token.start : token.end + 1]
         if token.name == "EXECUTE" and function.language == "plpgsql":
             raise _dynamic(function)
         if token.name in _WRITING and not (token.name == "UPDATE" and previous in ("FOR", "KEY")):

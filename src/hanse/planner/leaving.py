@@ -116,8 +116,7 @@ def names_in(sql: str) -> frozenset[str]:
         tokens = [token for token in scan(sql) if token.name == "SCONST"]
     except ParseError:
         return frozenset()
-    data = sql.encode()
-    found = (data[token.start : token.end + 1].decode().strip("'").lower() for token in tokens)
+    found = (sql[token.start : token.end + 1].strip("'").lower() for token in tokens)
     return frozenset(name for name in found if _CUSTOM_NAME.fullmatch(name))
 
 
@@ -155,9 +154,8 @@ def _cascades(relations: tuple[Relation, ...], snapshot: Snapshot) -> bool:
 
 @lru_cache(maxsize=4_096)
 def _read(language: str, source: str) -> _Read:
-    data = source.encode()
     try:
-        tokens = [(t.name, data[t.start : t.end + 1].decode()) for t in scan(source)]
+        tokens = [(t.name, source[t.start : t.end + 1]) for t in scan(source)]
     except ParseError:
         return _Read(Leaves(anything=True), frozenset())
     leaves, previous = NOTHING, ""
