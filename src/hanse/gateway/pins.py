@@ -13,7 +13,8 @@ from ..engines.postgres.backend import Backend
 if TYPE_CHECKING:
     from .session import Session
 
-# One row for each thing that ties the session to its backend; temporary relations and functions (`f()`) by name, the rest as a line feed.
+# One row for each thing that ties the session to its backend; temporary relations and functions (`f()`) by name, the rest as
+# a line feed.
 PROOF = """SELECT relname::text FROM pg_catalog.pg_class WHERE relnamespace = pg_catalog.pg_my_temp_schema()
 UNION ALL SELECT proname || '()' FROM pg_catalog.pg_proc WHERE pronamespace = pg_catalog.pg_my_temp_schema()
 UNION ALL SELECT E'\\n' FROM pg_catalog.pg_type
