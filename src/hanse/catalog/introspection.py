@@ -134,6 +134,7 @@ class _Function(msgspec.Struct, array_like=True):
     arguments: str = ""
     result: str = ""
     search_path: str | None = None
+    settings: tuple[str, ...] | None = None
 
 
 class _Document(msgspec.Struct):
@@ -174,6 +175,7 @@ def _function(row: _Function) -> Function:
         arguments=row.arguments,
         result=row.result,
         search_path=row.search_path,
+        settings=row.settings or (),
     )
 
 

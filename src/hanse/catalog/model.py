@@ -167,6 +167,7 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
     arguments: str = ""  # PL/pgSQL only: the argument list and the result, as CREATE FUNCTION has them
     result: str = ""
     search_path: str | None = None  # SET search_path = … of the function itself
+    settings: tuple[str, ...] = ()  # names in its SET clauses
 
 
 class Instance(msgspec.Struct, frozen=True, kw_only=True):

@@ -365,11 +365,9 @@ def _sql_of(value: Value) -> str:
     return value.operand.sql
 
 
-_ISO = {
-    1082: "pg_catalog.to_char({0}, 'YYYY-MM-DD')",
-    1114: "pg_catalog.to_char({0}, 'YYYY-MM-DD HH24:MI:SS.US')",
-    1184: "pg_catalog.to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') || '+00'",
-}
+# JSON's text of a date is ISO 8601 under any setting, has its offset, and knows infinity and BC (to_char does not).
+_IN_JSON = "(pg_catalog.to_json({0}) OPERATOR(pg_catalog.#>>) '{{}}')"
+_ISO = dict.fromkeys((1082, 1114, 1184), _IN_JSON)
 
 
 def in_iso(sql: str, type_oid: int) -> str:

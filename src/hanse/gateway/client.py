@@ -30,7 +30,6 @@ from . import roles
 from .encoding import canonical
 from .role_slots import Slot
 from .session import Session
-from .settings import intern
 from .tls import TlsLayer
 
 if TYPE_CHECKING:
@@ -250,8 +249,7 @@ class Client(asyncio.Protocol):
             encoding = canonical(given.pop("client_encoding", "UTF8"))
             if encoding != "UTF8":
                 given["client_encoding"] = encoding
-            session.base_state = session.state = intern(tuple(given.items()))
-            session.use_encoding()
+            session.begin_with(tuple(given.items()))
             await self._greet(session)
         except PgError as error:
             fatal = FatalError(error.sqlstate, error.message, detail=error.detail, hint=error.hint)

@@ -29,6 +29,7 @@ from ..pgwire import backend as server_messages
 from ..pgwire import frontend
 from ..pgwire.backend import Field
 from ..pgwire.diagnostics import parse_error
+from ..planner.leaving import Leaves, of_text
 from ..planner.plan import Forward, Planned
 from ..planner.plan import Session as SessionPlan
 from ..sql.parse import Parsed, parse_one
@@ -67,7 +68,7 @@ async def declare(session: Session, plan: SessionPlan, request: Request, sink: S
         raise PgError("42P03", f'cursor "{plan.name}" already exists')
     session.cursors_declared += 1
     cursor = Cursor(
-        Statement(plan.argument.encode(), (), 0),
+        Statement(plan.argument.encode(), (), 0, shown=request.text),
         hold=hold,
         scroll="no scroll" not in plan.options,
         binary="binary" in plan.options,
@@ -105,6 +106,9 @@ async def _declare_in_place(session: Session, cursor: Cursor, plan: SessionPlan,
     branch = await session.branch(cursor.place)
     transaction.touched[id(planned)] = planned
     branch.wrote |= planned.writes
+    if not planned.neutral:  # FETCH runs it, and nobody looks at that
+        leaves = planned.leaves | of_text(plan.argument)
+        transaction.left[cursor.place] = transaction.left.get(cursor.place, Leaves()) | leaves
     sql = request.text.decode()
     sql = sql[: sql.rindex(plan.argument)] + (planned.plan.sql or plan.argument)
     await _in_place(session, cursor.place, Request(text=sql.encode(), snapshot=request.snapshot), sink)

@@ -181,6 +181,7 @@ async def _begin_change(session: Session) -> None:
         snapshot = gateway.snapshot
         await gateway.workspace.catch_up(snapshot.version)
         transaction.change = SchemaChange(gateway.new_transaction_id(), snapshot, snapshot.version)
+        transaction.mixed = True  # expressions in it may have set anything
         for group in snapshot.group_names:  # canonical order: two changes never wait for each other crosswise
             await session.branch(group)
         await session.branch(WORKSPACE_PLACE)

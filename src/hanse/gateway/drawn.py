@@ -23,7 +23,7 @@ from ..engines.postgres.backend import Backend
 from ..planner.plan import Identity
 from ..sql.parse import parse_one
 from ..sql.walk import names, walk
-from . import drawing
+from . import drawing, sessionviews
 
 if TYPE_CHECKING:
     from .session import Session
@@ -34,8 +34,9 @@ _HINT = "Use INSERT … RETURNING, or ask in the same transaction."
 
 
 def asks_drawn(text: bytes) -> bool:
+    """Whether the text asks for what only the session knows: drawn values, or the rows of `sessionviews`."""
     lower = text.lower()
-    return b"currval" in lower or b"lastval" in lower
+    return b"currval" in lower or b"lastval" in lower or sessionviews.asks(lower)
 
 
 def draws(text: bytes) -> bool:
@@ -86,9 +87,12 @@ def _identity(session: Session, name: str) -> Identity | None:
 async def replaced(session: Session, text: bytes) -> bytes:
     """The text with the calls replaced whose values are known. Raises 55000 for those that nobody knows."""
     sql = text.decode()
-    session.gateway.asked_for_drawn = True
+    if sessionviews.asks(text.lower()):
+        sql = sessionviews.replaced(session, sql)
     if "nextval" in sql.lower():
-        return text  # it asks for what it draws itself
+        return sql.encode()  # it asks for what it draws itself
+    if "currval" in sql.lower() or "lastval" in sql.lower():
+        session.gateway.asked_for_drawn = True
     tokens = [token for token in scan(sql) if token.name not in ("SQL_COMMENT", "C_COMMENT")]
     pieces: list[str] = []
     done = 0

@@ -30,6 +30,7 @@ from ..transactions.commit import (
     new_global_id,
 )
 from ..transactions.recovery import outcome_sql, record_abort_sql
+from . import leaving
 from .transaction import Transaction
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ async def commit_transaction(session: Session) -> bytes:
         else:
             await _commit_single(session, transaction)
         committed = True
+        if transaction.left:
+            await leaving.after_commit(session, transaction)
     finally:
         if not committed:
             session.set_state(transaction.state_before)

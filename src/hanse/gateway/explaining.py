@@ -14,8 +14,10 @@ from ..pgwire import backend as server_messages
 from ..pgwire import frontend
 from ..pgwire.backend import Field
 from ..planner.explain import describe
+from ..planner.leaving import of_text
 from ..planner.plan import Ddl, Explain, Forward, Gather, Planned, Scatter, TwoPhase
 from ..sql.parse import parse_one
+from . import leaving
 from .places import StatementPlaces
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ async def run(session: Session, plan: Explain, sink: Sink) -> bytes:
     details: list[tuple[str, list[str]]] = []
     async with StatementPlaces(session, inner) as places:
         details = await _details(session, plan, inner, places)
+        if plan.analyze and not inner.neutral and places.used:
+            await leaving.note(session, inner.leaves | of_text(plan.inner_sql), places.used, plan.inner_sql.encode())
     if plan.format == "text":
         await _as_text(sink, lines, details)
     else:

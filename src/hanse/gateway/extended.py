@@ -52,12 +52,13 @@ EXECUTE, SYNC, FLUSH = ord("E"), ord("S"), ord("H")
 
 async def run_batch(session: Session, batch: Sequence[Message]) -> None:
     """The messages up to a Sync or Flush, which is the last one."""
-    if _needs_transaction(session, batch):
-        session.transaction = Transaction("", session.state, explicit=False)
+    several = _needs_transaction(session, batch)
     session.copied = False
     for message in batch:
         if session.closed:
             return
+        if several and message.kind == EXECUTE and session.transaction is None and not session.skip_to_sync:
+            session.transaction = Transaction("", session.state, explicit=False)  # also behind a COMMIT in the middle
         if message.kind == SYNC:
             if not session.copied:  # Flush and Sync are ignored during COPY FROM STDIN; another Sync follows the data
                 await _sync(session, message)
@@ -72,8 +73,6 @@ async def run_batch(session: Session, batch: Sequence[Message]) -> None:
 
 def _needs_transaction(session: Session, batch: Sequence[Message]) -> bool:
     """Several statements before Sync, or perhaps more to come: they succeed or fail together."""
-    if session.transaction is not None or session.skip_to_sync:
-        return False
     executes = sum(message.kind == EXECUTE for message in batch)
     return executes > 1 or (executes == 1 and batch[-1].kind == FLUSH)
 
@@ -132,7 +131,7 @@ def _check_failed(session: Session, text: bytes) -> None:
     if session.transaction is None or not session.transaction.failed:
         return
     first = text.strip().split(None, 1)[0].upper().rstrip(b";") if text.strip() else b""
-    if first not in (b"ROLLBACK", b"COMMIT", b"ABORT", b"END"):
+    if first not in (b"ROLLBACK", b"COMMIT", b"ABORT", b"END", b"PREPARE"):
         raise aborted()
 
 

@@ -158,6 +158,7 @@ class FastPath:
             and not (commits and transaction.failed)
             and not session.cursors
             and not session.pinned
+            and not transaction.left
         )
 
     def _end(self, transaction: Transaction) -> None:
@@ -264,7 +265,16 @@ class FastPath:
         bind: bytes,
         rest: bytes,
     ) -> bool:
-        """The backend may have to prepare the statement first, under a name that all sessions share."""
+        """The backend may have to prepare the statement first, under a name that all sessions share.
+
+        What it means may depend on settings ('01/02/2024'::date), so the name is that of the settings it is parsed under.
+        """
+        session = self.session
+        if statement.state is not session.state:
+            statement.number = session.gateway.statement_number(statement.text, statement.declared_types, session.state)
+            statement.state = session.state
+        if session.transaction is not None and session.transaction.parses_alone:
+            return False
         name = (
             b"h%d" % statement.number if shard is None or not route.renames else b"h%d_%d" % (statement.number, shard)
         )

@@ -204,10 +204,14 @@ class Gateway:
         if session is not None and session.secret & 0xFFFFFFFF == secret & 0xFFFFFFFF:
             await session.cancel()
 
-    async def cancel_backend(self, backend: Backend) -> None:
+    def start_cancel(self, backend: Backend) -> asyncio.Future[None]:
+        """Marks the backend at once: between this moment and the request's end nobody else may get it (findings-gateway 24)."""
         if backend.cancelling is None or backend.cancelling.done():
             backend.cancelling = asyncio.ensure_future(cancel(backend))
-        await asyncio.shield(backend.cancelling)
+        return backend.cancelling
+
+    async def cancel_backend(self, backend: Backend) -> None:
+        await asyncio.shield(self.start_cancel(backend))
 
     # --- schema changes ----------------------------------------------------------------------------------------
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pglast import ast
+
+from ..sql.parse import parse
 from ..sql.scanning import tokens_of
+from ..sql.walk import walk
 
 
 def substitute(text: bytes, values: Sequence[str]) -> bytes:
@@ -12,13 +16,24 @@ def substitute(text: bytes, values: Sequence[str]) -> bytes:
     sql = text.decode()
     pieces: list[str] = []
     done = 0
+    columns = _columns(sql)
     for token in tokens_of(sql):
         if token.name == "PARAM":
             pieces.append(sql[done : token.start])
-            pieces.append(f" {values[int(sql[token.start + 1 : token.end + 1]) - 1]} ")
+            name = ' AS "?column?" ' if token.start in columns else ""
+            pieces.append(f" {values[int(sql[token.start + 1 : token.end + 1]) - 1]} {name}")
             done = token.end + 1
     pieces.append(sql[done:])
     return "".join(pieces).encode()
+
+
+def _columns(sql: str) -> frozenset[int]:
+    """Where a parameter alone is a column of a result: it has no name, but a constant with a cast would have its type's."""
+    nodes = [found for parsed in parse(sql.encode()) if parsed.node is not None for found in walk(parsed.node)]
+    lists = [getattr(node, "targetList", None) for node in nodes if isinstance(node, ast.SelectStmt)]
+    lists += [getattr(node, "returningList", None) for node in nodes]
+    bare = (target.val for targets in lists for target in targets or () if target.name is None)
+    return frozenset(value.location or 0 for value in bare if isinstance(value, ast.ParamRef))
 
 
 def argument_list(text: str) -> list[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 from ..executor.buffer import ResultBuffer
 from ..pgwire import frontend
 from ..pgwire.backend import Field
 from ..planner.values import Parameters
+from .settings import SessionState
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,10 @@ class Statement:
     text: bytes
     declared_types: tuple[int, ...]
     number: int  # names it on backends; the same for equal text, types and settings
+    state: SessionState | None = None  # the settings that `number` stands for
     analysis: Analysis | None = None
+    shown: bytes = b""  # the whole PREPARE or DECLARE, of SQL's
+    made: float = field(default_factory=time.time)
 
 
 @dataclass(slots=True)

@@ -139,9 +139,9 @@ async def acquire(session: Session, pool: Pool, database: str) -> Backend:
     """`Pool.acquire` for this session. Raises 57P01 where the server lets its role in no more."""
     login = session.credentials
     if not isinstance(login, Login):
-        return await pool.acquire(session.user, database, session.state, login)
+        return await pool.acquire(session.user, database, session.state, login, session.state.names)
     try:
-        return await pool.acquire(session.user, database, session.state, login.keys)
+        return await pool.acquire(session.user, database, session.state, login.keys, session.state.names)
     except PgError as error:
         if not _is_refusal(error):
             raise
@@ -149,7 +149,7 @@ async def acquire(session: Session, pool: Pool, database: str) -> Backend:
         if newer is None:
             raise _ended(error) from error
     try:
-        backend = await pool.acquire(session.user, database, session.state, newer.keys)
+        backend = await pool.acquire(session.user, database, session.state, newer.keys, session.state.names)
     except PgError as error:
         raise _ended(error) if _is_refusal(error) else error from None
     session.credentials = newer

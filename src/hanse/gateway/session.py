@@ -34,26 +34,23 @@ from ..pgwire.backend import Field
 from ..pgwire.diagnostics import error_response
 from ..pgwire.framing import Framer, Message
 from ..planner.plan import Context, Identity, Planned, TwoPhase
+from ..sql.functions import FunctionClass, classes
 from ..sql.parse import parse_one
-from . import analysis, cursors, drawing, drawn, intake, roles, rooms
+from . import analysis, cursors, drawing, drawn, intake, pins, roles, rooms
 from .encoding import Codec, Recoder, codec_of
 from .fast import FastPath
 from .gateway import Gateway
 from .plans import Plans
 from .prepared import Analysis, Portal, Statement
 from .rooms import BranchRoom, SlotRoom
-from .setconfig import PLANNED_BY
-from .settings import DEFAULT, SessionState, intern, with_names
+from .setconfig import PARSED_BY, PLANNED_BY
+from .settings import DEFAULT, UNKNOWN, SessionState, intern, with_names, with_setting
 from .transaction import Branch, Transaction
 
 COPY_DATA, COPY_DONE = ord("d"), ord("c")
 OUTPUT_BYTES_AT_ONCE = 1 << 15
+_MAY_SET = frozenset((FunctionClass.SESSION, FunctionClass.USER))
 DEAD_BACKENDS_MAX = 5  # in a row, before a statement gives up
-# One row for each thing that ties the session to its backend; temporary relations by name, the rest as a line feed.
-PIN_PROOF = """SELECT relname::text FROM pg_catalog.pg_class WHERE relnamespace = pg_catalog.pg_my_temp_schema()
-UNION ALL SELECT E'\\n' FROM pg_catalog.pg_locks WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'advisory'
-UNION ALL SELECT E'\\n' FROM pg_catalog.pg_listening_channels()
-UNION ALL SELECT E'\\n' FROM pg_catalog.pg_cursors WHERE is_holdable"""
 
 
 class Output(Protocol):
@@ -297,17 +294,22 @@ class Session:
         """A backend in `place` that is in this session's state, outside any transaction."""
         pinned = self.pinned.get(place) if database is None else None
         if pinned is not None and pinned.closed:
-            self._lose_pinned(place)
+            pins.lose(self, place)
             raise lost_connection(place)
         if pinned is not None:
             if pinned.state is not self.state:
                 await self.bring_to_state(pinned)
             return pinned
         pool, name = self.gateway.pool(place), database or self.database
-        for _ in range(DEAD_BACKENDS_MAX):
+        dead = 0
+        while dead < DEAD_BACKENDS_MAX:
             backend = await roles.acquire(self, pool, name)
-            if await self._is_alive(backend):
+            if not backend.names <= self.state.names:
+                backend.close()  # given to us in the line of those who wait
+            elif await self._is_alive(backend):
                 return backend
+            else:
+                dead += 1
         raise lost_connection(place)
 
     async def _is_alive(self, backend: Backend) -> bool:
@@ -336,6 +338,7 @@ class Session:
 
     async def bring_to_state(self, backend: Backend) -> None:
         backend.state = None
+        backend.names |= self.state.names
         await backend.query(self.state.sync_sql)
         backend.state = self.state
 
@@ -343,8 +346,13 @@ class Session:
         """A backend that is outside a transaction and has answered everything."""
         if self.closed:
             backend.close()  # `end_backends` is about to end it: nobody else may have it by then
-        elif self.pinned.get(backend.place) is not backend:
-            self.gateway.pool(backend.place).release(backend)
+            return
+        if self.pinned.get(backend.place) is backend:
+            return
+        if backend.names != self.custom_names:  # what was made known to it since it came, or may have been
+            backend.names |= self.custom_names
+            backend.state = None
+        self.gateway.pool(backend.place).release(backend)
 
     async def branch(self, place: str) -> Branch:
         """The transaction's branch in `place`; opened now if this is its first statement there."""
@@ -421,7 +429,19 @@ class Session:
             self.refresh_context()
 
     def base_state_with_role(self) -> SessionState:
-        return intern(self.base_state.settings, self.state.role)
+        state = intern(self.base_state.settings, self.state.role)
+        return with_setting(state, "session_authorization", self.state.get("session_authorization"))
+
+    def begin_with(self, settings: tuple[tuple[str, str], ...]) -> None:
+        """The startup packet's settings: RESET goes back to them."""
+        self.custom_names = frozenset(name for name, _ in settings if "." in name)
+        self.base_state = self.state = intern(settings, None, self.custom_names)
+        self.use_encoding()
+
+    def note_unknown_names(self) -> None:
+        """Dynamic SQL may have made custom settings: only this session's backends can be right for it from now on."""
+        self.custom_names |= {f"{UNKNOWN}{self.pid}"}
+        self.set_state(self.state)
 
     def note_custom(self, name: str) -> None:
         """A setting has been made, if only for the transaction: a custom one is known from now on."""
@@ -431,6 +451,8 @@ class Session:
     def note_local(self, name: str, value: str | None) -> None:
         """A setting of the transaction's own (None: no longer). Few of them matter for plans."""
         transaction = self.transaction
+        if transaction is not None and name in PARSED_BY:
+            transaction.parses_alone = True
         if transaction is not None and name in PLANNED_BY:
             rest = tuple(pair for pair in transaction.planned_by if pair[0] != name)
             transaction.planned_by = rest if value is None else (*rest, (name, value))
@@ -479,39 +501,13 @@ class Session:
     # --- pins --------------------------------------------------------------------------------------------------
 
     async def pin(self, place: str, reason: str) -> None:
-        """From now on this session keeps its backend in `place`."""
-        self.pin_reasons.add(reason)
-        if place in self.pinned:
-            return
-        backend = (await self.branch(place)).backend if self.transaction is not None else await self.acquire(place)
-        self.pinned[place] = backend
-        backend.on_notification = self.write
+        await pins.pin(self, place, reason)
+
+    async def pin_what_is_left(self, place: str, backend: Backend) -> None:
+        await pins.pin_what_is_left(self, place, backend)
 
     async def unpin_if_free(self) -> None:
-        """Lets pinned backends go when the server says that nothing of the session is left in them."""
-        for place, backend in list(self.pinned.items()):
-            if backend.closed:
-                self._lose_pinned(place)
-                continue
-            rows = await backend.query(PIN_PROOF)
-            temporary = frozenset(name for (name,) in rows if name and name != "\n")
-            kept = len(rows) > 0
-            if temporary != self.temporary:
-                self.temporary = temporary
-                self.refresh_context()
-            if not kept and self.transaction is None:
-                del self.pinned[place]
-                self.pin_reasons.clear()
-                backend.on_notification = None
-                backend.state = None
-                self.give_back(backend)
-
-    def _lose_pinned(self, place: str) -> None:
-        """The pinned backend has died, and all that was the session's in it."""
-        del self.pinned[place]
-        self.pin_reasons.clear()
-        self.temporary = frozenset()
-        self.refresh_context()
+        await pins.unpin_if_free(self)
 
     def after_transaction(self, *, committed: bool) -> None:
         """Portals end with their transaction, and cursors without HOLD."""
@@ -527,7 +523,7 @@ class Session:
 
     def make_statement(self, text: bytes, types: tuple[int, ...]) -> Statement:
         """Equal text, types and settings share a number, and with it the statements prepared on backends."""
-        return Statement(text, types, self.gateway.statement_number(text, types, self.state))
+        return Statement(text, types, self.gateway.statement_number(text, types, self.state), self.state)
 
     async def analyze(self, statement: Statement) -> Analysis:
         return await analysis.analyze(self, statement)
@@ -543,6 +539,10 @@ class Session:
             if "(" in sql:
                 await drawing.begin_saving(self, backend)
             rows = await backend.query(sql)
+            if classes(parse_one(sql).node, self.plans.snapshot) & _MAY_SET:
+                backend.state = None
+                if self.transaction is not None:
+                    self.transaction.mixed = True
             if drawn.draws(sql.encode()):
                 await drawn.note(self, sql.encode(), backend)
             return rows
@@ -661,7 +661,8 @@ class Session:
         """A cancel request with this session's key: passed on to every backend that works for it."""
         if self.interruption is not None and not self.interruption.done():
             self.interruption.set_result(None)
-        await asyncio.gather(*(self.gateway.cancel_backend(b) for b in list(self.running.values())))
+        under_way = [self.gateway.start_cancel(backend) for backend in list(self.running.values())]
+        await asyncio.gather(*map(asyncio.shield, under_way))
 
     def close(self) -> None:
         """The client is gone, or must go. Open transactions are rolled back by ending their backends."""

@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from .session import Session
 
 PLANNED_BY = frozenset(("search_path", "role", "session_authorization"))  # settings that names and rights depend on
+# Settings that constants and operators are read by, once, when a statement is parsed.
+PARSED_BY = frozenset(
+    "datestyle intervalstyle timezone timezone_abbreviations transform_null_equals xmloption array_nulls "
+    "backslash_quote lc_monetary lc_numeric default_text_search_config".split()
+)
 _FROM_SESSION = "SELECT name, setting FROM pg_catalog.pg_settings WHERE source = 'session'"
 _NEVER = frozenset(("client_encoding",))
 

@@ -9,7 +9,8 @@ same way, because such a backend has no known state (findings-gateway 6).
 `role` and `session_authorization` are settings like the others here, but RESET ALL leaves them alone: they have their own RESET.
 
 A custom setting (`app.tenant`) stays known to a PostgreSQL session for ever, as an empty text, even where it was only set for one
-transaction or rolled back. Its name is therefore part of the state, and is made known to a backend that does not have it.
+transaction or rolled back. Its name is therefore part of the state, and is made known to a backend that does not have it. A
+backend that knows more names than a session is not given to it (`Pool.acquire`).
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class SessionState:
         return None
 
 
+UNKNOWN = "?"  # begins a mark among the names: a session's own, for those that dynamic SQL may have made
 _NO_NAMES: frozenset[str] = frozenset()
 _Key = tuple[tuple[tuple[str, str], ...], str | None, frozenset[str]]
 _known: dict[_Key, SessionState] = {}
@@ -52,14 +54,14 @@ def intern(
 
 
 def _sync_sql(settings: tuple[tuple[str, str], ...], role: str | None, names: frozenset[str]) -> str:
-    statements = ["RESET SESSION AUTHORIZATION", "RESET ROLE", "RESET ALL"]
+    statements = ["RESET SESSION AUTHORIZATION", "RESET ROLE", "RESET ALL", "DISCARD SEQUENCES"]
     settings = tuple(pair for pair in settings if pair[0] != "client_encoding")  # that is the gateway's (`encoding`)
     if settings:
         calls = ", ".join(
             f"pg_catalog.set_config({quote_literal(name)}, {quote_literal(value)}, false)" for name, value in settings
         )
         statements.append(f"SELECT {calls}")
-    for name in sorted(quote_literal(name) for name in names):
+    for name in sorted(quote_literal(name) for name in names if not name.startswith(UNKNOWN)):
         statements.append(
             f"SELECT pg_catalog.set_config({name}, '', false) WHERE pg_catalog.current_setting({name}, true) IS NULL"
         )

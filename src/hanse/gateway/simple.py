@@ -67,7 +67,7 @@ async def _run(session: Session, statement: Parsed, sink: Sink) -> None:
 async def _run_several(session: Session, text: bytes, statements: tuple[Parsed, ...], sink: Sink) -> None:
     for statement in statements:
         if session.transaction is None:
-            session.transaction = Transaction("", session.state, explicit=False)
+            session.transaction = Transaction("", session.state, explicit=False, message=True)
         try:
             await _run(session, statement, sink)
         except PgError as error:

@@ -15,6 +15,7 @@ from ..executor.request import Request, Sink
 from ..planner.inner import inner_start, without_data_clause
 from ..planner.plan import Session as SessionPlan
 from ..sql.parse import Parsed, parse_one
+from ..sql.walk import walk
 from .inline import argument_list, substitute
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ async def prepare(session: Session, plan: SessionPlan, text: bytes, sink: Sink) 
         raise PgError("42P05", f'prepared statement "{plan.name}" already exists')
     types = await _type_oids(session, plan.types)
     statement = session.make_statement(plan.argument.encode(), types)
+    statement.shown = text
     statement.analysis = await session.analyze(statement)
     session.statements[plan.name.encode()] = statement
     return b"PREPARE"
@@ -82,6 +84,8 @@ async def inner_text(session: Session, plan: SessionPlan) -> bytes:
             f'wrong number of parameters for prepared statement "{plan.name}"',
             detail=f"Expected {expected} parameters but got {len(arguments)}.",
         )
+    if any("select" in argument.lower() and _has_subquery(argument) for argument in arguments):
+        raise PgError("0A000", "cannot use subquery in EXECUTE parameter")
     names = await session.type_names(analysis.parameter_types)
     values = [_cast(argument, name) for argument, name in zip(arguments, names, strict=True)]
     return substitute(parse_one(statement.text).text, values)
@@ -90,6 +94,10 @@ async def inner_text(session: Session, plan: SessionPlan) -> bytes:
 def _cast(argument: str, type_name: str) -> str:
     """A plain constant stays in a form that the planner routes by."""
     return f"{argument}::{type_name}" if argument.isdigit() or _is_string(argument) else f"({argument})::{type_name}"
+
+
+def _has_subquery(argument: str) -> bool:
+    return any(isinstance(found, ast.SubLink) for found in walk(parse_one(f"SELECT {argument}".encode()).node))
 
 
 def _is_string(argument: str) -> bool:

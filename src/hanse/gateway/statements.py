@@ -34,7 +34,7 @@ from ..planner.plan import Session as SessionPlan
 from ..planner.values import NO_PARAMETERS, Parameters
 from ..sql.literals import split
 from ..sql.parse import Parsed, parse_one
-from . import cursors, ddl, drawing, drawn, explaining, setconfig, snapshots, sqlprepare, temporary, verbs
+from . import cursors, ddl, drawing, drawn, explaining, leaving, setconfig, snapshots, sqlprepare, temporary, verbs
 from .analysis import describe, parameter_literals
 from .encoding import Recoder
 from .fast import render, render_parts
@@ -167,9 +167,15 @@ async def _execute(session: Session, planned: Planned, request: Request, sink: S
     if planned.pins is not None:
         await session.pin(session.gateway.snapshot.home_group, planned.pins)
     async with StatementPlaces(session, planned) as places:
-        tag = await _RUNNERS[type(plan)](session, planned, request, places, sink)
+        try:
+            tag = await _RUNNERS[type(plan)](session, planned, request, places, sink)
+        except PgError:
+            leaving.note_failed(session, planned.leaves)
+            raise
         if not planned.neutral and places.used and setconfig.calls_set_config(request.text):
             await setconfig.note(session, request, next(iter(places.used.values())))
+        if planned.leaves and places.used:
+            await leaving.note(session, planned.leaves, places.used, request.text)
         if not planned.neutral and places.used and isinstance(plan, Forward) and drawn.draws(request.text):
             await drawn.note(session, request.text, next(iter(places.used.values())))
     if session.pinned and _may_unpin(session, planned):
@@ -277,6 +283,15 @@ def _say_where(error: PgError, verb: str, place: str, done: list[str]) -> None:
     error.hint = error.hint or f"Run {verb} again when the reason is gone."
 
 
+async def _insert_rows(session: Session, planned: Planned, request: Request, places: Places, sink: Sink) -> bytes:
+    """A key that PostgreSQL evaluates is cast to its column's type, which must not allow what INSERT would refuse."""
+    plan = planned.plan
+    assert isinstance(plan, InsertRows)
+    if request.parameters is None and any(isinstance(each.value, Asked) for each in plan.replaced):
+        await session.analyze(session.make_statement(request.text, ()))
+    return await inserting.run(session, planned, request, places, sink)
+
+
 def carries_parameters(planned: Planned, parameters: Parameters) -> bool:
     """Whether the plan's statements can take `$n` as the client sent them."""
     plan = planned.plan
@@ -302,7 +317,7 @@ _RUNNERS: dict[type, Runner] = {
     FillTemporary: temporary.fill,
     Broadcast: _broadcast,
     Scatter: scattering.run,
-    InsertRows: inserting.run,
+    InsertRows: _insert_rows,
     Replicate: replicating.run_replicate,
     TwoPhase: gathering.run_two_phase,
     Gather: gathering.run_gather,

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from ..catalog.model import Snapshot
 from ..core.ids import quote_identifier
 from ..engines.postgres.backend import Backend
+from ..planner.leaving import Leaves
 from ..planner.plan import Planned
 from ..transactions.commit import GlobalId
 from .settings import SessionState
@@ -55,6 +56,7 @@ class Transaction:
     options: str  # the text after BEGIN: 'ISOLATION LEVEL …, READ ONLY'
     state_before: SessionState
     explicit: bool = True
+    message: bool = False  # implicit, of a Query message with several statements
     failed: bool = False
     branches: dict[str, Branch] = field(default_factory=dict)
     local: list[str] = field(default_factory=list)  # SET LOCAL, SET TRANSACTION …: replayed on late branches
@@ -68,6 +70,8 @@ class Transaction:
     started: float = field(default_factory=time.time)
     awaits_snapshot: bool = False  # its first statement is to see all groups at one moment
     read_consistency: str | None = None  # SET LOCAL hanse.read_consistency
+    left: dict[str, Leaves] = field(default_factory=dict)  # by place: what functions may have set for the session
+    parses_alone: bool = False  # a local setting decides what texts mean: nothing that is prepared under it may be kept
     mixed: bool = False  # settings of the branches were changed by us in the middle: known to nobody at the end
 
     def __post_init__(self) -> None:

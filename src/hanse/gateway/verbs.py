@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..core.errors import PgError, not_supported
 from ..core.ids import quote_identifier, quote_literal
-from ..executor.request import Request, Sink, pump, run
+from ..executor.request import Discard, Request, Sink, pump, run
 from ..pgwire import backend as server_messages
 from ..pgwire import frontend
 from ..pgwire.backend import Field
@@ -50,11 +50,11 @@ async def begin(session: Session, plan: SessionPlan, text: bytes, sink: Sink) ->
     elif transaction.explicit:
         _warning(sink, "25001", "there is already a transaction in progress")
     else:
-        transaction.explicit = True  # BEGIN inside a multi-statement message or a pipeline
         if plan.argument:
             transaction.note_isolation(plan.argument)
             await _everywhere(session, f"SET TRANSACTION {plan.argument}")
             transaction.local.append(f"SET TRANSACTION {plan.argument}")
+        transaction.explicit = True  # BEGIN inside a multi-statement message or a pipeline
     return tag
 
 
@@ -162,7 +162,10 @@ async def user_two_phase(session: Session, plan: SessionPlan, text: bytes, sink:
         raise PgError("42501", "transaction identifiers beginning with hanse: belong to the cluster")
     sql = text.decode()
     if plan.argument == "prepare":
-        transaction = _block(session, "PREPARE TRANSACTION")
+        if session.transaction is None or not session.transaction.message:
+            _block(session, "PREPARE TRANSACTION")
+        transaction = session.transaction
+        assert transaction is not None
         if transaction.change is not None:
             raise not_supported("a transaction that changed the schema cannot be prepared")
         if transaction.failed:
@@ -173,6 +176,8 @@ async def user_two_phase(session: Session, plan: SessionPlan, text: bytes, sink:
         finally:
             await rollback_transaction(session)  # where PREPARE succeeded nothing is left to roll back
         return b"PREPARE TRANSACTION"
+    if session.transaction is not None and (session.transaction.explicit or session.transaction.touched):
+        raise PgError("25001", f"{plan.argument.upper()} PREPARED cannot run inside a transaction block")
     found = await _places_of(session, plan.name)
     if not found:
         raise PgError("42704", f'prepared transaction with identifier "{plan.name}" does not exist')
@@ -237,10 +242,10 @@ async def reset(session: Session, plan: SessionPlan, text: bytes, sink: Sink) ->
         session.set_state(session.base_state_with_role())
         await _bring_all(session)
         return b"RESET"
-    await _judge(session, text.decode(), sink)
-    await _remember(session, plan.name, session.base_state.get(plan.name))
-    if session.base_state.get(plan.name) is not None:
-        await _bring_all(session)
+    value = session.base_state.get(plan.name)
+    sql = f"SELECT pg_catalog.set_config({quote_literal(plan.name)}, {quote_literal(value or '')}, false)"
+    await _judge(session, text.decode() if value is None else sql, sink if value is None else Discard())
+    await _remember(session, plan.name, value)
     return b"RESET"
 
 
@@ -300,7 +305,7 @@ async def set_in_transaction(session: Session, plan: SessionPlan, text: bytes, s
     if plan.name == "client_encoding":
         raise not_supported("client_encoding cannot be set for one transaction", hint="Use SET without LOCAL.")
     transaction = session.transaction
-    if transaction is None or not transaction.explicit:
+    if transaction is None:
         what = " ".join(sql.split()[:2]).upper()
         _warning(sink, "25P01", f"{what} can only be used in transaction blocks")
         return b"SET CONSTRAINTS" if plan.verb is SessionVerb.SET_CONSTRAINTS else b"SET"

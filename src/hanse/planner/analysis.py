@@ -22,6 +22,7 @@ from ..sql.walk import walk
 from .attached import default_sequences, draws_beside, may_draw, refuse_at_use, sequences_of
 from .effects import of_functions, sequence, sequence_named
 from .facts import Closure
+from .leaving import Leaves, of_statement
 from .operands import TEXTS, Operands, parameters
 from .plan import AnyOf, Between, Context, Equal, Forward, Identity, Plan, Planned, Prune, Value
 from .restrict import Restriction, Table
@@ -237,6 +238,12 @@ class Analysis:
                 found += [*by_default, *(beside or ())]
         return tuple(dict.fromkeys(each.identity for each in found if each is not None)) if draws else None
 
+    @cached_property
+    def leaves(self) -> Leaves:
+        """What the functions that run with the statement may leave in the session."""
+        relations = [table.ref.relation for table in self.tables if table.ref.relation is not None]
+        return of_statement(self.calls, relations, self.snapshot, writes=self.writes)
+
     def planned(self, plan: Plan, *, template_safe: bool = False) -> Planned:
         node = self.parsed.node
         rows = isinstance(node, ast.SelectStmt) or getattr(node, "returningClause", None) is not None
@@ -246,7 +253,8 @@ class Analysis:
             returns_rows=rows,
             writes=self.writes,
             relations=self.relations,
-            neutral=not self.classes & {FunctionClass.SESSION, FunctionClass.USER},
+            neutral=not self.leaves and not self.classes & {FunctionClass.SESSION, FunctionClass.USER},
+            leaves=self.leaves,
             pins=self.pins,
             draws=self.draws if isinstance(plan, Forward) else None,
             template_safe=template_safe and self.parsed.templatable and not self.operands.uses.unplaced,

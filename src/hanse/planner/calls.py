@@ -196,7 +196,6 @@ def _names(function: Function, snapshot: Snapshot) -> frozenset[str]:
 
 
 def _scanned(function: Function, snapshot: Snapshot) -> frozenset[str]:
-    data = function.source.encode()
     try:
         tokens = scan(function.source)
     except ParseError as error:
@@ -204,7 +203,7 @@ def _scanned(function: Function, snapshot: Snapshot) -> frozenset[str]:
     names: set[str] = set()
     previous = ""
     for token in tokens:
-        text = data[token.start : token.end + 1].decode()
+        text = function.source[token.start : token.end + 1]
         if token.name == "EXECUTE" and function.language == "plpgsql":
             raise _dynamic(function)
         if token.name in _WRITING and not (token.name == "UPDATE" and previous in ("FOR", "KEY")):

@@ -115,17 +115,18 @@ def _query_out(utility: Utility) -> Planned:
     inner_sql = parenthesised_query(parsed)
     inner = utility.plan_inner(parse_one(inner_sql), utility.context, utility.snapshot)
     if isinstance(inner.plan, Forward) and inner.plan.place is not None and not inner.plan.prunes:
-        return utility.planned(Forward(place=inner.plan.place), writes=inner.writes, neutral=inner.neutral)
+        plan = Forward(place=inner.plan.place)
+        return utility.planned(plan, writes=inner.writes, neutral=inner.neutral, leaves=inner.leaves)
     if node.filename is not None or node.is_program:
         raise not_supported("COPY (query) cannot use a file or program of one server", hint="Use COPY … TO STDOUT.")
-    plan = CopyOut(
+    copy = CopyOut(
         relation=None,
         columns=(),
         query_sql=inner_sql,
         options=_options(node),
         options_sql=options_sql(node),
     )
-    return utility.planned(plan, writes=inner.writes, neutral=inner.neutral)
+    return utility.planned(copy, writes=inner.writes, neutral=inner.neutral, leaves=inner.leaves)
 
 
 def _columns(node: Any, relation: Relation) -> tuple[str, ...]:

@@ -29,6 +29,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from .leaving import NOTHING, Leaves
+
 Identity = tuple[str, str]  # (schema, name) of a relation
 
 # --- values that routing needs -----------------------------------------------------------------------------------
@@ -534,6 +536,7 @@ class Planned:
     writes: bool = False  # takes part in the commit decision; SELECT … FOR UPDATE counts as writing
     relations: frozenset[Identity] = frozenset()  # every relation of the catalog that is touched
     neutral: bool = True  # leaves no session state behind (findings-gateway 6)
+    leaves: Leaves = NOTHING  # what functions that it runs may have set for the session
     pins: str | None = None  # why the session must keep its backend: 'temporary table', 'advisory lock', …
     draws: tuple[Identity, ...] | None = None  # may draw in the one place that runs it; the sequences that are known
     template_safe: bool = False

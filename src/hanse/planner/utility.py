@@ -26,6 +26,8 @@ from .attached import default_sequences, may_draw, sequences_of
 from .calls import fits
 from .effects import of_functions
 from .inner import arguments, inner_start, type_list, without_data_clause
+from .leaving import NOTHING, Leaves, of_statement
+from .leaving import of_functions as left_by
 from .plan import Broadcast, Context, Ddl, Explain, FillTemporary, Forward, Plan, Planned, Session, SessionVerb
 
 _FETCH_ALL = 2**63 - 1
@@ -51,6 +53,7 @@ class Utility:
         returns_rows: bool = False,
         writes: bool = False,
         neutral: bool = True,
+        leaves: Leaves = NOTHING,
         pins: str | None = None,
         template_safe: bool = False,
     ) -> Planned:
@@ -65,7 +68,8 @@ class Utility:
             returns_rows=returns_rows,
             writes=writes,
             relations=relations,
-            neutral=neutral,
+            neutral=neutral and not leaves,
+            leaves=leaves,
             pins=pins,
             template_safe=template_safe,
         )
@@ -297,10 +301,19 @@ def _lock(utility: Utility) -> Planned:
 
 def _truncate(utility: Utility) -> Planned:
     place = None if utility.node.behavior == enums.DropBehavior.DROP_CASCADE else _one_place(utility)
+    leaves = _left_by_triggers(utility)
     if place:
-        return utility.planned(Forward(place=place), writes=True)
+        return utility.planned(Forward(place=place), writes=True, leaves=leaves)
     planned = _where_they_are(utility, "relations")
-    return replace(planned, plan=_restarting(utility)) if utility.node.restart_seqs else planned
+    if utility.node.restart_seqs:
+        planned = replace(planned, plan=_restarting(utility))
+    return replace(planned, leaves=leaves, neutral=planned.neutral and not leaves)
+
+
+def _left_by_triggers(utility: Utility) -> Leaves:
+    refs = table_refs(utility.node, utility.snapshot, utility.context)
+    relations = [ref.relation for ref in refs if ref.relation is not None]
+    return of_statement((), relations, utility.snapshot, writes=True)
 
 
 def _restarting(utility: Utility) -> Broadcast:
@@ -372,6 +385,7 @@ def _body(utility: Utility) -> Planned:
             hint="Read them in statements of the session's own.",
         )
     planned = utility.at_home(neutral=False, returns_rows=isinstance(utility.node, ast.CallStmt))
+    planned = replace(planned, leaves=left_by(_bodies(utility), utility.snapshot))
     effects = of_functions(_bodies(utility), utility.snapshot, utility.context.search_path)
     found = sequences_of(effects, utility.snapshot, utility.context.search_path)
     return replace(planned, draws=tuple(each.identity for each in found)) if may_draw(effects) else planned
@@ -439,6 +453,9 @@ def plan_ddl(utility: Utility) -> Planned:
 
 
 def _makes_temporary(node: Any) -> bool:
+    named = getattr(node, "funcname", None) or getattr(node, "typeName", None) or getattr(node, "domainname", None)
+    if isinstance(named, tuple) and names(named)[0] == "pg_temp":
+        return True
     made = getattr(node, "into", None) or getattr(node, "intoClause", None)
     made = made.rel if made is not None else None
     for name in ("relation", "sequence", "view"):

@@ -64,9 +64,9 @@ def test_the_innermost_savepoint_of_a_name_counts() -> None:
 @pytest.mark.parametrize(
     ("text", "values", "expected"),
     [
-        ("SELECT $1", ["'a'::text"], "SELECT  'a'::text "),
-        ("SELECT '$1', \"$1\", $1 -- $1", ["5"], "SELECT '$1', \"$1\",  5  -- $1"),
-        ("SELECT $2, $1, $2", ["a", "b"], "SELECT  b ,  a ,  b "),
+        ("SELECT $1", ["'a'::text"], "SELECT  'a'::text  AS \"?column?\" "),
+        ("SELECT '$1', \"$1\", $1 -- $1", ["5"], 'SELECT \'$1\', "$1",  5  AS "?column?"  -- $1'),
+        ("SELECT $2, $1, $2", ["a", "b"], 'SELECT  b  AS "?column?" ,  a  AS "?column?" ,  b  AS "?column?" '),
         ("SELECT $tag$ $1 $tag$", [], "SELECT $tag$ $1 $tag$"),
     ],
 )

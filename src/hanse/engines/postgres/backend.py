@@ -53,6 +53,7 @@ class Backend(asyncio.Protocol):
         self.address: tuple[str, int] | str = ("", 0)
         self.parameters: dict[str, str] = {}
         self.state: object | None = None  # None: unknown, must be reset before another session uses it
+        self.names: frozenset[str] = frozenset()  # custom settings that it knows, and can never forget
         self.prepared: OrderedDict[bytes, None] = OrderedDict()  # statements that exist on the server, oldest first
         self.idle_since = 0.0
         self.pool_generation = 0

@@ -76,12 +76,16 @@ class Pool:
                 return True
         return False
 
-    async def acquire(self, user: str, database: str, state: object, credentials: object) -> Backend:
+    async def acquire(
+        self, user: str, database: str, state: object, credentials: object, names: frozenset[str] = frozenset()
+    ) -> Backend:
         """A backend of this user in any state (the caller brings it to his own). Waits in line when all are busy.
+
+        One that knows custom settings beyond `names` is not given: it cannot forget them. Who waited in line must look himself.
 
         Raises PgError 53300 after BACKEND_WAIT_S_MAX, or whatever the server says to the login.
         """
-        backend = self.take(user, database, state) or self._take_any(user, database)
+        backend = self.take(user, database, state) or self._take_any(user, database, names)
         if backend is not None:
             return backend
         if self.size >= self.size_max:
@@ -159,14 +163,16 @@ class Pool:
         shelf.by_state.setdefault(backend.state, []).append(backend)
         shelf.count += 1
 
-    def _take_any(self, user: str, database: str) -> Backend | None:
+    def _take_any(self, user: str, database: str, names: frozenset[str] | None = None) -> Backend | None:
         shelf = self._shelves.get((user, database))
         if shelf is None or shelf.count == 0:
             return None
         for backends in shelf.by_state.values():
-            while backends:
+            for backend in list(backends):
+                if names is not None and not backend.names <= names and not backend.closed:
+                    continue
                 shelf.count -= 1
-                backend = backends.pop(0)
+                backends.remove(backend)
                 if not backend.closed:
                     return backend
         return None

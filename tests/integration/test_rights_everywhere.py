@@ -1,0 +1,366 @@
+# ruff: noqa: E501
+"""Row-level security and privileges give every role what one plain PostgreSQL gives it, on every path to the rows.
+
+Each statement runs as each role on both servers, in a transaction that is rolled back, and then everything that the owner sees is
+compared, too: what a forbidden write has done counts as much as what it answered.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import psycopg
+import pytest
+
+from support.differential import Comparison, difference
+from support.servers import PASSWORD, Cluster, Server
+from support.wire import Mode, Outcome, Wire
+
+ROLES = ("owner", "ann", "bob", "root")  # table owner, two tenants, one with BYPASSRLS
+
+SCHEMA = """
+CREATE TABLE {s}.notes (tenant text, id int, body text, secret text, PRIMARY KEY (tenant, id)){tenant};
+CREATE TABLE {s}.forced (tenant text, id int, body text, PRIMARY KEY (id)){id};
+CREATE TABLE {s}.other (tenant text, id int, n int, PRIMARY KEY (tenant, id)){tenant};
+CREATE TABLE {s}.land (code text PRIMARY KEY, tenant text){reference};
+CREATE TABLE {s}.lone (id int PRIMARY KEY, tenant text);
+INSERT INTO {s}.notes SELECT t, g, 'body ' || g, 'secret ' || g FROM unnest(ARRAY['{ann}', '{bob}', 'x', 'y', 'z']) t, generate_series(1, 6) g;
+INSERT INTO {s}.forced SELECT (ARRAY['{ann}', '{bob}', '{owner}', 'x'])[g % 4 + 1], g, 'f ' || g FROM generate_series(1, 24) g;
+INSERT INTO {s}.other SELECT t, g, g * 10 FROM unnest(ARRAY['{ann}', '{bob}', 'x']) t, generate_series(1, 6) g;
+INSERT INTO {s}.land VALUES ('a', '{ann}'), ('b', '{bob}'), ('c', 'x');
+INSERT INTO {s}.lone SELECT g, (ARRAY['{ann}', '{bob}', 'x'])[g % 3 + 1] FROM generate_series(1, 9) g;
+ALTER TABLE {s}.notes ENABLE ROW LEVEL SECURITY;
+ALTER TABLE {s}.forced ENABLE ROW LEVEL SECURITY;
+ALTER TABLE {s}.forced FORCE ROW LEVEL SECURITY;
+ALTER TABLE {s}.land ENABLE ROW LEVEL SECURITY;
+ALTER TABLE {s}.lone ENABLE ROW LEVEL SECURITY;
+CREATE POLICY reads ON {s}.notes FOR SELECT USING (tenant = current_user OR tenant = current_setting('app.tenant', true));
+CREATE POLICY adds ON {s}.notes FOR INSERT WITH CHECK (tenant = current_user AND id < 100);
+CREATE POLICY changes ON {s}.notes FOR UPDATE USING (tenant = current_user AND id <> 2) WITH CHECK (body <> 'forbidden');
+CREATE POLICY removes ON {s}.notes FOR DELETE USING (tenant = current_user AND id > 3);
+CREATE POLICY whole ON {s}.forced USING (tenant = current_user) WITH CHECK (tenant = current_user AND id < 1000);
+CREATE POLICY limits ON {s}.forced AS RESTRICTIVE USING (id <> 5);
+CREATE POLICY lands ON {s}.land USING (tenant = current_user);
+CREATE POLICY lones ON {s}.lone TO {ann} USING (tenant = current_user);
+CREATE VIEW {s}.all_notes AS SELECT tenant, id, body FROM {s}.notes;
+CREATE VIEW {s}.my_notes WITH (security_invoker = true) AS SELECT tenant, id, body FROM {s}.notes;
+CREATE VIEW {s}.tight WITH (security_barrier = true) AS SELECT id, body FROM {s}.notes WHERE tenant <> 'x';
+CREATE VIEW {s}.hidden AS SELECT * FROM {s}.notes;
+CREATE VIEW {s}.counts AS SELECT tenant, count(*) AS n FROM {s}.notes GROUP BY tenant;
+GRANT USAGE ON SCHEMA {s} TO {ann}, {bob}, {root};
+GRANT SELECT (tenant, id, body), INSERT, UPDATE (body), DELETE ON {s}.notes TO {ann}, {bob};
+GRANT ALL ON {s}.notes, {s}.forced, {s}.other, {s}.land, {s}.lone TO {root};
+GRANT SELECT, INSERT, UPDATE, DELETE ON {s}.forced, {s}.land, {s}.lone TO {ann}, {bob};
+GRANT SELECT ON {s}.other TO {ann};
+GRANT SELECT (tenant, id), UPDATE (n) ON {s}.other TO {bob};
+GRANT SELECT, INSERT, UPDATE, DELETE ON {s}.all_notes, {s}.my_notes, {s}.tight, {s}.counts TO {ann};
+GRANT SELECT ON {s}.my_notes TO {bob};
+CREATE FUNCTION {s}.as_owner() RETURNS bigint LANGUAGE sql STABLE SECURITY DEFINER AS 'SELECT count(*) FROM {s}.lone';
+CREATE FUNCTION {s}.as_caller() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT count(*) FROM {s}.lone';
+CREATE FUNCTION {s}.spy(text) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS $$ BEGIN RAISE NOTICE 'saw %', $1; RETURN true; END $$;
+REVOKE EXECUTE ON FUNCTION {s}.as_caller() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION {s}.as_caller() TO {ann};
+"""
+
+# Statements, each a transaction of its own; ";;" between several of one.
+STATEMENTS = """
+SELECT tenant, id, body FROM notes
+SELECT count(*) FROM notes
+SELECT tenant, count(*), max(body) FROM notes GROUP BY tenant
+SELECT count(DISTINCT body) FROM notes
+SELECT tenant, id FROM notes WHERE tenant = '{ann}'
+SELECT tenant, id FROM notes WHERE tenant = 'x'
+SELECT body FROM notes WHERE tenant = '{ann}' AND id = 2
+SELECT body FROM notes WHERE tenant = 'x' AND id = 2
+SELECT secret FROM notes WHERE tenant = '{ann}' AND id = 2
+SELECT * FROM notes
+SELECT notes FROM notes WHERE tenant = '{ann}'
+SELECT count(*) FROM notes WHERE secret = 'secret 1'
+SELECT body FROM notes ORDER BY secret
+SELECT id FROM notes WHERE tenant = '{ann}' ORDER BY id LIMIT 2
+SELECT tenant, id FROM notes ORDER BY tenant, id LIMIT 3
+SELECT a.id, b.id FROM notes a JOIN notes b ON a.tenant = b.tenant AND a.id = b.id + 1
+SELECT a.id, b.id FROM notes a JOIN notes b ON a.id = b.id + 1
+SELECT a.tenant, f.tenant FROM notes a JOIN forced f ON f.id = a.id
+SELECT n.id, o.id FROM notes n JOIN other o USING (tenant)
+SELECT n.id, o.n FROM notes n JOIN other o USING (tenant, id)
+SELECT n.id, l.code FROM notes n LEFT JOIN land l USING (tenant)
+SELECT n.id, l.id FROM notes n JOIN lone l ON l.tenant = n.tenant
+SELECT (SELECT count(*) FROM notes), (SELECT count(*) FROM forced), (SELECT count(*) FROM land), (SELECT count(*) FROM lone)
+SELECT count(*) FROM notes n WHERE EXISTS (SELECT 1 FROM forced f WHERE f.tenant = n.tenant)
+WITH w AS (SELECT tenant, id FROM notes) SELECT count(*) FROM w a, w b
+SELECT tenant, id FROM notes UNION SELECT tenant, id FROM forced
+SELECT id FROM notes WHERE tenant = '{ann}' FOR UPDATE
+SELECT id FROM notes FOR UPDATE
+SELECT id FROM notes FOR SHARE
+SELECT * FROM forced
+SELECT tenant, id FROM forced WHERE id = 5
+SELECT tenant, id FROM forced WHERE id IN (1, 2, 3, 4, 5)
+SELECT * FROM land
+SELECT * FROM lone
+SELECT tenant, id FROM other
+SELECT sum(n) FROM other
+SELECT n FROM other WHERE tenant = '{ann}'
+SELECT tenant, count(*) FROM all_notes GROUP BY tenant
+SELECT id FROM all_notes WHERE tenant = 'x' AND id = 1
+SELECT tenant, count(*) FROM my_notes GROUP BY tenant
+SELECT id FROM my_notes WHERE tenant = 'x' AND id = 1
+SELECT count(*) FROM tight
+SELECT * FROM hidden
+SELECT * FROM counts
+SELECT m.id, f.id FROM my_notes m JOIN forced f ON f.id > m.id WHERE f.id < 4
+SELECT m.id, f.id FROM all_notes m JOIN forced f ON f.id > m.id WHERE f.id < 4
+SELECT a.id, b.id FROM all_notes a, my_notes b WHERE a.id = b.id + 5
+SELECT count(*) FROM notes WHERE spy(body)
+SELECT count(*) FROM tight WHERE spy(body)
+SELECT as_owner(), current_user::text
+SELECT as_caller()
+SELECT as_owner() FROM forced WHERE id = 1
+INSERT INTO notes VALUES ('{ann}', 50, 'mine', 's')
+INSERT INTO notes VALUES ('{ann}', 150, 'mine', 's')
+INSERT INTO notes VALUES ('x', 50, 'theirs', 's')
+INSERT INTO notes (tenant, id, body) VALUES ('{ann}', 50, 'a'), ('{ann}', 51, 'b'), ('{bob}', 52, 'c')
+INSERT INTO notes (tenant, id, body) VALUES ('{ann}', 50, 'a') RETURNING id
+INSERT INTO notes (tenant, id, body) VALUES ('{ann}', 50, 'a') RETURNING secret
+INSERT INTO notes (tenant, id, body) SELECT tenant, id + 50, body FROM notes
+INSERT INTO notes (tenant, id, body) SELECT current_user, id + 50, body FROM forced
+INSERT INTO notes (tenant, id, body) SELECT 'x', id + 60, body FROM forced
+INSERT INTO notes (tenant, id, body) VALUES ('{ann}', 1, 'dup') ON CONFLICT DO NOTHING
+INSERT INTO notes (tenant, id, body) VALUES ('{ann}', 1, 'dup') ON CONFLICT (tenant, id) DO UPDATE SET body = 'up'
+INSERT INTO notes (tenant, id, body) VALUES ('{ann}', 2, 'dup') ON CONFLICT (tenant, id) DO UPDATE SET body = 'up'
+INSERT INTO notes (tenant, id, body) VALUES ('{bob}', 1, 'dup') ON CONFLICT (tenant, id) DO UPDATE SET body = 'up'
+INSERT INTO forced VALUES ('{ann}', 100, 'x'), ('{ann}', 101, 'y')
+INSERT INTO forced VALUES ('{owner}', 100, 'x'), ('{owner}', 101, 'y')
+INSERT INTO forced VALUES ('{bob}', 1000, 'x'), ('{bob}', 101, 'y')
+INSERT INTO forced SELECT tenant, id + 200, body FROM notes
+INSERT INTO land VALUES ('d', '{ann}')
+INSERT INTO land VALUES ('d', 'x')
+INSERT INTO all_notes VALUES ('x', 70, 'through')
+INSERT INTO my_notes VALUES ('x', 70, 'through')
+INSERT INTO my_notes VALUES ('{ann}', 70, 'through')
+UPDATE notes SET body = 'new'
+UPDATE notes SET body = 'new' WHERE tenant = '{ann}'
+UPDATE notes SET body = 'new' WHERE tenant = 'x'
+UPDATE notes SET body = 'forbidden' WHERE tenant = '{ann}'
+UPDATE notes SET body = 'forbidden'
+UPDATE notes SET secret = 'new' WHERE tenant = '{ann}'
+UPDATE notes SET body = secret WHERE tenant = '{ann}'
+UPDATE notes SET body = 'new' RETURNING tenant, id
+UPDATE notes SET body = 'new' RETURNING *
+UPDATE notes n SET body = 'j' FROM other o WHERE o.tenant = n.tenant AND o.id = n.id
+UPDATE notes n SET body = 'j' FROM forced f WHERE f.id = n.id
+UPDATE forced SET body = 'new'
+UPDATE forced SET tenant = 'x'
+UPDATE forced SET tenant = 'x' WHERE id = 2
+UPDATE forced SET id = id + 500
+UPDATE forced SET id = id + 5000
+UPDATE forced SET id = 777 WHERE id = 2
+UPDATE other SET n = 1
+UPDATE other SET n = n + 1
+UPDATE other SET n = 1 WHERE tenant = '{bob}'
+UPDATE land SET code = code || '2'
+UPDATE all_notes SET body = 'v'
+UPDATE my_notes SET body = 'v'
+UPDATE all_notes SET body = 'v' WHERE tenant = 'x'
+DELETE FROM notes
+DELETE FROM notes WHERE tenant = '{ann}'
+DELETE FROM notes WHERE tenant = 'x'
+DELETE FROM notes WHERE tenant = '{ann}' AND id = 2
+DELETE FROM notes RETURNING id
+DELETE FROM notes USING forced WHERE forced.id = notes.id
+DELETE FROM forced
+DELETE FROM forced WHERE id = 5
+DELETE FROM land
+DELETE FROM other
+DELETE FROM all_notes WHERE id = 1
+DELETE FROM my_notes WHERE id = 4
+WITH d AS (DELETE FROM forced RETURNING tenant, id) SELECT count(*) FROM d
+WITH d AS (UPDATE forced SET body = 'w' RETURNING id) INSERT INTO land SELECT 'k' || id, current_user FROM d
+MERGE INTO notes n USING (SELECT '{ann}' AS tenant, g AS id FROM generate_series(1, 8) g) s ON n.tenant = s.tenant AND n.id = s.id WHEN MATCHED THEN UPDATE SET body = 'm' WHEN NOT MATCHED THEN INSERT (tenant, id, body) VALUES (s.tenant, s.id, 'm')
+MERGE INTO notes n USING (SELECT '{ann}' AS tenant, g AS id FROM generate_series(4, 8) g) s ON n.tenant = s.tenant AND n.id = s.id WHEN MATCHED THEN DELETE
+TRUNCATE notes
+COPY notes TO STDOUT
+COPY notes (tenant, id) TO STDOUT
+COPY forced TO STDOUT
+COPY forced (id) TO STDOUT
+COPY other TO STDOUT
+COPY (SELECT tenant, id FROM notes) TO STDOUT
+COPY (SELECT * FROM all_notes) TO STDOUT
+COPY (SELECT a.id FROM notes a JOIN notes b ON a.id = b.id + 1) TO STDOUT
+COPY notes (tenant, id, body) FROM STDIN
+COPY forced FROM STDIN
+COPY other FROM STDIN
+SET LOCAL ROLE {ann};; SELECT count(*) FROM notes;; SELECT id FROM notes WHERE tenant = '{ann}';; SELECT a.id FROM notes a JOIN forced f ON f.id = a.id;; INSERT INTO forced VALUES ('{ann}', 300, 'x'), ('{ann}', 301, 'y')
+SET LOCAL ROLE {bob};; SELECT count(*) FROM forced;; UPDATE forced SET body = 'r';; SELECT count(*) FROM land;; SELECT secret FROM notes
+SELECT count(*) FROM forced;; SET LOCAL ROLE {bob};; SELECT count(*) FROM forced;; RESET ROLE;; SELECT count(*) FROM forced
+SAVEPOINT s;; SET LOCAL ROLE {ann};; SELECT count(*) FROM forced;; ROLLBACK TO s;; SELECT count(*) FROM forced
+SET LOCAL app.tenant = 'x';; SELECT tenant, id FROM notes;; SELECT count(*) FROM notes WHERE tenant = 'x';; SELECT a.id FROM notes a JOIN notes b ON a.id = b.id - 1 AND a.tenant = 'x'
+SET LOCAL row_security = off;; SELECT count(*) FROM notes
+SET LOCAL row_security = off;; SELECT count(*) FROM forced WHERE id = 2
+SET LOCAL row_security = off;; SELECT a.id FROM notes a JOIN forced f ON f.id = a.id
+DECLARE c CURSOR FOR SELECT tenant, id FROM notes WHERE tenant = '{ann}' ORDER BY id;; FETCH 3 FROM c
+DECLARE c CURSOR FOR SELECT tenant, id FROM forced ORDER BY id;; FETCH ALL FROM c
+PREPARE p AS SELECT count(*) FROM notes;; EXECUTE p;; DEALLOCATE p
+EXPLAIN (COSTS off) SELECT secret FROM notes
+LOCK TABLE other IN ACCESS EXCLUSIVE MODE
+CREATE POLICY mine ON notes USING (true)
+ALTER TABLE notes DISABLE ROW LEVEL SECURITY
+ALTER TABLE forced NO FORCE ROW LEVEL SECURITY
+GRANT SELECT ON notes TO {bob}
+CREATE INDEX ON notes (body)
+CREATE VIEW sneaky AS SELECT * FROM notes
+"""
+# With an error that says so (docs/guide/limits.md), rather than with wrong rows.
+REFUSED = (
+    "SELECT a.id, b.id FROM all_notes a, my_notes b WHERE a.id = b.id + 5",
+    "UPDATE forced SET id = id + 500",
+    "UPDATE forced SET id = id + 5000",
+    "UPDATE forced SET id = 777 WHERE id = 2",
+)
+DATA = {
+    "notes": "{ann}\t80\tcopied\n{bob}\t81\tcopied\n",
+    "forced": "{ann}\t400\tcopied\n{ann}\t401\tcopied\n",
+    "other": "q\t1\t1\n",
+}
+EVERYTHING = tuple(f"SELECT * FROM {table}" for table in ("notes", "forced", "other", "land", "lone"))
+
+
+@dataclass(slots=True)
+class Side:
+    server: Server
+    names: dict[str, str]
+    wires: dict[str, Wire]
+    admin: Wire
+
+
+@pytest.fixture(scope="module")
+def sides(plain_postgres: Server, cluster: Cluster) -> Iterator[tuple[Side, Side]]:
+    mark = uuid.uuid4().hex[:8]
+    names = {role: f"{role}_{mark}" for role in ROLES} | {"s": f"rights_{mark}"}
+    found = []
+    for server in (plain_postgres, cluster.server):
+        _make(server, names, sharded=server is cluster.server)
+        options = f"-c search_path={names['s']}"
+        wires = {role: Wire(server.dsn_for(user=names[role], password=PASSWORD, options=options)) for role in ROLES}
+        for wire in wires.values():
+            wire.run("SET client_min_messages = error")
+        found.append(Side(server, names, wires, Wire(server.dsn_for(options=options))))
+    yield found[0], found[1]
+    for side in found:
+        for wire in (*side.wires.values(), side.admin):
+            wire.close()
+        with psycopg.connect(side.server.dsn, autocommit=True) as connection:
+            connection.execute(f"DROP SCHEMA {names['s']} CASCADE")  # type: ignore[call-overload]
+            for role in ROLES:
+                connection.execute(f"DROP OWNED BY {names[role]}")  # type: ignore[call-overload]
+                connection.execute(f"DROP ROLE {names[role]}")  # type: ignore[call-overload]
+
+
+def _make(server: Server, names: dict[str, str], *, sharded: bool) -> None:
+    with psycopg.connect(server.dsn, autocommit=True) as connection:
+        for role in ROLES:
+            more = "BYPASSRLS" if role == "root" else ""
+            connection.execute(f"CREATE ROLE {names[role]} LOGIN PASSWORD '{PASSWORD}' {more}")  # type: ignore[call-overload]
+        connection.execute(f"CREATE SCHEMA {names['s']} AUTHORIZATION {names['owner']}")  # type: ignore[call-overload]
+        connection.execute(f"GRANT {names['ann']}, {names['bob']} TO {names['owner']}")  # type: ignore[call-overload]
+    with psycopg.connect(server.dsn_for(user=names["owner"], password=PASSWORD), autocommit=True) as connection:
+        places = {key: f" PARTITION BY HASH ({key}) WITH (shards = 4)" for key in ("tenant", "id")}
+        places["reference"] = " WITH (distribution = 'reference')"
+        named = names | (places if sharded else dict.fromkeys(places, ""))
+        for statement in SCHEMA.strip().splitlines():
+            connection.execute(statement.format(**named))  # type: ignore[call-overload]
+
+
+def _play(side: Side, role: str, transaction: str, mode: Mode) -> list[tuple[str, list[Outcome]]]:
+    wire = side.wires[role]
+    outcomes: list[tuple[str, list[Outcome]]] = []
+    wire.run("BEGIN")
+    for sql in transaction.format(**side.names).split(";;"):
+        sql = sql.strip()
+        data = DATA.get(sql.split()[1], "") if sql.endswith("FROM STDIN") else ""
+        outcomes.append((sql, wire.run(sql, mode, data=data.format(**side.names).encode())))
+    changed = any(word in transaction for word in ("INSERT", "UPDATE ", "DELETE", "MERGE", "FROM STDIN", "TRUNCATE"))
+    if changed and role == "owner" and not wire.run("RESET ROLE")[0].sqlstate:
+        outcomes += [(f"then {sql}", wire.run(sql)) for sql in EVERYTHING]
+    wire.run("ROLLBACK")
+    return outcomes
+
+
+@pytest.mark.parametrize(("role", "mode"), [*((role, Mode.SIMPLE) for role in ROLES), ("ann", Mode.PREPARED)])
+def test_every_path(sides: tuple[Side, Side], role: str, mode: Mode) -> None:
+    wrong = []
+    for transaction in STATEMENTS.strip().splitlines():
+        verb = transaction.split()[0]
+        if mode is Mode.PREPARED and verb not in ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "MERGE"):
+            continue
+        expected, got = (
+            _play(side, role, transaction, Mode.EXTENDED if mode is Mode.PREPARED else mode) for side in sides
+        )
+        if got[0][1][-1].sqlstate == "0A000" and transaction in REFUSED:
+            continue
+        assert len(expected) == len(got), f"{transaction}\n{expected}\n{got}"
+        for (sql, left), (_, right) in zip(expected, got, strict=True):
+            found = difference(left, right, Comparison(rows=verb != "EXPLAIN"))
+            if found is not None:
+                wrong.append(f"[{role}, {mode}] {transaction}\n  {sql}\n{found}")
+    assert not wrong, f"{len(wrong)} differ\n" + "\n\n".join(wrong)
+
+
+HOSTILE = """
+SELECT hanse.run_as_system('ALTER ROLE {ann} SUPERUSER', 'x')
+SELECT hanse.ask_as_system('SELECT 1', 'x')
+SELECT hanse.check_proof('SELECT 1', 'x')
+SELECT hanse.check_proof('SELECT 1', NULL)
+SELECT hanse.run_as_system('ALTER ROLE {ann} SUPERUSER', NULL)
+SELECT hanse.record_abort('hanse:g1:x')
+SELECT hanse.record_commit('hanse:g1:x', 'y')
+SELECT hanse.record_commit(NULL, NULL)
+INSERT INTO hanse.commit_record VALUES ('x', 'c')
+DELETE FROM hanse.commit_record
+UPDATE hanse.placement SET home = 'g2'
+UPDATE hanse.applied SET version = 99
+CREATE TABLE hanse.mine (x int)
+CREATE FUNCTION hanse.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'
+SET SESSION AUTHORIZATION hanse_system
+SET ROLE hanse_system
+SET ROLE {bob}
+SELECT set_config('role', 'hanse_system', false)
+SELECT set_config('session_authorization', 'hanse_system', false)
+SELECT rolpassword FROM pg_authid
+SELECT * FROM pg_shadow
+SELECT pg_read_file('/etc/passwd')
+COPY (SELECT 1) TO PROGRAM 'true'
+COPY lone FROM '/etc/passwd'
+ALTER ROLE {ann} SUPERUSER
+ALTER ROLE {ann} BYPASSRLS
+SET session_replication_role = replica
+COMMIT PREPARED 'hanse:g1:00'
+ROLLBACK PREPARED 'hanse:g1:00'
+PREPARE TRANSACTION 'hanse:g1:00'
+DO $$ BEGIN EXECUTE 'SET ROLE hanse_system'; END $$
+LOAD '/tmp/evil.so'
+CREATE EXTENSION plpgsql
+DROP SCHEMA hanse CASCADE
+"""
+
+
+def test_hostile(sides: tuple[Side, Side]) -> None:
+    """Nothing of Hanse's own serves a user, and nobody becomes more than he is."""
+    _, hanse = sides
+    wire = hanse.wires["ann"]
+    done = []
+    for sql in HOSTILE.strip().splitlines():
+        for mode in (Mode.SIMPLE, Mode.EXTENDED):
+            outcome = wire.run(sql.format(**hanse.names), mode)[-1]
+            if not outcome.sqlstate:
+                done.append(f"{sql}: {outcome.tag} {outcome.rows}")
+            assert wire.run("ROLLBACK")[-1].sqlstate is None
+    assert not done, "\n".join(done)
+    assert wire.run("SELECT current_user, session_user, current_setting('is_superuser')")[0].rows == (
+        (hanse.names["ann"].encode(), hanse.names["ann"].encode(), b"off"),
+    )
+    for database in ("postgres", "template1", "main"):
+        with pytest.raises(ConnectionError):
+            Wire(hanse.server.dsn_for(user=hanse.names["ann"], password=PASSWORD, dbname=database))
