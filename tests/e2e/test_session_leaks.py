@@ -255,6 +255,9 @@ def _kill(wire: Wire) -> None:
     wire.close()
 
 
+# Dynamic SQL's own: nobody else sees it, but the client himself may lose it (docs/guide/limits.md).
+UNKNOWN_TO_US = ("set_dynamic", "prepare_in_do")
+
 # Killed in the middle of something, where that may differ from leaving in peace.
 KILLED = (
     "set set_open_transaction set_local_in_function_kept set_role set_in_do temp_table advisory_lock advisory_lock_open "
@@ -267,6 +270,8 @@ PLAYED = [*((name, False) for name in WAYS), *((name, True) for name in KILLED)]
 def test_state_is_its_clients_own(worlds: tuple[World, World], name: str, killed: bool) -> None:
     number = 2 * list(WAYS).index(name) + killed + 1
     plain, hanse = (_play(world, WAYS[name], number, killed=killed) for world in worlds)
+    if name in UNKNOWN_TO_US:
+        del plain["A"]
     if any(sqlstate == "0A000" for _, sqlstate in hanse["acts"]):  # what is refused leaves nothing
         del plain["acts"], plain["A"]
     wrong = []

@@ -215,6 +215,7 @@ CREATE VIEW sneaky AS SELECT * FROM notes
 # With an error that says so (docs/guide/limits.md), rather than with wrong rows.
 REFUSED = (
     "SELECT a.id, b.id FROM all_notes a, my_notes b WHERE a.id = b.id + 5",
+    "SELECT as_owner() FROM forced WHERE id = 1",
     "UPDATE forced SET id = id + 500",
     "UPDATE forced SET id = id + 5000",
     "UPDATE forced SET id = 777 WHERE id = 2",

@@ -135,6 +135,7 @@ class _Function(msgspec.Struct, array_like=True):
     result: str = ""
     search_path: str | None = None
     settings: tuple[str, ...] | None = None
+    security_definer: bool = False
 
 
 class _Document(msgspec.Struct):
@@ -176,6 +177,7 @@ def _function(row: _Function) -> Function:
         result=row.result,
         search_path=row.search_path,
         settings=row.settings or (),
+        security_definer=row.security_definer,
     )
 
 

@@ -195,7 +195,8 @@ SELECT json_build_object(
             CASE WHEN l.lanname = 'plpgsql' THEN coalesce(pg_catalog.pg_get_function_result(p.oid), '') ELSE '' END,
             (SELECT substr(c.setting, 13) FROM unnest(p.proconfig) AS c(setting)
              WHERE c.setting LIKE 'search\_path=%'),
-            (SELECT json_agg(split_part(c.setting, '=', 1)) FROM unnest(p.proconfig) AS c(setting))
+            (SELECT json_agg(split_part(c.setting, '=', 1)) FROM unnest(p.proconfig) AS c(setting)),
+            p.prosecdef
         ) ORDER BY space.nspname, p.proname, p.oid)
         FROM pg_catalog.pg_proc p
         JOIN space ON space.oid = p.pronamespace

@@ -82,8 +82,10 @@ def begin(session: Session, backend: Backend, sequences: Iterable[Identity] = ()
 
 def must_save(session: Session, backend: Backend) -> bool:
     former = backend.drawer
-    if former is None or former is session or not session.gateway.asked_for_drawn:
+    if former is None or not session.gateway.asked_for_drawn:
         return False
+    if former is session:  # it has drawn elsewhere meanwhile, so that this backend's memory will be thrown away
+        return session.drawn.last_place is not backend and backend in session.drawn.places.values()
     return not former.closed and (former.drawn.last_place is backend or backend in former.drawn.places.values())
 
 

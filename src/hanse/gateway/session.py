@@ -363,6 +363,10 @@ class Session:
             backend = await self.acquire(place)
             try:
                 backend.write_ahead(frontend.query(transaction.begin_sql.encode()))
+                if place == WORKSPACE_PLACE:
+                    await backend.query(
+                        ""
+                    )  # it ends sessions that are idle; this one may have to wait for others first
                 for statement in transaction.opening():
                     await backend.query(statement)
             except BaseException:

@@ -254,6 +254,7 @@ async def _judge(session: Session, sql: str, sink: Sink) -> None:
         if not session.transaction.branches:
             await session.branch(session.gateway.snapshot.home_group)
         await _everywhere(session, sql)
+        session.transaction.local.append(sql)  # late branches hear it behind the SET LOCALs that came before
         return
     backend = await session.acquire(session.gateway.snapshot.home_group)
     session.settings_backend = backend

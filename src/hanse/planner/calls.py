@@ -92,6 +92,7 @@ def bodies(node: Node, snapshot: Snapshot) -> Body:
 
 def of_functions(functions: list[Function], snapshot: Snapshot) -> Body:
     pending, seen, clock = list(functions), set[tuple[str, str, str]](), False
+    definer: Function | None = None
     relations: dict[tuple[str, str], Relation] = {}
     while pending:
         function = pending.pop()
@@ -99,10 +100,13 @@ def of_functions(functions: list[Function], snapshot: Snapshot) -> Body:
         if mark in seen:
             continue
         seen.add(mark)
+        definer = function if function.security_definer else definer
         names = _names(function, snapshot)
         relations |= {relation.identity: relation for relation in snapshot.relations if relation.name in names}
         clock = clock or not names.isdisjoint(_CLOCK)
         pending += [other for name in names for other in snapshot.function_names.get(name, ())]
+    if definer is not None and relations:
+        raise _definer(definer)
     volatile = any(f.volatility == "v" for f in functions)
     return Body(tuple(relations.values()), volatile, bool(functions), clock)
 
@@ -214,6 +218,14 @@ def _scanned(function: Function, snapshot: Snapshot) -> frozenset[str]:
         names.add(word)
         previous = token.name
     return frozenset(names)
+
+
+def _definer(function: Function) -> Exception:
+    return not_supported(
+        f"function {function.name} cannot be used in a statement over several groups",
+        detail="It reads tables with its owner's rights, and rows are gathered with yours.",
+        hint="Call it in a statement of its own.",
+    )
 
 
 def _dynamic(function: Function) -> Exception:
