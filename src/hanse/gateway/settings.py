@@ -54,7 +54,7 @@ def intern(
 
 
 def _sync_sql(settings: tuple[tuple[str, str], ...], role: str | None, names: frozenset[str]) -> str:
-    statements = ["RESET SESSION AUTHORIZATION", "RESET ROLE", "RESET ALL", "DISCARD SEQUENCES"]
+    statements = ["RESET SESSION AUTHORIZATION", "RESET ROLE", "RESET ALL"]
     settings = tuple(pair for pair in settings if pair[0] != "client_encoding")  # that is the gateway's (`encoding`)
     if settings:
         calls = ", ".join(
