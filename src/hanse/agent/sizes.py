@@ -138,8 +138,8 @@ def _sums(found: list[list[Any]]) -> dict[Name, list[float]]:
         for schema, name, *values in rows:
             known = sums.setdefault((schema, name), [0, 0, 0, 0, -1, 0])
             for i in (0, 1, 2, 3, 5):
-                known[i] += values[i]
-            if values[4] >= 0:
+                known[i] += values[i] or 0  # NULL: dropped meanwhile
+            if values[4] is not None and values[4] >= 0:
                 known[4] = max(known[4], 0) + values[4]
     return sums
 

@@ -45,7 +45,7 @@ from .prepared import Analysis, Portal, Statement
 from .rooms import BranchRoom, SlotRoom
 from .setconfig import PARSED_BY, PLANNED_BY
 from .settings import DEFAULT, UNKNOWN, SessionState, intern, with_names, with_setting
-from .transaction import Branch, Transaction
+from .transaction import Branch, Transaction, open_branch
 
 COPY_DATA, COPY_DONE = ord("d"), ord("c")
 OUTPUT_BYTES_AT_ONCE = 1 << 15
@@ -360,19 +360,7 @@ class Session:
         assert transaction is not None
         branch = transaction.branches.get(place)
         if branch is None:
-            backend = await self.acquire(place)
-            try:
-                backend.write_ahead(frontend.query(transaction.begin_sql.encode()))
-                if place == WORKSPACE_PLACE:
-                    await backend.query(
-                        ""
-                    )  # it ends sessions that are idle; this one may have to wait for others first
-                for statement in transaction.opening():
-                    await backend.query(statement)
-            except BaseException:
-                backend.close()
-                raise
-            branch = transaction.branches[place] = Branch(backend)
+            branch = transaction.branches[place] = Branch(await open_branch(transaction, place, self.acquire))
             self.note_branch(transaction)
         return branch
 

@@ -12,15 +12,21 @@ one server would do.
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from ..catalog.model import Snapshot
+from ..config import WORKSPACE_PLACE
+from ..core.errors import PgError
 from ..core.ids import quote_identifier
 from ..engines.postgres.backend import Backend
+from ..pgwire import frontend
 from ..planner.leaving import Leaves
 from ..planner.plan import Planned
 from ..transactions.commit import GlobalId
 from .settings import SessionState
+
+BEGIN_ATTEMPTS_MAX = 5
 
 
 @dataclass(slots=True)
@@ -112,3 +118,27 @@ class Transaction:
     @property
     def writers(self) -> list[str]:
         return [place for place, branch in self.branches.items() if branch.wrote]
+
+
+async def open_branch(transaction: Transaction, place: str, acquire: Callable[[str], Awaitable[Backend]]) -> Backend:
+    """A backend in `place` that has been told what a late branch must know; BEGIN goes with its first statement.
+
+    The workspace ends sessions that are idle when it makes a database, and a branch there may have to wait for others before
+    it says something. So it begins at once, which makes it safe; where that came too late, another is taken.
+    """
+    attempts = BEGIN_ATTEMPTS_MAX if place == WORKSPACE_PLACE else 1
+    while True:
+        backend = await acquire(place)
+        attempts -= 1
+        try:
+            backend.write_ahead(frontend.query(transaction.begin_sql.encode()))
+            if place == WORKSPACE_PLACE:
+                await backend.query("")
+            for statement in transaction.opening():
+                await backend.query(statement)
+            return backend
+        except BaseException as error:
+            ended = isinstance(error, PgError) and error.sqlstate.startswith(("08", "57P"))
+            backend.close()
+            if not ended or not attempts:
+                raise
