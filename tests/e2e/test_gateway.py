@@ -433,7 +433,8 @@ def test_concurrent_transfers_keep_the_sum(cluster: Cluster, table: Schema) -> N
     with table.connect() as connection:
         assert one(connection, "SELECT sum(v) FROM t") == 0
         assert one(connection, "SELECT count(*) FROM t WHERE v <> 0") != 0
-    assert set(in_groups(cluster, "SELECT count(*) FROM pg_prepared_xacts").values()) == {0}
+    prepared = "SELECT count(*) FROM pg_prepared_xacts"  # other tests' commits are there for a moment
+    wait_until("nothing stays prepared", lambda: not any(in_groups(cluster, prepared).values()), timeout_s=30)
 
 
 # --- where rows lie --------------------------------------------------------------------------------------------------

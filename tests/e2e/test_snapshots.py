@@ -130,7 +130,8 @@ def test_a_reader_that_waits_can_be_cancelled(cluster: Cluster, bank: Schema) ->
     with bank.connect() as reader, ThreadPoolExecutor(1) as pool, half_committed(cluster):
         waiting = pool.submit(total, reader)
         waits(cluster, waiting)
-        reader.cancel()
+        # The barrier that was seen may be another test's: a request that comes before there is something to cancel is lost.
+        wait_until("the end", lambda: waiting.done() or reader.cancel(), timeout_s=15, every_s=0.2)
         with pytest.raises(psycopg.errors.QueryCanceled):
             waiting.result(10)
         assert reader.execute("SELECT v FROM t WHERE id = 1").fetchone() == (EACH,)

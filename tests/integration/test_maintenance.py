@@ -11,6 +11,7 @@ from psycopg import errors
 from hanse.agent.sizes import Sizes
 from hanse.agent.statistics import Statistics, statistics
 from hanse.config import load_node_config, load_secrets
+from hanse.core.errors import PgError
 from support.processes import wait_until
 from support.schemas import Schema
 from support.servers import Cluster
@@ -108,6 +109,16 @@ def _refreshed(group: Statistics, connection: psycopg.Connection, schema: str) -
     return connection.execute(ANALYSED, (schema,)).fetchone() == (2,)
 
 
+def _sizes_refreshed(sizes: Sizes) -> bool:
+    """False: the workspace ended the session to make a database. The agent tries again after a while."""
+    try:
+        asyncio.run(sizes.refresh())
+    except PgError as error:
+        assert error.sqlstate.startswith("08"), error
+        return False
+    return True
+
+
 def test_sizes_and_estimates_are_those_of_all_groups(cluster: Cluster, tables: Schema) -> None:
     with tables.connect() as connection:
         connection.execute("INSERT INTO sharded SELECT i, i FROM generate_series(10, 3000) i")
@@ -118,7 +129,8 @@ def test_sizes_and_estimates_are_those_of_all_groups(cluster: Cluster, tables: S
             connection.execute("SELECT FROM pg_class")
     secrets = load_secrets(cluster.data_directory / "secrets.json")
     for file in sorted(cluster.data_directory.glob("*/node.json")):
-        asyncio.run(Sizes(load_node_config(file), secrets).refresh())
+        sizes = Sizes(load_node_config(file), secrets)
+        wait_until("sizes", lambda sizes=sizes: _sizes_refreshed(sizes), timeout_s=30)  # type: ignore[misc]
     expected: dict[str, int] = {}
     for dsn in cluster.group_dsns().values():
         with psycopg.connect(dsn) as group:
