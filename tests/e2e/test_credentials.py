@@ -78,12 +78,8 @@ def test_a_new_password_is_one_verifier_everywhere(stage: Stage) -> None:
     stage.tell("ALTER ROLE ROLE_ PASSWORD 'second'")
     assert stage.refused("first") == {f'password authentication failed for user "{stage.role}"'}
     stage.welcome("second")
-    verifiers = set()
-    for dsn in stage.cluster.instance_dsns().values():
-        with psycopg.connect(dsn) as connection:
-            row = connection.execute("SELECT rolpassword FROM pg_authid WHERE rolname = %s", [stage.role]).fetchone()
-            assert row is not None
-            verifiers.add(row[0])
+    answers = stage.cluster.ask_instances("SELECT rolpassword FROM pg_authid WHERE rolname = %s", [stage.role])
+    verifiers = {verifier for ((verifier,),) in answers.values()}
     assert len(verifiers) == 1 and verifiers.pop().startswith("SCRAM-SHA-256$4096:")
 
 
@@ -271,11 +267,9 @@ def test_sessions_that_need_a_new_backend_after_a_change_of_password(stage: Stag
 
 def _exhausted(stage: Stage, session: Connection, sql: str) -> psycopg.Error | None:
     """What a statement says when every idle backend of the role has gone."""
-    for dsn in stage.cluster.instance_dsns().values():
-        with psycopg.connect(dsn, autocommit=True) as system:
-            system.execute(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s", [stage.role]
-            )
+    stage.cluster.ask_instances(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s", [stage.role]
+    )
     for _ in range(3):  # a dead backend that had not been noticed may be an error of its own
         try:
             session.execute(sql)  # type: ignore[call-overload]

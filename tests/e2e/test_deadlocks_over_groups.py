@@ -43,7 +43,6 @@ def test_the_youngest_gives_way(cluster: Cluster, pair: Schema, gateways: str, p
         dsns = [psycopg.conninfo.make_conninfo(pair.dsn, port=port) for port in ports[:2]]
     with psycopg.connect(dsns[0]) as old, psycopg.connect(dsns[1]) as young, ThreadPoolExecutor(2) as pool:
         update(old, 1, prepare=prepare)
-        time.sleep(0.01)
         update(young, 11, prepare=prepare)
         begun = time.monotonic()
         first = pool.submit(update, old, 11, prepare=prepare)

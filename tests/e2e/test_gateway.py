@@ -54,13 +54,8 @@ def in_groups(cluster: Cluster, sql: str) -> dict[str, object]:
 
 def sleepers(cluster: Cluster) -> int:
     """How many backends of all servers are in pg_sleep(60)."""
-    found = 0
-    for dsn in cluster.instance_dsns().values():
-        with psycopg.connect(dsn, autocommit=True) as connection:
-            number = one(connection, ACTIVE + "'%pg_sleep(60)%' AND wait_event = 'PgSleep'")
-            assert isinstance(number, int)
-            found += number
-    return found
+    answers = cluster.ask_instances(ACTIVE + "'%pg_sleep(60)%' AND wait_event = 'PgSleep'")
+    return sum(number for ((number,),) in answers.values())
 
 
 # --- pooling ---------------------------------------------------------------------------------------------------------

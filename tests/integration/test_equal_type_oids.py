@@ -42,19 +42,18 @@ def instances(cluster: Cluster) -> dict[str, str]:
     return cluster.instance_dsns()
 
 
-def _differing(instances: dict[str, str], schema: str, *, at_least: int, without: str = "") -> list[str]:
+def _differing(cluster: Cluster, schema: str, *, at_least: int, without: str = "") -> list[str]:
     oids: dict[str, dict[str, int]] = {}
-    for place, dsn in instances.items():
+    for place, types in cluster.ask_instances(TYPES, (schema,)).items():
         if without and place.endswith(without):
             continue
-        with psycopg.connect(dsn) as connection:
-            for name, oid in connection.execute(TYPES, (schema,)):
-                oids.setdefault(name, {})[place] = oid
+        for name, oid in types:
+            oids.setdefault(name, {})[place] = oid
     assert len(oids) >= at_least
     return [f"{name}: {places}" for name, places in oids.items() if len(set(places.values())) > 1]
 
 
-def test_types_have_equal_oids_everywhere(cluster: Cluster, cluster_schema: Schema, instances: dict[str, str]) -> None:
+def test_types_have_equal_oids_everywhere(cluster: Cluster, cluster_schema: Schema) -> None:
     with cluster_schema.connect() as connection:
         for statement in (*STATEMENTS, "CREATE TABLE whole (id int, CHECK (whole IS NOT NULL))"):
             connection.execute(statement)
@@ -62,7 +61,7 @@ def test_types_have_equal_oids_everywhere(cluster: Cluster, cluster_schema: Sche
         port = json.loads(file.read_text())["gateway_port"]
         with psycopg.connect(cluster_schema.dsn, port=port) as connection:
             assert connection.execute("SELECT to_regtype('mood')::text").fetchone() == ("mood",)
-    assert _differing(instances, cluster_schema.name, at_least=40) == []
+    assert _differing(cluster, cluster_schema.name, at_least=40) == []
 
 
 JOINS = """
@@ -146,7 +145,7 @@ def drawing(cluster: Cluster, cluster_schema: Schema, instances: dict[str, str])
 
 
 @pytest.mark.usefixtures("drawing")
-def test_busy_counters_do_not_matter(cluster_schema: Schema, instances: dict[str, str]) -> None:
+def test_busy_counters_do_not_matter(cluster: Cluster, cluster_schema: Schema, instances: dict[str, str]) -> None:
     """No error, no difference, and catalogs in which everything fits."""
     with cluster_schema.connect() as connection:
         for statement in STATEMENTS:
@@ -157,7 +156,7 @@ def test_busy_counters_do_not_matter(cluster_schema: Schema, instances: dict[str
             for number in range(4):
                 connection.execute(f"CREATE TABLE more_{number} (a busy_{number}, b busy_{number}[])")
         assert connection.execute("SELECT 1 FROM pg_type WHERE typname = 'busy_3'").fetchall() == [(1,)]
-        assert _differing(instances, cluster_schema.name, at_least=50, without="n2.workspace") == []
+        assert _differing(cluster, cluster_schema.name, at_least=50, without="n2.workspace") == []
         for dsn in instances.values():
             _check_catalogs(dsn)
         for statement in USED:

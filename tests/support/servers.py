@@ -8,11 +8,13 @@ import os
 import pwd
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import psycopg
 
 from hanse.config import SYSTEM_ROLE
 from support.processes import free_ports
@@ -21,6 +23,7 @@ PASSWORD = "correct horse"  # a space in it, so that quoting is tried everywhere
 UP_TIMEOUT_S = 90
 DOWN_TIMEOUT_S = 40
 LOG_TAIL_LINES = 60
+ASK_ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,17 @@ class Server:
             "PGPASSWORD": self.password,
             "PGDATABASE": self.database,
         }
+
+
+def _asked(dsn: str, sql: str, parameters: Sequence[object] | None) -> list[tuple[Any, ...]]:
+    for attempt in range(ASK_ATTEMPTS):
+        try:
+            with psycopg.connect(dsn, autocommit=True) as connection:
+                return connection.execute(sql, parameters).fetchall()  # type: ignore[call-overload, no-any-return]
+        except psycopg.OperationalError:
+            if attempt == ASK_ATTEMPTS - 1:
+                raise
+    raise AssertionError("unreachable")
 
 
 def _quoted(value: str) -> str:
@@ -113,6 +127,10 @@ class Cluster:
             for instance in node["instances"]:
                 found[f"{node['name']}.{instance['group']}"] = self._system_server(instance["port"]).dsn
         return found
+
+    def ask_instances(self, sql: str, parameters: Sequence[object] | None = None) -> dict[str, list[tuple[Any, ...]]]:
+        """What every PostgreSQL answers, the workspaces among them; asked again where one ended the idle connection."""
+        return {name: _asked(dsn, sql, parameters) for name, dsn in self.instance_dsns().items()}
 
     def _system_server(self, port: int) -> Server:
         secrets = json.loads((self.data_directory / "secrets.json").read_text())

@@ -56,11 +56,6 @@ def files_of(cluster: ClusterConfig, data_dir: Path) -> tuple[Path, Path]:
     return data_dir / DIRECTORY / "server.crt", data_dir / DIRECTORY / "server.key"
 
 
-def root_certificate(cluster: ClusterConfig, data_dir: Path) -> Path | None:
-    """What a client of ours should trust; None: the system's authorities."""
-    return data_dir / DIRECTORY / "ca.crt" if cluster.tls_cert is None else None
-
-
 def provide(cluster: ClusterConfig, data_dir: Path) -> None:
     """Makes the certificate where it is ours to make, and checks it where it was given. Raises UserMistake."""
     if cluster.tls == "off":

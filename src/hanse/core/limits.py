@@ -40,6 +40,7 @@ RESOLVE_PAUSE_S = 0.2
 SNAPSHOT_WAIT_S_MAX = 20.0  # a reader of several groups waits for commits that have not ended, before 55P03
 SNAPSHOT_TAKE_S_MAX = 2.0  # for the snapshots, once the gates are held: commits wait meanwhile
 BARRIER_SESSIONS_IDLE_MAX = 4  # per group and gateway worker
+DEADLOCK_ASK_S_MAX = 2.0  # for one look; then its connections are given up
 DEADLOCK_LOOK_S = 0.03  # between two looks at transactions over several groups that do not go on
 PREPARED_AGE_S_MIN = 10.0  # of a prepared branch, before recovery takes it for abandoned
 RECOVERY_PERIOD_S = 2.0

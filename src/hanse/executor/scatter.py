@@ -6,13 +6,12 @@ behind their sockets. Ordered rows go through the k-way merge (`merge.py`). Coun
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from ..core.errors import PgError
 from ..engines.postgres.backend import Backend
 from ..pgwire import backend as server_messages
-from .request import Discard, Places, Request, Rows, Sink, pump
+from .request import Discard, Places, Request, Sink, pump
 
 
 async def open_all(places: Places, groups: Iterable[str]) -> list[Backend]:
@@ -71,15 +70,6 @@ async def drain_all(backends: Sequence[Backend], sink: Sink) -> bytes:
     return add_tags(tags)
 
 
-async def run_all(work: Iterable[Awaitable[bytes]]) -> list[bytes]:
-    """All of them at once; waits for every one before the first error is raised."""
-    results = await asyncio.gather(*work, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return [result for result in results if isinstance(result, bytes)]
-
-
 def add_tags(tags: Sequence[bytes]) -> bytes:
     """`UPDATE 3` + `UPDATE 4` → `UPDATE 7`; `INSERT 0 1` alike. Tags without a count: the first."""
     if len(tags) == 1:
@@ -100,10 +90,3 @@ async def concatenate(groups: Sequence[str], sql: bytes | None, request: Request
     for backend in backends:
         backend.write(message)
     return await drain_all(backends, _Once(sink))
-
-
-async def collect(groups: Sequence[str], sql: bytes | None, request: Request, places: Places) -> Rows:
-    """As `concatenate`, kept in memory: for small results of our own."""
-    rows = Rows()
-    await concatenate(groups, sql, request, places, rows)
-    return rows

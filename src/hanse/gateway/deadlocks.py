@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ..core.errors import PgError
 from ..core.ids import quote_literal
-from ..core.limits import DEADLOCK_LOOK_S
+from ..core.limits import DEADLOCK_ASK_S_MAX, DEADLOCK_LOOK_S
 from ..engines.postgres.backend import Backend
 from ..transactions.deadlocks import Deadlock, Process, Waiting, deadlocked
 
@@ -51,9 +51,10 @@ class Watch:
                 self._found.clear()
                 continue
             try:
-                await self._look(suspects)
-            except PgError as error:  # a group is away: what waits there will end
-                log.info("waits for locks could not be looked at: %s", error)
+                async with asyncio.timeout(DEADLOCK_ASK_S_MAX):
+                    await self._look(suspects)
+            except (PgError, TimeoutError) as error:  # a group is away, or stands still: what waits there will end
+                log.info("waits for locks could not be looked at: %s", error or "no answer")
                 self._drop()
 
     def _suspects(self) -> list[Session]:

@@ -49,7 +49,6 @@ from .tree import (
     function_name,
     is_plain_column,
     parse_expression,
-    render,
     strings,
     transform,
     walk,
@@ -90,10 +89,6 @@ def split(statement: Node, base: Base, snapshot: Snapshot) -> Phases:
     if not statement.distinctClause:
         raise Elsewhere("a window that is not partitioned by the shard key")
     return _distinct(splitter)
-
-
-def render_phases(phases: Phases) -> tuple[str, str]:
-    return render(phases.partial), render(phases.final)
 
 
 def _require_splittable(statement: Node) -> None:

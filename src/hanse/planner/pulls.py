@@ -29,7 +29,6 @@ from pglast import enums
 
 from ..catalog.model import Kind, Relation, Snapshot
 from ..core.errors import not_supported
-from ..core.ids import quote_identifier
 from ..sql.functions import calls as find_calls
 from ..sql.scope import table_refs
 from . import calls
@@ -445,8 +444,3 @@ def _tables(entries: Sequence[Node]) -> Iterator[Node]:
             yield entry.relation
         else:
             yield entry
-
-
-def quoted_columns(pull: Pull) -> str:
-    """The columns as SQL, for the statement that pulls them."""
-    return ", ".join(quote_identifier(name) for name in pull.columns)

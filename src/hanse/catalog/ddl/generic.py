@@ -13,7 +13,7 @@ from ..model import Kind
 from . import text as surgery
 from .checks import check_foreign_keys
 from .drop import _Name, _owner
-from .places import FORGET_DROPPED, groups_of, run, run_groups
+from .places import groups_of, run, run_groups
 from .placing import chosen_group
 from .sequences import settle_new
 from .steps import DdlContext, DdlResult, Freeze, Introspect, Notice, Procedure, RunWorkspace, everywhere
@@ -97,12 +97,6 @@ def create_schema(stmt: Any, text: str, ctx: DdlContext) -> Procedure:
         yield from check_foreign_keys(ctx.snapshot, after)
         yield from settle_new(ctx.snapshot, after, ctx.snapshot.home_group, ctx)
     return DdlResult()
-
-
-def drop_and_forget(stmt: Any, text: str, ctx: DdlContext) -> Procedure:
-    result = yield from run(text, ctx)
-    yield FORGET_DROPPED
-    return result
 
 
 _REFUSED = {

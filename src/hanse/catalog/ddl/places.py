@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...core.ids import quote_identifier, quote_literal, quote_qualified
-from ..model import Kind, Relation
+from ..model import Kind
 from .steps import Ask, DdlContext, DdlResult, Identity, Procedure, RunGroups, RunWorkspace, Step, everywhere
 
 HAS_TABLE_EVERYWHERE = (Kind.SHARDED, Kind.REFERENCE, Kind.SINGLE, Kind.MATERIALIZED_VIEW)
@@ -144,7 +144,3 @@ FORGET_DROPPED = RunWorkspace(
     "DELETE FROM hanse.placement p WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = p.relid)",
     system=True,
 )
-
-
-def home_of(relation: Relation, ctx: DdlContext) -> str:
-    return relation.group or ctx.snapshot.home_group

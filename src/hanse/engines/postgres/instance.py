@@ -267,12 +267,6 @@ class Instance:
         end_postmaster(self._process, mode.value, timeout_s=timeout_s)
         self._forget()
 
-    def reload(self) -> None:
-        """Write the settings again and make the server read them."""
-        self._configure(self.directory)
-        if self._process is not None:
-            self._process.send_signal(signal.SIGHUP)
-
     def _forget(self) -> None:
         if self._child is not None:
             self._child.poll()
