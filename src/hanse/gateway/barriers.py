@@ -19,9 +19,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..core.errors import PgError
-from ..core.limits import BARRIER_SESSIONS_IDLE_MAX, SNAPSHOT_TAKE_S_MAX, SNAPSHOT_WAIT_S_MAX
+from ..core.limits import SNAPSHOT_TAKE_S_MAX, SNAPSHOT_WAIT_S_MAX
 from ..engines.postgres.backend import Backend
 from ..transactions.snapshots import GiveBack, Held, Pause, Step, Take, barrier
+from .system_sessions import SystemSessions
 
 if TYPE_CHECKING:
     from .gateway import Gateway
@@ -48,7 +49,7 @@ class _Line:
 class Barriers:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._idle: dict[str, list[Backend]] = {}
+        self.sessions = SystemSessions(gateway, _SETTINGS)
         self._lines: dict[tuple[str, ...], _Line] = {}
 
     async def during(self, groups: tuple[str, ...], take: Snapshots) -> None:
@@ -77,7 +78,7 @@ class Barriers:
         try:
             async with asyncio.timeout(SNAPSHOT_WAIT_S_MAX):
                 for group in line.groups:
-                    sessions[group] = await self._session(group)
+                    sessions[group] = await self.sessions.take(group)
                 await _drive(line, sessions)
         except BaseException as error:
             for session in sessions.values():
@@ -87,32 +88,8 @@ class Barriers:
             if not isinstance(error, Exception):
                 raise
         else:
-            for group, session in sessions.items():
-                self._keep(group, session)
-
-    async def _session(self, group: str) -> Backend:
-        idle = self._idle.setdefault(group, [])
-        while idle:
-            session = idle.pop()
-            if not session.closed and not session.unread:
-                return session
-            session.close()
-        session = await self._gateway.system_backend(group)
-        await session.query(_SETTINGS)
-        return session
-
-    def _keep(self, group: str, session: Backend) -> None:
-        idle = self._idle[group]
-        if len(idle) < BARRIER_SESSIONS_IDLE_MAX and not session.closed:
-            idle.append(session)
-        else:
-            session.close()
-
-    def forget(self) -> None:
-        """The groups may have moved: sessions that are idle are not used again."""
-        for idle in self._idle.values():
-            while idle:
-                idle.pop().close()
+            for session in sessions.values():
+                self.sessions.keep(session)
 
 
 async def _drive(line: _Line, sessions: dict[str, Backend]) -> None:

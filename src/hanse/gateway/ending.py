@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..config import WORKSPACE_PLACE
@@ -30,7 +31,7 @@ from ..transactions.commit import (
     new_global_id,
 )
 from ..transactions.recovery import outcome_sql, record_abort_sql
-from . import leaving
+from . import leaving, witnesses
 from .transaction import Transaction
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ async def commit_transaction(session: Session) -> bytes:
     try:
         if transaction.change is not None:
             await _commit_change(session, transaction)
-        elif len(transaction.writers) > 1:
+        elif len(transaction.participants) > 1:
             await _commit_several(session, transaction)
         else:
             await _commit_single(session, transaction)
@@ -147,12 +148,12 @@ def _temporary_last(session: Session, transaction: Transaction, writers: tuple[s
 
 
 async def _commit_several(session: Session, transaction: Transaction) -> None:
-    writers = _temporary_last(session, transaction, _global_order(session, transaction.writers))
+    writers = _temporary_last(session, transaction, _global_order(session, transaction.participants))
     readers = tuple(place for place in transaction.branches if place not in writers)
     identity = transaction.identity or new_global_id(writers[-1])
     committed = False
     try:
-        await _drive(session, transaction, _protocol(session, transaction, writers, identity))
+        await _judged(session, transaction, writers, _protocol(session, transaction, writers, identity))
         committed = True
     finally:
         await _perform(transaction, Run(readers, "COMMIT" if committed else "ROLLBACK"))
@@ -160,7 +161,29 @@ async def _commit_several(session: Session, transaction: Transaction) -> None:
 
 def _protocol(session: Session, transaction: Transaction, writers: tuple[str, ...], identity: GlobalId) -> Protocol:
     prepared = frozenset(transaction.prepared)
-    return commit(writers, identity, already=prepared, deferrable=session.gateway.snapshot.has_deferrable)
+    return commit(
+        writers,
+        identity,
+        already=prepared,
+        deferrable=session.gateway.snapshot.has_deferrable,
+        serializable=transaction.serializable,
+    )
+
+
+async def _judged(session: Session, transaction: Transaction, places: tuple[str, ...], protocol: Protocol) -> None:
+    """Drives the protocol; at SERIALIZABLE before witnesses in `places`."""
+    if not transaction.serializable:
+        await _drive(session, transaction, protocol)
+        return
+    try:
+        called = await witnesses.call(session.gateway.witnesses, places)
+    except PgError:
+        await _perform(transaction, Run(places, "ROLLBACK"))
+        raise
+    try:
+        await _drive(session, transaction, protocol, called)
+    finally:
+        await witnesses.dismiss(session.gateway.witnesses, called)
 
 
 async def _commit_change(session: Session, transaction: Transaction) -> None:
@@ -171,7 +194,10 @@ async def _commit_change(session: Session, transaction: Transaction) -> None:
     identity = new_global_id(CATALOG_DECIDER, change.transaction_id)
     try:
         deferrable = change.snapshot.has_deferrable or session.gateway.snapshot.has_deferrable
-        await _drive(session, transaction, commit(groups, identity, catalog_decides=True, deferrable=deferrable))
+        protocol = commit(
+            groups, identity, catalog_decides=True, deferrable=deferrable, serializable=transaction.serializable
+        )
+        await _judged(session, transaction, groups, protocol)
     except BaseException:
         await _perform(transaction, Run((WORKSPACE_PLACE,), "ROLLBACK"))
         raise
@@ -179,7 +205,9 @@ async def _commit_change(session: Session, transaction: Transaction) -> None:
         session.gateway.forget_change(transaction)
 
 
-async def _drive(session: Session, transaction: Transaction, protocol: Protocol) -> None:
+async def _drive(
+    session: Session, transaction: Transaction, protocol: Protocol, called: Sequence[Backend] = ()
+) -> None:
     """Performs the protocol's steps until it ends; its exception is ours."""
     gateway = session.gateway
     transaction.ending = True
@@ -188,7 +216,10 @@ async def _drive(session: Session, transaction: Transaction, protocol: Protocol)
         step = next(protocol)
         while True:
             gateway.fault(f"before_{step.stage}")
-            answer = await _step(session, transaction, step)
+            if step.stage == "decide" and any(witness.closed for witness in called):
+                answer: Errors = {"witness": witnesses.missing()}
+            else:
+                answer = await _step(session, transaction, step)
             gateway.fault(f"after_{step.stage}")
             step = protocol.send(answer)
     except StopIteration:

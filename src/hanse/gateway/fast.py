@@ -327,6 +327,7 @@ class FastPath:
                 message = frontend.query(transaction.begin_sql.encode()) + message
                 skip = 1
             branch.wrote |= planned.writes
+            branch.used = True
             transaction.touched[id(planned)] = planned
         ahead = planned.draws is not None and drawing.begin(self.session, backend, planned.draws)
         if strip:

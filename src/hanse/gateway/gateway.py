@@ -28,7 +28,7 @@ from ..engines.postgres.pool import Pool
 from ..engines.postgres.workspace import Workspace
 from ..pgwire.scram import Password
 from ..planner.plan import Context, Planned
-from . import cancelling
+from . import cancelling, witnesses
 from .barriers import Barriers
 from .deadlocks import Watch
 from .doorway import Doorway
@@ -37,6 +37,7 @@ from .plans import Plans
 from .prepared import Analysis
 from .role_slots import RoleSlots
 from .roles import Logins
+from .system_sessions import SystemSessions
 from .transaction import Savepoint, Transaction
 
 if TYPE_CHECKING:
@@ -83,10 +84,12 @@ class Gateway:
     _ddl_turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _system_key: str = ""
     barriers: Barriers = field(init=False)
+    witnesses: SystemSessions = field(init=False)
     watch: Watch = field(init=False)
 
     def __post_init__(self) -> None:
         self.barriers = Barriers(self)
+        self.witnesses = SystemSessions(self, witnesses.SETTINGS)
         self.watch = Watch(self)
 
     # --- catalog -----------------------------------------------------------------------------------------------
@@ -98,7 +101,8 @@ class Gateway:
         self.plans = {}
         self.analyses.clear()
         if snapshot.groups != old.groups:
-            self.barriers.forget()
+            self.barriers.sessions.forget()
+            self.witnesses.forget()
         for name, pool in self.pools.items():
             if name != WORKSPACE_PLACE and snapshot.group_by_name.get(name) != old.group_by_name.get(name):
                 pool.retire()

@@ -362,6 +362,7 @@ class Session:
         if branch is None:
             branch = transaction.branches[place] = Branch(await open_branch(transaction, place, self.acquire))
             self.note_branch(transaction)
+        branch.used = True
         return branch
 
     def note_branch(self, transaction: Transaction) -> None:

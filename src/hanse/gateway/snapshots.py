@@ -122,7 +122,7 @@ async def _take(
         await _abandon(session, opened)
         raise
     for place, backend in opened.items():
-        transaction.branches[place] = Branch(backend)
+        transaction.branches[place] = Branch(backend, used=False)
         session.note_branch(transaction)
 
 

@@ -33,6 +33,7 @@ BEGIN_ATTEMPTS_MAX = 5
 class Branch:
     backend: Backend
     wrote: bool = False
+    used: bool = True  # False: it has only taken its part of the transaction's snapshot
 
 
 @dataclass(slots=True)
@@ -75,6 +76,7 @@ class Transaction:
     prepared: set[str] = field(default_factory=set)  # those branches
     started: float = field(default_factory=time.time)
     awaits_snapshot: bool = False  # its first statement is to see all groups at one moment
+    serializable: bool = False
     read_consistency: str | None = None  # SET LOCAL hanse.read_consistency
     left: dict[str, Leaves] = field(default_factory=dict)  # by place: what functions may have set for the session
     parses_alone: bool = False  # a local setting decides what texts mean: nothing that is prepared under it may be kept
@@ -87,7 +89,8 @@ class Transaction:
     def note_isolation(self, modes: str) -> None:
         """Transaction modes have been set: `ISOLATION LEVEL …`, or the session's default."""
         level = modes if "ISOLATION LEVEL" in modes else self.state_before.get("default_transaction_isolation") or ""
-        self.awaits_snapshot = any(word in level.upper() for word in ("REPEATABLE READ", "SERIALIZABLE"))
+        self.serializable = "SERIALIZABLE" in level.upper()
+        self.awaits_snapshot = self.serializable or "REPEATABLE READ" in level.upper()
 
     @property
     def begin_sql(self) -> str:
@@ -118,6 +121,14 @@ class Transaction:
     @property
     def writers(self) -> list[str]:
         return [place for place, branch in self.branches.items() if branch.wrote]
+
+    @property
+    def participants(self) -> list[str]:
+        """The branches that must commit together: those that have written; at SERIALIZABLE, then, those that have read, too."""
+        writers = self.writers
+        if not self.serializable or not writers:
+            return writers
+        return [place for place, branch in self.branches.items() if branch.used and place != WORKSPACE_PLACE]
 
 
 async def open_branch(transaction: Transaction, place: str, acquire: Callable[[str], Awaitable[Backend]]) -> Backend:

@@ -10,6 +10,7 @@ The last participant in the global order is the *decider*; its own one-phase com
 4. the others do ``COMMIT PREPARED gid``, at the same time; then the client is told.
 
 The gates are what a snapshot over several groups waits for: see `snapshots.py`, which also says why their order matters.
+At SERIALIZABLE branches that have only read take part as well: see `serializable.py`.
 
 A failure before step 3, or an *answered* failure in it, rolls everything back. A schema change has the control plane as its
 decider: step 3 is the catalog's commit, and every group prepares.
@@ -40,11 +41,12 @@ from dataclasses import dataclass
 
 from ..core.errors import PgError
 from ..core.ids import quote_literal
+from .serializable import MARK
 
 CATALOG_DECIDER = "catalog"
 GID_PREFIX = "hanse:"
-# ROW EXCLUSIVE, with no other right than INSERT (findings-transactions D22). The client's lock_timeout is for his locks.
-TAKE_GATE = "SET LOCAL lock_timeout = 0; INSERT INTO hanse.gate SELECT 1 WHERE false"
+# ROW EXCLUSIVE needs no other right than INSERT (findings-transactions D22). The client's lock_timeout is for his locks.
+TAKE_GATE = "SET LOCAL lock_timeout = 0; LOCK TABLE ONLY hanse.gate IN ROW EXCLUSIVE MODE"
 CHECK_CONSTRAINTS = "SET CONSTRAINTS ALL IMMEDIATE"
 
 
@@ -114,28 +116,30 @@ def commit(
     catalog_decides: bool = False,
     already: frozenset[str] = frozenset(),
     deferrable: bool = False,
+    serializable: bool = False,
 ) -> Protocol:
     """Commits `writers` (in the global order; the last decides, unless the catalog does). Raises the failure.
 
     `already`: those that have prepared under this identity (a statement's own transaction prepares with the statement).
-    `deferrable`: constraints may have been deferred.
+    `deferrable`: constraints may have been deferred. `serializable`: witnesses are open, and every branch marks itself.
     """
     prepared = writers if catalog_decides else writers[:-1]
     gid = quote_literal(identity.gid)
+    mark = f"{MARK}; " if serializable else ""
     if deferrable:
         errors = yield Run(tuple(w for w in writers if w not in already), CHECK_CONSTRAINTS, stage="constraints")
         if errors:
             yield from _undo(writers, tuple(already), errors, gid)
     for place in prepared:
         if place not in already:
-            errors = yield Run((place,), prepare_sql(identity), "PREPARE TRANSACTION", "prepare")
+            errors = yield Run((place,), mark + prepare_sql(identity), "PREPARE TRANSACTION", "prepare")
             already |= {place}
             if errors:
                 yield from _undo(writers, tuple(already), errors, gid)
     if catalog_decides:
         errors = yield Decide()
     else:
-        record = f"{TAKE_GATE}; SELECT hanse.record_commit({gid}, {quote_literal(identity.secret)}); COMMIT"
+        record = f"{mark}{TAKE_GATE}; SELECT hanse.record_commit({gid}, {quote_literal(identity.secret)}); COMMIT"
         errors = yield Run(writers[-1:], record, "COMMIT", "decide")
     if errors and is_lost(_first(errors)):
         lost = _first(errors)

@@ -12,11 +12,16 @@ CREATE TABLE hanse.commit_record (
     at timestamptz NOT NULL DEFAULT now()
 );
 
--- The gate: its lock modes order commits and snapshots. It is always empty; who commits takes ROW EXCLUSIVE by
--- INSERT INTO hanse.gate SELECT 1 WHERE false, who reads over several groups takes SHARE.
+-- The gate: its lock modes order commits and snapshots. It is always empty; who commits takes ROW EXCLUSIVE, for which the
+-- right to insert is enough, who reads over several groups takes SHARE.
 CREATE TABLE hanse.gate (x int CHECK (false));
 
 GRANT INSERT ON hanse.gate TO PUBLIC;
+
+-- What a transaction over several groups writes when it commits at SERIALIZABLE, and takes back. No row is ever visible.
+CREATE UNLOGGED TABLE hanse.touch (x int);
+
+GRANT INSERT ON hanse.touch TO PUBLIC;
 
 -- Transactions over several groups that wait for a lock at this moment: by it gateways find deadlocks over groups. Only the
 -- home group's is used.
