@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 import pytest
@@ -62,7 +63,7 @@ def half_committed(cluster: Cluster) -> Iterator[None]:
         connection.rollback()
 
 
-def waits(cluster: Cluster, reader: Future[int]) -> None:
+def waits(cluster: Cluster, reader: Future[Any]) -> None:
     with psycopg.connect(cluster.group_dsns()["g1"], autocommit=True) as connection:
         wait_until("the barrier", lambda: connection.execute(WAITING).fetchone() != (0,))
     assert not reader.done()
@@ -110,11 +111,14 @@ def test_the_bank_keeps_its_total(bank: Schema, level: str) -> None:
 # --- the gate --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("begin", ["", "BEGIN", "BEGIN ISOLATION LEVEL REPEATABLE READ"])
+OWN_WRITE = "BEGIN; UPDATE t SET v = v WHERE id IN (5, 25)"
+
+
+@pytest.mark.parametrize("begin", ["", "BEGIN", "BEGIN ISOLATION LEVEL REPEATABLE READ", OWN_WRITE])
 def test_a_reader_waits_and_nobody_else(cluster: Cluster, bank: Schema, begin: str) -> None:
     with bank.connect() as reader, bank.connect() as other, ThreadPoolExecutor(1) as pool:
-        if begin:
-            reader.execute(begin)  # type: ignore[call-overload]
+        for statement in filter(None, begin.split("; ")):
+            reader.execute(statement)  # type: ignore[call-overload]
         with half_committed(cluster):
             waiting = pool.submit(total, reader)
             waits(cluster, waiting)
@@ -124,6 +128,80 @@ def test_a_reader_waits_and_nobody_else(cluster: Cluster, bank: Schema, begin: s
             assert total(other) == TOTAL
             assert not waiting.done()
         assert waiting.result(30) == TOTAL
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE t SET v = v WHERE v > 0",
+        "INSERT INTO copied SELECT sum(v) FROM t",
+        "INSERT INTO copied SELECT v FROM t RETURNING v",
+        "WITH w AS (UPDATE t SET v = v RETURNING v) INSERT INTO copied SELECT sum(v) FROM w",
+    ],
+)
+def test_a_write_reads_at_one_moment(cluster: Cluster, bank: Schema, sql: str) -> None:
+    with bank.connect() as writer, ThreadPoolExecutor(1) as pool:
+        writer.execute("CREATE TABLE copied (v int)")
+        with half_committed(cluster):
+            waiting = pool.submit(writer.execute, sql)
+            waits(cluster, waiting)
+        waiting.result(30)
+
+
+def test_a_cut_in_a_transaction_that_writes(bank: Schema) -> None:
+    """Portals give what statements would have given: types, texts, parameters, merged rows, COPY, cursors."""
+    with bank.connect() as one:
+        for binary in (False, True):
+            one.execute("BEGIN")
+            one.execute("UPDATE t SET v = v + 1 WHERE id IN (3, 33)")
+            assert one.execute("SELECT sum(v) FROM t WHERE id <> %s", (3,), binary=binary).fetchone() == (
+                TOTAL - EACH + 1,
+            )
+            rows = one.execute("SELECT id, v FROM t WHERE v > %s ORDER BY id DESC LIMIT 3", (EACH,), binary=binary)
+            assert rows.fetchall() == [(33, EACH + 1), (3, EACH + 1)]
+            assert len(one.execute("SELECT a.id FROM t a JOIN t b ON a.v = b.v + 1", binary=binary).fetchall()) == 76
+            with one.cursor().copy("COPY t (v) TO STDOUT") as copy:
+                assert sum(int(row[0]) for row in copy.rows()) == TOTAL + 2
+            one.execute("DECLARE c CURSOR FOR SELECT sum(v) FROM t")
+            one.execute("UPDATE t SET v = v + 1 WHERE id = 34")
+            assert one.execute("FETCH c").fetchone() == (TOTAL + 2,)
+            assert one.execute("SELECT sum(v) FROM t", prepare=True).fetchone() == (TOTAL + 3,)
+            assert one.execute("SELECT now() = min(now()) FROM t").fetchone() == (True,)
+            with pytest.raises(psycopg.errors.DivisionByZero):
+                one.execute("SELECT sum(1 / (id - 30)) FROM t")
+            one.execute("ROLLBACK")
+            assert total(one) == TOTAL
+
+
+# --- writes that meet ------------------------------------------------------------------------------------------------
+
+
+def test_writes_that_meet_are_not_told_of_it(bank: Schema) -> None:
+    """At READ COMMITTED one server would have let each wait for the others; here each is done again until it is alone."""
+    rounds, clients = 4, 6
+
+    def add(_: int) -> int:
+        with bank.connect() as connection:
+            return sum(
+                len(connection.execute("UPDATE t SET v = v + 1 WHERE id % 5 = 0 RETURNING id").fetchall())
+                for _ in range(rounds)
+            )
+
+    with ThreadPoolExecutor(clients) as pool:
+        assert list(pool.map(add, range(clients))) == [rounds * ACCOUNTS // 5] * clients
+    with bank.connect() as connection:
+        assert total(connection) == TOTAL + clients * rounds * ACCOUNTS // 5
+
+
+def test_a_default_level_holds_for_transactions_with_other_modes(bank: Schema) -> None:
+    with bank.connect() as one, bank.connect() as other:
+        one.execute("SET default_transaction_isolation = 'repeatable read'")
+        one.execute("BEGIN READ ONLY")
+        assert total(one) == TOTAL
+        other.execute("UPDATE t SET v = v + 1 WHERE id = 1")
+        assert total(one) == TOTAL
+        one.execute("COMMIT")
+        assert total(one) == TOTAL + 1
 
 
 def test_a_reader_that_waits_can_be_cancelled(cluster: Cluster, bank: Schema) -> None:

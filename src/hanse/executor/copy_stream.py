@@ -8,7 +8,8 @@ from ..core.errors import PgError
 from ..engines.postgres.backend import Backend, split_messages
 from ..pgwire import frontend
 from ..pgwire.diagnostics import parse_error
-from .request import COPY_DATA, COPY_IN, COPY_OUT, ERROR, READY
+from .copy_binary import HEADER, TRAILER
+from .request import COPY_DATA, COPY_IN, COPY_OUT, ERROR, READY, ROWS
 
 COPY_CHUNK_BYTES = 1 << 18
 
@@ -87,6 +88,32 @@ async def copy_out_pieces(backend: Backend, counts: list[int] | None = None) -> 
         raise failure
 
 
-def payload(messages: bytes) -> bytes:
-    """What CopyData messages carry, without their headers."""
+async def binary_copy(backend: Backend) -> AsyncIterator[bytes]:
+    """After COPY … TO STDOUT (FORMAT binary) was sent: its stream, in chunks. Raises the server's error."""
+    async for messages in copy_out_pieces(backend):
+        yield _payload(messages)
+
+
+async def binary_rows(backend: Backend) -> AsyncIterator[bytes]:
+    """After a query for binary rows was sent: the same stream as of its COPY. Raises the server's error.
+
+    A DataRow message carries what a tuple of binary COPY is: the number of fields, then each with its length.
+    """
+    yield HEADER
+    failure: PgError | None = None
+    while True:
+        kind, raw = await backend.next()
+        if kind == ROWS:
+            yield _payload(raw)
+        elif kind == ERROR:
+            failure = failure or parse_error(raw)
+        elif kind == READY:
+            break
+    if failure is not None:
+        raise failure
+    yield TRAILER
+
+
+def _payload(messages: bytes) -> bytes:
+    """What CopyData or DataRow messages carry, without their headers."""
     return b"".join(message[5:] for message in split_messages(messages))

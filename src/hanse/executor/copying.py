@@ -28,9 +28,8 @@ from .copy_binary import HEADER, TRAILER
 from .copy_formats import CopyOptions, copy_context
 from .copy_split import Added, AddedRow, CopySplitter, UnroutedRow
 from .copy_stream import (
-    copy_out_pieces,
+    binary_copy,
     finish_copy_in,
-    payload,
     send_copy_data,
     start_copy_in,
     start_copy_out,
@@ -328,8 +327,8 @@ async def copy_between(snapshot: Snapshot, backends: Mapping[str, Backend], move
         with tempfile.SpooledTemporaryFile(max_size=RESULT_MEMORY_BYTES_MAX) as spool:
             splitter = _move_splitter(target, move, groups)
             await start_copy_out(backends[source], out)
-            async for piece in copy_out_pieces(backends[source]):
-                await _deal(splitter, payload(piece), groups, source, backends, spool)
+            async for chunk in binary_copy(backends[source]):
+                await _deal(splitter, chunk, groups, source, backends, spool)
             await _deal(splitter, None, groups, source, backends, spool)
             for number in () if splitter is None else set(range(len(groups))) - splitter.started:
                 await _send_to(groups[number], HEADER + TRAILER, source, backends, spool)

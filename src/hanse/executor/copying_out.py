@@ -36,7 +36,7 @@ async def run_out(environment: Environment, planned: Planned, request: Request, 
         await places.begin()
     if plan.query_sql is None:
         query, groups = _of_relation(plan, request.snapshot)
-        return await _concatenate(environment, groups, query, plan, places)
+        return await _of_groups(environment, groups, query, query, plan, request, places)
     return await _of_query(environment, plan, plan.query_sql, request, places)
 
 
@@ -54,14 +54,18 @@ async def _of_query(environment: Environment, plan: CopyOut, query: str, request
     if isinstance(inner.plan, Forward):
         place = await environment.resolve(inner, query, places)
         if place is not None:
-            return await _concatenate(environment, (place,), query, plan, places)
+            return await _of_groups(environment, (place,), query, query, plan, request, places)
         inner = environment.plan_everywhere(query)
     if isinstance(inner.plan, Scatter) and _concatenates(inner.plan):
         own = Request(text=query.encode(), snapshot=request.snapshot, literals=parse_one(query).parts[1::2])
         groups = groups_for(inner.plan.prunes, inner.plan.groups, own)
-        return await _concatenate(environment, groups, inner.plan.sql or query, plan, places)
+        return await _of_groups(environment, groups, inner.plan.sql or query, query, plan, request, places)
     if inner.writes:
         return await _of_rows(environment, plan, query, request)
+    return await _gathered(environment, plan, query, request, places)
+
+
+async def _gathered(environment: Environment, plan: CopyOut, query: str, request: Request, places: Places) -> bytes:
     gather = environment.plan_gather(query).plan
     assert isinstance(gather, Gather)
     async with gathered(environment, gather, request, places) as backend:
@@ -107,12 +111,21 @@ async def _of_rows(environment: Environment, plan: CopyOut, query: str, request:
         await environment.release_room(room)
 
 
-async def _concatenate(
-    environment: Environment, groups: Sequence[str], query: str, plan: CopyOut, places: Places
+async def _of_groups(
+    environment: Environment,
+    groups: Sequence[str],
+    sql: str,
+    query: str,
+    plan: CopyOut,
+    request: Request,
+    places: Places,
 ) -> bytes:
+    """`sql` in each group gives the rows of `query`. COPY has no portal that could be bound: such rows are gathered."""
+    if places.binds(groups):
+        return await _gathered(environment, plan, query, request, places)
     await places.snapshot(groups)
     backends = [await places.backend(group) for group in groups]
-    return await _relay(environment, backends, _copy_sql(query, plan), CopyOptions.of(plan.options))
+    return await _relay(environment, backends, _copy_sql(sql, plan), CopyOptions.of(plan.options))
 
 
 async def _relay(environment: Environment, backends: Sequence[Backend], sql: str, options: CopyOptions) -> bytes:

@@ -8,16 +8,16 @@ security has spoken before a row leaves its group.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 from ..catalog.model import Kind, Relation
 from ..core.ids import quote_identifier, quote_qualified
 from ..engines.postgres.backend import Backend
 from ..pgwire import frontend
 from ..planner.plan import Gather, Planned, Pull, TwoPhase
-from .copy_stream import copy_out_pieces, finish_copy_in, payload, send_copy_data, start_copy_in, start_copy_out
+from .copy_stream import binary_copy, binary_rows, finish_copy_in, send_copy_data, start_copy_in, start_copy_out
 from .environment import Environment, Reading
-from .request import Places, Request, Sink, pump
+from .request import Places, Query, Request, Sink, pump
 from .room import Filling, Room
 from .scattering import groups_for, scattered_sql, shards_groups
 
@@ -46,9 +46,9 @@ async def gathered(environment: Environment, plan: Gather, request: Request, pla
     """The user's connection to a database that holds everything the plan pulls."""
     room = await environment.acquire_room()
     try:
-        await places.snapshot(_all_groups(plan, request))
-        for pull in plan.pulls:
-            await _pull(environment, room, pull, request, places)
+        queries = await _at_one_moment(plan, request, places)
+        for number, pull in enumerate(plan.pulls):
+            await _pull(environment, room, pull, request, places, queries.get(number, {}))
         await room.ready()
         backend = await environment.room_backend(room)
         for name in plan.temporary:
@@ -65,19 +65,53 @@ async def _copy_temporary(environment: Environment, name: str, source: Backend, 
     await backend.query(f"BEGIN READ WRITE; CREATE TEMPORARY TABLE {table} ({columns}) ON COMMIT PRESERVE ROWS; COMMIT")
     await start_copy_out(source, f"COPY (SELECT * FROM pg_temp.{table}) TO STDOUT (FORMAT binary)")
     await start_copy_in(backend, f"COPY pg_temp.{table} FROM STDIN (FORMAT binary)")
-    async for piece in copy_out_pieces(source):
-        await send_copy_data(backend, payload(piece))
+    async for chunk in binary_copy(source):
+        await send_copy_data(backend, chunk)
     await finish_copy_in(backend)
 
 
-async def _pull(environment: Environment, room: Room, pull: Pull, request: Request, places: Places) -> None:
+async def _at_one_moment(plan: Gather, request: Request, places: Places) -> dict[int, dict[str, Query]]:
+    """Queries that have their snapshots already, by the number of the pull and the group.
+
+    What is read with its owner's rights has a view made for it first, and is read as it is when its turn comes.
+    """
+    if not places.binds(_all_groups(plan, request)):
+        await places.snapshot(_all_groups(plan, request))
+        return {}
+    relations = request.snapshot.relation_by_identity
+    queries: dict[int, dict[str, Query]] = {}
+    for number, pull in enumerate(plan.pulls):
+        if pull.as_owner is None:
+            name, sql = b"hanse_pull_%d" % number, _select(pull).encode()
+            groups = _groups(pull, relations[pull.relation], request)
+            queries[number] = {g: Query(place=g, sql=sql, name=name, result_formats=(1,)) for g in groups}
+    await places.bind([query for found in queries.values() for query in found.values()])
+    return queries
+
+
+async def _pull(
+    environment: Environment, room: Room, pull: Pull, request: Request, places: Places, queries: Mapping[str, Query]
+) -> None:
     relation = request.snapshot.relation_by_identity[pull.relation]
     select = _select(pull)
     filling = await room.load(relation, pull.columns)
     for group in _groups(pull, relation, request):
-        async with _source(environment, pull, group, select, places) as (backend, sql):
-            await _copy(backend, sql, filling)
+        if group in queries:
+            backend = await places.backend(group)
+            backend.write(queries[group].rows())
+            await _fill(filling, binary_rows(backend))
+        else:
+            async with _source(environment, pull, group, select, places) as (backend, sql):
+                await start_copy_out(backend, f"COPY ({sql}) TO STDOUT (FORMAT binary)")
+                await _fill(filling, binary_copy(backend))
     await filling.finish()
+
+
+async def _fill(filling: Filling, chunks: AsyncIterator[bytes]) -> None:
+    filling.begin_source()
+    async for chunk in chunks:
+        await filling.write(chunk)
+    filling.end_source()
 
 
 def _source(environment: Environment, pull: Pull, group: str, select: str, places: Places) -> Reading:
@@ -89,14 +123,6 @@ def _source(environment: Environment, pull: Pull, group: str, select: str, place
 @contextlib.asynccontextmanager
 async def _own(places: Places, group: str, select: str) -> AsyncIterator[tuple[Backend, str]]:
     yield await places.backend(group), select
-
-
-async def _copy(backend: Backend, select: str, filling: Filling) -> None:
-    await start_copy_out(backend, f"COPY ({select}) TO STDOUT (FORMAT binary)")
-    filling.begin_source()
-    async for piece in copy_out_pieces(backend):
-        await filling.write(payload(piece))
-    filling.end_source()
 
 
 def _select(pull: Pull) -> str:
@@ -138,7 +164,6 @@ async def run_two_phase(
     columns = await environment.partial_columns(plan, partial)
     room = await environment.acquire_room()
     try:
-        await places.snapshot(groups)
         name = await _load_partial(room, columns, groups, partial, places)
         backend = await environment.room_backend(room)
         text = final.replace(b"hanse_partial", name.encode(), 1)
@@ -152,16 +177,19 @@ async def _load_partial(
     room: Room, columns: tuple[tuple[str, str], ...], groups: tuple[str, ...], sql: bytes, places: Places
 ) -> str:
     """All groups work at the same time; their rows come one group after another."""
+    message, chunks = frontend.query(b"COPY (" + sql + b") TO STDOUT (FORMAT binary)"), binary_copy
+    if places.binds(groups):
+        queries = [Query(place=group, sql=sql, result_formats=(1,)) for group in groups]
+        await places.bind(queries)
+        message, chunks = queries[0].rows(), binary_rows
+    else:
+        await places.snapshot(groups)
     filling = await room.create_partial(columns)
     backends = [await places.backend(group) for group in groups]
-    message = frontend.query(b"COPY (" + sql + b") TO STDOUT (FORMAT binary)")
     for backend in backends:
         backend.write(message)
     for backend in backends:
-        filling.begin_source()
-        async for piece in copy_out_pieces(backend):
-            await filling.write(payload(piece))
-        filling.end_source()
+        await _fill(filling, chunks(backend))
     await filling.finish()
     await room.ready()
     return filling.name

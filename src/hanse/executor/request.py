@@ -68,17 +68,56 @@ class Places(Protocol):
     def wrote(self, place: str) -> None:
         """This statement changes data in `place`."""
 
-    async def begin(self) -> None:
-        """The statement writes in several places: make it a transaction, committed when the statement ends."""
+    async def begin(self, reads: Sequence[str] = ()) -> None:
+        """The statement writes in several places: make it a transaction, committed when the statement ends.
+
+        `reads`: the groups that decide what it writes; it is to see them at one moment.
+        """
 
     async def snapshot(self, groups: Sequence[str]) -> None:
         """The statement reads in several places, which it is to see at one moment. Before the first `backend()`."""
+
+    def binds(self, groups: Sequence[str]) -> bool:
+        """Whether one moment for these groups can only be had by `bind`, because their branches cannot be begun anew."""
+
+    async def bind(self, queries: Sequence[Query]) -> None:
+        """Instead of `snapshot`: all queries of the statement, which from now on are run by `Query.rows`."""
 
     def prepare_early(self, places: Sequence[str]) -> str | None:
         """SQL that prepares the first of two places, to be sent behind its only statement; None: not now."""
 
     def prepared(self, place: str) -> None:
         """It has succeeded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """A query whose snapshot is taken at one time, by Bind, and whose rows are asked for at another."""
+
+    place: str
+    sql: bytes
+    name: bytes = b""  # of its statement and its portal; only one can have none
+    parameters: Parameters | None = None
+    parameter_types: tuple[int, ...] = ()
+    result_formats: tuple[int, ...] = ()
+
+    def parse(self) -> bytes:
+        return frontend.close_statement(self.name) + frontend.parse(self.name, self.sql, self.parameter_types)
+
+    def bind(self) -> bytes:
+        values = self.parameters
+        return frontend.close_portal(self.name) + frontend.bind(
+            self.name,
+            self.name,
+            values.values if values else (),
+            parameter_formats=values.formats if values else (),
+            result_formats=self.result_formats,
+        )
+
+    def rows(self) -> bytes:
+        """The messages that run it, once."""
+        run = frontend.describe_portal(self.name) + frontend.execute(self.name)
+        return run + frontend.close_portal(self.name) + frontend.close_statement(self.name) + frontend.sync()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -115,6 +154,16 @@ class Request:
                 frontend.execute(b"", 0),
                 frontend.sync(),
             )
+        )
+
+    def query(self, place: str, sql: bytes | None = None) -> Query:
+        """The same, for a place where its snapshot comes first."""
+        return Query(
+            place=place,
+            sql=self.text if sql is None else sql,
+            parameters=self.parameters if self.extended else None,
+            parameter_types=self.parameter_types if self.extended else (),
+            result_formats=self.result_formats,
         )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from ..core.errors import PgError
 from ..engines.postgres.backend import Backend
 from ..pgwire import backend as server_messages
-from .request import Discard, Places, Request, Sink, pump
+from .request import Discard, Places, Sink, pump
 
 
 async def open_all(places: Places, groups: Iterable[str]) -> list[Backend]:
@@ -83,10 +83,9 @@ def add_tags(tags: Sequence[bytes]) -> bytes:
     return tags[0].rpartition(b" ")[0] + b" %d" % total
 
 
-async def concatenate(groups: Sequence[str], sql: bytes | None, request: Request, places: Places, sink: Sink) -> bytes:
+async def concatenate(groups: Sequence[str], message: bytes, places: Places, sink: Sink) -> bytes:
     """The same statement in each group, rows one group after another."""
     backends = await open_all(places, groups)
-    message = request.message(sql)
     for backend in backends:
         backend.write(message)
     return await drain_all(backends, _Once(sink))

@@ -24,15 +24,19 @@ async def run(environment: Environment, planned: Planned, request: Request, plac
     assert isinstance(plan, Scatter)
     groups = groups_for(plan.prunes, plan.groups, request)
     sql = await scattered_sql(environment, plan.sql, plan.clock)
+    message = request.message(sql)
     if planned.writes and len(groups) > 1:
-        await places.begin()
+        await places.begin(groups if planned.verb != "SELECT" else ())  # row locks are taken on the newest rows
+    elif not planned.writes and places.binds(groups):
+        queries = [request.query(group, sql) for group in groups]
+        await places.bind(queries)
+        message = queries[0].rows()
     elif not planned.writes:
         await places.snapshot(groups)
     merge = plan.merge
     if not merge.keys and merge.limit is None and not merge.offset:
-        return await concatenate(groups, sql, request, places, sink)
+        return await concatenate(groups, message, places, sink)
     backends = await open_all(places, groups)
-    message = request.message(sql)
     for backend in backends:
         backend.write(message)
     sources = [_Source(backend) for backend in backends]

@@ -24,7 +24,7 @@ from .request import Places, Request, Sink
 async def run(environment: Environment, planned: Planned, request: Request, places: Places, sink: Sink) -> bytes:
     plan = planned.plan
     assert isinstance(plan, WithWrites)
-    await places.begin()
+    await places.begin(request.snapshot.group_names)
     known: list[str] = []  # each item as the statements after it are told of it
     for item in plan.items:
         known.append(await _kept(environment, item, _text(item, known), request) if item.writes else _written(item))

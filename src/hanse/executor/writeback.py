@@ -41,7 +41,7 @@ async def run(environment: Environment, planned: Planned, request: Request, plac
     plan = planned.plan
     assert isinstance(plan, WriteBack)
     relation = await with_shards(environment, plan.relation, request)
-    await places.begin()
+    await places.begin(request.snapshot.group_names)
     buffer = ResultBuffer()
     try:
         await environment.run_inner(plan.query_sql.encode(), buffer)

@@ -5,31 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..catalog.model import Kind
 from ..config import WORKSPACE_PLACE
+from ..core.ids import quote_qualified
 from ..engines.postgres.backend import Backend
+from ..executor.request import Query
 from ..planner.plan import Planned
 from ..transactions.commit import new_global_id, prepare_sql
 from . import snapshots
 from .ending import commit_transaction, rollback_transaction
+from .retrying import Try
 from .transaction import Transaction
 
 if TYPE_CHECKING:
     from .session import Session
 
 
-def _keeps_snapshot(modes: str) -> bool:
-    return any(level in modes.upper() for level in ("REPEATABLE", "SERIALIZABLE"))
-
-
 class StatementPlaces:
     """`async with`: on success what the statement began is committed, on failure rolled back; backends go home."""
 
-    def __init__(self, session: Session, planned: Planned) -> None:
+    def __init__(self, session: Session, planned: Planned, attempt: Try | None = None) -> None:
         self.session = session
         self.planned = planned
+        self._attempt = attempt
         self._own: dict[str, Backend] = {}
         self._began = False
-        self._reopened: tuple[str, ...] = ()  # groups whose branches are for this statement only
         self.used: dict[str, Backend] = {}  # every backend that the statement was given
 
     async def __aenter__(self) -> StatementPlaces:
@@ -37,14 +37,39 @@ class StatementPlaces:
             self.session.transaction.touched[id(self.planned)] = self.planned
         return self
 
-    async def begin(self) -> None:
+    async def begin(self, reads: Sequence[str] = ()) -> None:
         """Several places will be written: one transaction around the statement, unless there is one already."""
+        if self.session.transaction is not None:
+            return
+        at_one_moment = len(reads) > 1 and not snapshots.reads_fast(self.session)
+        transaction = self._begin(at_one_moment)
+        if self._attempt is not None and self._attempt.locks_first:
+            await self._lock(reads)
+        if at_one_moment:
+            await snapshots.take(self.session, transaction, reads)
+
+    def _begin(self, at_one_moment: bool) -> Transaction:
         session = self.session
-        if session.transaction is None:
-            assert not self._own, "begin() comes before the first backend()"
-            session.transaction = Transaction("", session.state, explicit=False)
-            session.transaction.touched[id(self.planned)] = self.planned
-            self._began = True
+        assert not self._own, "the transaction comes before the first backend()"
+        transaction = Transaction("", session.state, explicit=False)
+        if at_one_moment and not transaction.keeps_snapshot:
+            transaction = Transaction("ISOLATION LEVEL REPEATABLE READ", session.state, explicit=False)
+        transaction.touched[id(self.planned)] = self.planned
+        if self._attempt is not None:
+            transaction.started = self._attempt.since
+        session.transaction = transaction
+        self._began = True
+        return transaction
+
+    async def _lock(self, groups: Sequence[str]) -> None:
+        """Before the snapshot, so that nobody can change what it sees: in the global order, or two would wait for each other."""
+        snapshot = self.session.plans.snapshot
+        relations = (snapshot.relation_by_identity.get(identity) for identity in sorted(self.planned.relations))
+        tables = [quote_qualified(*found.identity) for found in relations if found and found.kind is Kind.SHARDED]
+        for group in snapshot.group_names:
+            if tables and group in groups:
+                backend = await self.backend(group)  # among what runs: it may have to be cancelled
+                await backend.query(f"LOCK TABLE {', '.join(tables)} IN SHARE ROW EXCLUSIVE MODE")
 
     async def snapshot(self, groups: Sequence[str]) -> None:
         """The statement reads in these groups, and is to see them at one moment. Comes before the first `backend()`.
@@ -52,19 +77,26 @@ class StatementPlaces:
         A transaction at REPEATABLE READ has its own snapshot already.
         """
         session = self.session
-        if len(groups) < 2 or self._began or self._reopened or snapshots.reads_fast(session):
+        if len(groups) < 2 or session.transaction is not None or snapshots.reads_fast(session):
             return
-        assert not self._own, "snapshot() comes before the first backend()"
+        await snapshots.take(session, self._begin(True), groups)
+
+    def binds(self, groups: Sequence[str]) -> bool:
+        """In a transaction at READ COMMITTED the branches stay as they are; each statement has a snapshot of its own."""
+        session = self.session
         transaction = session.transaction
-        if transaction is None:
-            transaction = Transaction("ISOLATION LEVEL REPEATABLE READ", session.state, explicit=False)
-            transaction.touched[id(self.planned)] = self.planned
-            session.transaction = transaction
-            self._began = True
-            await snapshots.take(session, transaction, groups)
-        elif not self.planned.writes and snapshots.may_reopen(session, transaction, groups):
-            self._reopened = tuple(groups)
-            await snapshots.reopen(session, transaction, groups)
+        return (
+            len(groups) > 1
+            and transaction is not None
+            and not self._began
+            and not self.planned.writes
+            and not transaction.keeps_snapshot
+            and not snapshots.reads_fast(session)
+        )
+
+    async def bind(self, queries: Sequence[Query]) -> None:
+        backends = {query.place: await self.backend(query.place) for query in queries}
+        await snapshots.bind(self.session, backends, queries)
 
     def prepare_early(self, places: Sequence[str]) -> str | None:
         """The statement is all that the transaction does: of two places the first may prepare in the same breath.
@@ -109,8 +141,7 @@ class StatementPlaces:
             and not transaction.local
             and not self.planned.writes
             and self.planned.neutral
-            and not _keeps_snapshot(transaction.options)
-            and not _keeps_snapshot(self.session.state.get("default_transaction_isolation") or "")
+            and not transaction.keeps_snapshot
         )
 
     def wrote(self, place: str) -> None:
@@ -133,8 +164,6 @@ class StatementPlaces:
                 if branch.backend.answering:
                     await session.settle(branch.backend)
                 session.running.pop(place, None)
-        if self._reopened and transaction is not None and error is None:
-            await snapshots.end(session, transaction, self._reopened)
         if self._began and transaction is not None:
             if error is None:
                 await commit_transaction(session)

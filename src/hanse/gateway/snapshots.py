@@ -2,9 +2,8 @@
 
 * A statement of its own that reads several groups: an implicit transaction at REPEATABLE READ around it, begun under a barrier
   over the groups it reads.
-* The same inside a transaction at READ COMMITTED, where each statement sees the newest state. Branches that have only read are
-  ended, for they hold nothing, and begun anew at REPEATABLE READ for this one statement. Where the transaction has written
-  in one of the groups its branch there must stay; then the statement reads each group as it is when it is asked.
+* The same inside a transaction at READ COMMITTED, where each statement sees the newest state and what the transaction itself
+  has written: the statement's queries are bound to portals under a barrier, in the branches that the transaction has.
 * A transaction at REPEATABLE READ or SERIALIZABLE: a snapshot in *every* group, at its first statement, because nobody knows yet
   what it will read. It costs a branch in each group; a transaction that wants one group only may say READ COMMITTED.
 * `hanse.read_consistency = 'fast'`: neither; each group answers as it is when it is asked.
@@ -14,11 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import PgError
 from ..engines.postgres.backend import Backend
+from ..executor.request import Discard, Query, pump
+from ..pgwire.frontend import sync
 from .transaction import Branch, Transaction
 
 if TYPE_CHECKING:
@@ -63,43 +64,23 @@ async def take(session: Session, transaction: Transaction, groups: Sequence[str]
     await _take(session, transaction, groups, opening, {})
 
 
-def may_reopen(session: Session, transaction: Transaction, groups: Sequence[str]) -> bool:
-    """Whether the transaction's branches in `groups` hold nothing that the transaction needs."""
-    if transaction.failed or transaction.change is not None or session.cursors or session.pinned:
-        return False
-    if any("ISOLATION" in statement.upper() for statement in transaction.local) or _own_snapshot(session, transaction):
-        return False
-    if any(place in groups and branch.wrote for place, branch in transaction.branches.items()):
-        return False
-    read_only = (planned for planned in transaction.touched.values() if not planned.writes)
-    return all(planned.verb == "SELECT" and planned.neutral and planned.pins is None for planned in read_only)
+async def bind(session: Session, backends: Mapping[str, Backend], queries: Sequence[Query]) -> None:
+    """Opens a portal for each query, under a barrier; it keeps the snapshot that it was opened with (A3).
+
+    They are opened once before, so that under the barrier nothing is waited for that a schema change has locked (A6).
+    """
+    places = dict.fromkeys(query.place for query in queries)
+    parse = {place: b"".join(q.parse() + q.bind() for q in queries if q.place == place) + sync() for place in places}
+    again = {place: b"".join(q.bind() for q in queries if q.place == place) + sync() for place in places}
+    await _send(backends, parse)
+    groups = tuple(name for name in session.gateway.snapshot.group_names if name in places)
+    await _interruptible(session, session.gateway.barriers.during(groups, lambda: _send(backends, again)))
 
 
-def _own_snapshot(session: Session, transaction: Transaction) -> bool:
-    modes = transaction.options or transaction.state_before.get("default_transaction_isolation") or ""
-    return "REPEATABLE READ" in modes.upper() or "SERIALIZABLE" in modes.upper()
-
-
-async def reopen(session: Session, transaction: Transaction, groups: Sequence[str]) -> None:
-    """For one statement of a transaction at READ COMMITTED. `end` follows it."""
-    places = [place for place in groups if place in transaction.branches]
-    await end(session, transaction, places, keep=True)
-    backends = {place: transaction.branches.pop(place).backend for place in places}
-    access = ", READ ONLY" if "READ ONLY" in transaction.options else ""
-    opening = "; ".join((f"BEGIN ISOLATION LEVEL REPEATABLE READ{access}", *transaction.opening()))
-    await _take(session, transaction, groups, opening, backends)
-
-
-async def end(session: Session, transaction: Transaction, places: Sequence[str], *, keep: bool = False) -> None:
-    """Ends branches that have only read. The transaction goes on, and begins new ones where it needs them."""
-    branches = [(place, transaction.branches[place]) for place in places]
-    await asyncio.gather(*(branch.backend.query("COMMIT") for _, branch in branches))
-    for place, branch in branches:
-        branch.backend.state = session.state
-        if not keep:
-            del transaction.branches[place]
-            session.running.pop(place, None)
-            session.give_back(branch.backend)
+async def _send(backends: Mapping[str, Backend], messages: Mapping[str, bytes]) -> None:
+    for place, message in messages.items():
+        backends[place].write(message)
+    await asyncio.gather(*(pump(backends[place], Discard()) for place in messages))
 
 
 async def _take(

@@ -34,7 +34,20 @@ from ..planner.plan import Session as SessionPlan
 from ..planner.values import NO_PARAMETERS, Parameters
 from ..sql.literals import split
 from ..sql.parse import Parsed, parse_one
-from . import cursors, ddl, drawing, drawn, explaining, leaving, setconfig, snapshots, sqlprepare, temporary, verbs
+from . import (
+    cursors,
+    ddl,
+    drawing,
+    drawn,
+    explaining,
+    leaving,
+    retrying,
+    setconfig,
+    snapshots,
+    sqlprepare,
+    temporary,
+    verbs,
+)
 from .analysis import describe, parameter_literals
 from .encoding import Recoder
 from .fast import render, render_parts
@@ -49,6 +62,7 @@ _AFTER_FAILURE = frozenset(
     (SessionVerb.ROLLBACK, SessionVerb.COMMIT, SessionVerb.ROLLBACK_TO, SessionVerb.PREPARE_TRANSACTION)
 )
 STALE_RETRIES_MAX, STALE_PAUSE_S = 6, 0.005
+_MEETS = (Scatter, InsertRows, Replicate, WriteBack, WithWrites)
 _MAY_UNPIN = frozenset(("SELECT", "DROP", "UNLISTEN", "DISCARD", "CREATE", "CLOSE", "CALL", "DO"))
 
 
@@ -132,17 +146,33 @@ async def execute(session: Session, planned: Planned, request: Request, sink: Si
     """
     for attempt in range(STALE_RETRIES_MAX):
         try:
-            return await _execute(session, planned, request, sink)
+            return await _execute_again(session, planned, request, sink)
         except StalePlan:
             if request.parameters is not None and request.bound is None:
                 raise
             await asyncio.sleep(STALE_PAUSE_S * 2**attempt)
             planned, parts = plan_statement(session, parse_one(request.text))
             request.snapshot, request.parts, request.literals = session.plans.snapshot, parts, parts[1::2]
-    return await _execute(session, planned, request, sink)
+    return await _execute_again(session, planned, request, sink)
 
 
-async def _execute(session: Session, planned: Planned, request: Request, sink: Sink) -> bytes:
+async def _execute_again(session: Session, planned: Planned, request: Request, sink: Sink) -> bytes:
+    """A statement of its own that writes in several groups may meet others."""
+    if session.transaction is not None or not planned.writes or not isinstance(planned.plan, _MEETS):
+        return await _execute(session, planned, request, sink)
+
+    async def attempt(own: Request, held: Sink, this: retrying.Try) -> bytes:
+        try:
+            return await _execute(session, planned, own, held, this)
+        except PgError as error:
+            raise session.judged(error) from None
+
+    return await retrying.run(request, sink, attempt)
+
+
+async def _execute(
+    session: Session, planned: Planned, request: Request, sink: Sink, this: retrying.Try | None = None
+) -> bytes:
     plan = planned.plan
     transaction = session.transaction
     if isinstance(plan, SessionPlan):
@@ -166,7 +196,7 @@ async def _execute(session: Session, planned: Planned, request: Request, sink: S
         session.output.copy_as_is = has_encoding(request.text)
     if planned.pins is not None:
         await session.pin(session.gateway.snapshot.home_group, planned.pins)
-    async with StatementPlaces(session, planned) as places:
+    async with StatementPlaces(session, planned, this) as places:
         try:
             tag = await _RUNNERS[type(plan)](session, planned, request, places, sink)
         except PgError:

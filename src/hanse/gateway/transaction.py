@@ -76,6 +76,7 @@ class Transaction:
     prepared: set[str] = field(default_factory=set)  # those branches
     started: float = field(default_factory=time.time)
     awaits_snapshot: bool = False  # its first statement is to see all groups at one moment
+    keeps_snapshot: bool = False  # REPEATABLE READ or SERIALIZABLE
     serializable: bool = False
     read_consistency: str | None = None  # SET LOCAL hanse.read_consistency
     left: dict[str, Leaves] = field(default_factory=dict)  # by place: what functions may have set for the session
@@ -83,14 +84,15 @@ class Transaction:
     mixed: bool = False  # settings of the branches were changed by us in the middle: known to nobody at the end
 
     def __post_init__(self) -> None:
-        if self.explicit and (self.options or self.state_before.settings):
+        if self.options or self.state_before.settings:
             self.note_isolation(self.options)
 
     def note_isolation(self, modes: str) -> None:
         """Transaction modes have been set: `ISOLATION LEVEL …`, or the session's default."""
         level = modes if "ISOLATION LEVEL" in modes else self.state_before.get("default_transaction_isolation") or ""
         self.serializable = "SERIALIZABLE" in level.upper()
-        self.awaits_snapshot = self.serializable or "REPEATABLE READ" in level.upper()
+        self.keeps_snapshot = self.serializable or "REPEATABLE READ" in level.upper()
+        self.awaits_snapshot = self.explicit and self.keeps_snapshot
 
     @property
     def begin_sql(self) -> str:
