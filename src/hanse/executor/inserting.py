@@ -44,6 +44,7 @@ from ..planner.plan import (
 from ..planner.values import NO_PARAMETERS, Parameters, evaluate
 from ..sql.literals import split
 from .environment import Environment
+from .insert_inline import constants, inline_texts
 from .insert_keys import shards_of_rows
 from .request import Places, Request, Rows, Sink, pump, pump_tags
 from .row_texts import row_texts
@@ -112,14 +113,16 @@ class _Share:
     messages: int = 1
     prepared: bool = False  # the branch, by what was sent behind the statement
     shift: int = 0  # characters that stand before the statement in its message
+    inlined: bool = False  # the parameters' values were written into the text
 
     def send(self, insert: _Insert, then: str | None) -> None:
         """In the simple protocol BEGIN, the statement and `then` (which prepares the branch) are one text."""
-        sql = insert.sql(self.rows)
-        if not insert.request.extended:
+        sql = insert.inlined(self.rows) if insert.request.extended else insert.sql(self.rows)
+        if sql is not None:
+            self.inlined = insert.request.extended
             self.shift = self.backend.write_statement(sql if then is None else sql + b"\n; " + then.encode())
             return
-        message = insert.message(sql)
+        message = insert.message(insert.sql(self.rows))
         if then is not None:
             self.messages = 2
             message += frontend.query(then.encode())
@@ -136,8 +139,10 @@ class _Share:
                 failure = failure or error
         if failure is not None:
             if failure.position is not None and failure.position > self.shift:
-                failure.position -= self.shift
+                failure.position = None if self.inlined else failure.position - self.shift
             raise failure
+        if self.inlined:  # rows can only be a rule's, which the extended protocol does not show
+            self.result = Rows()
         self.prepared = tags[-1] == b"PREPARE TRANSACTION"
         return tags[0]
 
@@ -187,6 +192,7 @@ class _Insert:
     added: list[list[tuple[str, Canonical]]] = field(default_factory=list)  # column → row → (SQL, key's value)
     replaced: list[tuple[str, Canonical]] = field(default_factory=list)
     literals: list[bytes] = field(init=False)
+    constants: list[bytes] | None = None  # the parameters, where they can be written as such; empty: they cannot
 
     def __post_init__(self) -> None:
         self.literals = self.parts[1::2]
@@ -292,6 +298,17 @@ class _Insert:
         else:
             chosen = b", ".join([self._row(number) for number in rows])
         return self._head() + chosen + self._tail()
+
+    def inlined(self, rows: Sequence[int]) -> bytes | None:
+        """The same with the parameters' values in it, without rows for an answer; None: they must be sent as they are."""
+        texts = inline_texts(self.plan, self.relation, self.parts)
+        if texts is None:
+            return None
+        if self.constants is None:
+            self.constants = constants(self.request.parameters or NO_PARAMETERS) or []
+        if len(self.constants) < texts.parameters:
+            return None
+        return self._head() + texts.joined(self.literals, self.constants, rows) + self._tail()
 
     def message(self, sql: bytes) -> bytes:
         """What is sent to run it."""
