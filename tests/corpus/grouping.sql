@@ -186,3 +186,11 @@ SELECT level, count(*), count(level) FROM readings GROUP BY level;
 SELECT coalesce(sum(total), 0)::int + count(*)::int AS x FROM orders WHERE status = 'nope';
 -- name: user_aggregate_input
 SELECT sum(net_price(total)), max(initials(note)) FROM orders WHERE customer_id < 10;
+-- name: average_of_not_null_column
+SELECT order_id % 4, avg(quantity), count(quantity), count(*), avg(price) FILTER (WHERE quantity > 2) FROM order_lines GROUP BY 1;
+-- name: average_of_not_null_column_extended_by_nulls
+SELECT o.status, count(*), avg(l.quantity), avg(l.price) FROM orders o LEFT JOIN order_lines l ON l.customer_id = o.customer_id AND l.order_id = o.order_id AND l.quantity > 3 GROUP BY 1;
+-- name: average_of_not_null_column_joined
+SELECT o.status, count(*), avg(l.quantity), avg(o.total) FROM orders o JOIN order_lines l USING (customer_id, order_id) GROUP BY 1;
+-- name: average_of_nullable_column_that_has_a_not_null_ones_name
+SELECT count(*), avg(quantity) FROM orders AS x(customer_id, order_id, status, placed, quantity, note);

@@ -187,8 +187,13 @@ def _u32(value: int) -> np.uint32:
     return np.uint32(value & _M32)
 
 
+_SHIFTS = tuple(_u32(bits) for bits in range(33))  # a numpy number costs more to make than a small array to shift
+
+
 def _rotate(words: U32, bits: int) -> U32:
-    return (words << _u32(bits)) | (words >> _u32(32 - bits))
+    rotated = words << _SHIFTS[bits]
+    rotated |= words >> _SHIFTS[32 - bits]
+    return rotated
 
 
 def _mix_arrays(a: U32, b: U32, c: U32) -> tuple[U32, U32, U32]:
@@ -207,7 +212,7 @@ def _mix_arrays(a: U32, b: U32, c: U32) -> tuple[U32, U32, U32]:
 
 
 def _joined(b: U32, c: U32) -> U64:
-    return (b.astype(np.uint64) << np.uint64(32)) | c
+    return (b.astype(np.uint64) << _WORD) | c
 
 
 def _final_arrays(a: U32, b: U32, c: U32) -> U64:
@@ -221,13 +226,18 @@ def _final_arrays(a: U32, b: U32, c: U32) -> U64:
     return _joined(b, c)
 
 
+_HALF, _SIGN = np.int64(32), np.int64(63)
+_WORD, _UP, _DOWN, _COMBINE = np.uint64(32), np.uint64(54), np.uint64(7), np.uint64(COMBINE)
+_A32, _B32, _C32, _R32 = _u32(_A), _u32(_B), _u32(_C1), _u32(_R1)
+
+
 def hash_int_array(values: npt.NDArray[np.int64]) -> U64:
     """`hash_int` of every element."""
-    high = values >> np.int64(32)
-    words = ((values ^ np.where(values >= 0, high, ~high)) & np.int64(_M32)).astype(np.uint32)
-    a = ((words + _u32(_A)) ^ _u32(_C1)) - _u32(_R1)
-    b = (a ^ _u32(_B)) - _rotate(a, 25)
-    c = (b ^ _u32(_C1)) - _rotate(b, 16)
+    # The upper half is folded in by xor, complemented for negative values: `values >> 63` is all ones for them.
+    words = (values ^ (values >> _HALF) ^ (values >> _SIGN)).astype(np.uint32)
+    a = ((words + _A32) ^ _C32) - _R32
+    b = (a ^ _B32) - _rotate(a, 25)
+    c = (b ^ _C32) - _rotate(b, 16)
     a = (a ^ c) - _rotate(c, 4)
     b = (b ^ a) - _rotate(a, 14)
     c = (c ^ b) - _rotate(b, 24)
@@ -290,9 +300,10 @@ def _hash_column(column: KeyColumnValues, type_oid: int) -> tuple[U64, npt.NDArr
 def row_hashes(columns: Sequence[KeyColumnValues], types: Sequence[int]) -> U64:
     """`row_hash` of many rows: one sequence of canonical values (or an integer array) for each key column."""
     result = np.zeros(len(columns[0]), dtype=np.uint64)
-    for column, type_oid in zip(columns, types, strict=True):
+    for number, (column, type_oid) in enumerate(zip(columns, types, strict=True)):
         hashed, nulls = _hash_column(column, type_oid)
-        combined = result ^ (hashed + np.uint64(COMBINE) + (result << np.uint64(54)) + (result >> np.uint64(7)))
+        hashed += _COMBINE
+        combined = result ^ (hashed + (result << _UP) + (result >> _DOWN)) if number else hashed  # 0 before the first
         result = combined if nulls is None else np.where(nulls, result, combined)
     return result
 

@@ -44,8 +44,9 @@ from ..planner.plan import (
 from ..planner.values import NO_PARAMETERS, Parameters, evaluate
 from ..sql.literals import split
 from .environment import Environment
+from .insert_inline import constants, inline_texts
 from .insert_keys import shards_of_rows
-from .request import Places, Request, Rows, Sink, pump
+from .request import Places, Request, Rows, Sink, pump, pump_tags
 from .row_texts import row_texts
 from .scatter import add_tags, open_all
 
@@ -67,17 +68,16 @@ async def run(environment: Environment, planned: Planned, request: Request, plac
     if len(by_group) == 1:
         ((group, rows),) = by_group.items()
         backend = await places.backend(group)
-        backend.write(insert.message(rows))
+        backend.write(insert.message(insert.sql(rows)))
         return await pump(backend, sink)
     await places.begin()
     groups = [group for group in request.snapshot.group_names if group in by_group]
     backends = await open_all(places, groups)
     early = places.prepare_early(groups)
-    for group, backend in zip(groups, backends, strict=True):
-        message = insert.message(by_group[group])
-        backend.write(message + frontend.query(early.encode()) if early and group == groups[0] else message)
-    done = functools.partial(places.prepared, groups[0]) if early else None
-    return await _collect(backends, [by_group[group] for group in groups], sink, done)
+    shares = [_Share(backend, by_group[group]) for group, backend in zip(groups, backends, strict=True)]
+    for share in shares:
+        share.send(insert, early if share is shares[0] else None)
+    return await _collect(shares, functools.partial(places.prepared, groups[0]), sink)
 
 
 async def with_shards(environment: Environment, identity: tuple[str, str], request: Request) -> Relation:
@@ -92,7 +92,7 @@ async def with_shards(environment: Environment, identity: tuple[str, str], reque
 async def _everywhere(insert: _Insert, groups: Sequence[str], places: Places, sink: Sink) -> bytes:
     """A reference table: the first group in canonical order before the others, so that two writers cannot deadlock."""
     await places.begin()
-    message = insert.message(range(len(insert.plan.rows)))
+    message = insert.message(insert.sql(range(len(insert.plan.rows))))
     backends = await open_all(places, groups)
     backends[0].write(message)
     tag = await pump(backends[0], sink)
@@ -103,29 +103,64 @@ async def _everywhere(insert: _Insert, groups: Sequence[str], places: Places, si
     return tag
 
 
-async def _collect(
-    backends: Sequence[Backend], rows: Sequence[Sequence[int]], sink: Sink, prepared: Callable[[], None] | None
-) -> bytes:
-    """`prepared`: the first one's answer is followed by that to PREPARE TRANSACTION; called when it has prepared."""
-    results: list[Rows] = []
-    tags: list[bytes] = []
-    failure: PgError | None = None
-    for backend in backends:
-        result = Rows()
-        try:
-            tags.append(await pump(backend, result))
-        except PgError as error:
-            failure = failure or error
-        results.append(result)
-        if prepared is not None and backend is backends[0]:
+@dataclass(slots=True)
+class _Share:
+    """What one group gets of the statement, and what it answers."""
+
+    backend: Backend
+    rows: Sequence[int]
+    result: Rows = field(default_factory=Rows)
+    messages: int = 1
+    prepared: bool = False  # the branch, by what was sent behind the statement
+    shift: int = 0  # characters that stand before the statement in its message
+    inlined: bool = False  # the parameters' values were written into the text
+
+    def send(self, insert: _Insert, then: str | None) -> None:
+        """In the simple protocol BEGIN, the statement and `then` (which prepares the branch) are one text."""
+        sql = insert.inlined(self.rows) if insert.request.extended else insert.sql(self.rows)
+        if sql is not None:
+            self.inlined = insert.request.extended
+            self.shift = self.backend.write_statement(sql if then is None else sql + b"\n; " + then.encode())
+            return
+        message = insert.message(insert.sql(self.rows))
+        if then is not None:
+            self.messages = 2
+            message += frontend.query(then.encode())
+        self.backend.write(message)
+
+    async def receive(self) -> bytes:
+        """The statement's tag. Reads everything, and raises the first error."""
+        tags: list[bytes] = []
+        failure: PgError | None = None
+        for _ in range(self.messages):
             try:
-                if await pump(backend, result) == b"PREPARE TRANSACTION":
-                    prepared()
+                tags += await pump_tags(self.backend, self.result)
             except PgError as error:
                 failure = failure or error
+        if failure is not None:
+            if failure.position is not None and failure.position > self.shift:
+                failure.position = None if self.inlined else failure.position - self.shift
+            raise failure
+        if self.inlined:  # rows can only be a rule's, which the extended protocol does not show
+            self.result = Rows()
+        self.prepared = tags[-1] == b"PREPARE TRANSACTION"
+        return tags[0]
+
+
+async def _collect(shares: Sequence[_Share], prepared: Callable[[], None], sink: Sink) -> bytes:
+    """`prepared` is called when the branch that was to prepare has done it."""
+    tags: list[bytes] = []
+    failure: PgError | None = None
+    for share in shares:
+        try:
+            tags.append(await share.receive())
+            if share.prepared:
+                prepared()
+        except PgError as error:
+            failure = failure or error
     if failure is not None:
         raise failure
-    await _give(results, rows, sink)
+    await _give([share.result for share in shares], [share.rows for share in shares], sink)
     return add_tags(tags)
 
 
@@ -157,6 +192,7 @@ class _Insert:
     added: list[list[tuple[str, Canonical]]] = field(default_factory=list)  # column → row → (SQL, key's value)
     replaced: list[tuple[str, Canonical]] = field(default_factory=list)
     literals: list[bytes] = field(init=False)
+    constants: list[bytes] | None = None  # the parameters, where they can be written as such; empty: they cannot
 
     def __post_init__(self) -> None:
         self.literals = self.parts[1::2]
@@ -254,14 +290,28 @@ class _Insert:
 
     # --- text --------------------------------------------------------------------------------------------------
 
-    def message(self, rows: Sequence[int]) -> bytes:
-        """What is sent to a group that gets these rows."""
+    def sql(self, rows: Sequence[int]) -> bytes:
+        """The statement of a group that gets these rows."""
         texts = row_texts(self.plan, self.parts)
         if texts is not None:
             chosen = texts.joined(self.literals, rows)
         else:
             chosen = b", ".join([self._row(number) for number in rows])
-        sql = self._head() + chosen + self._tail()
+        return self._head() + chosen + self._tail()
+
+    def inlined(self, rows: Sequence[int]) -> bytes | None:
+        """The same with the parameters' values in it, without rows for an answer; None: they must be sent as they are."""
+        texts = inline_texts(self.plan, self.relation, self.parts)
+        if texts is None:
+            return None
+        if self.constants is None:
+            self.constants = constants(self.request.parameters or NO_PARAMETERS) or []
+        if len(self.constants) < texts.parameters:
+            return None
+        return self._head() + texts.joined(self.literals, self.constants, rows) + self._tail()
+
+    def message(self, sql: bytes) -> bytes:
+        """What is sent to run it."""
         if self.request.parameters is None:
             return self.request.message(sql)
         return _with_parameters(sql, self.request)

@@ -172,7 +172,13 @@ async def pump(backend: Backend, sink: Sink) -> bytes:
 
     Raises the server's error, after ReadyForQuery has come: the backend is usable again.
     """
-    tag = b""
+    tags = await pump_tags(backend, sink)
+    return tags[-1] if tags else b""
+
+
+async def pump_tags(backend: Backend, sink: Sink) -> list[bytes]:
+    """As `pump`; gives the tags of all statements of the message."""
+    tags: list[bytes] = []
     failure: PgError | None = None
     while True:
         kind, raw = await backend.next()
@@ -181,7 +187,7 @@ async def pump(backend: Backend, sink: Sink) -> bytes:
         elif kind == DESCRIPTION:
             sink.describe(raw)
         elif kind == COMPLETE:
-            tag = raw[5:-1]
+            tags.append(raw[5:-1])
         elif kind == ERROR:
             failure = failure or parse_error(raw)
         elif kind == NOTICE:
@@ -192,7 +198,7 @@ async def pump(backend: Backend, sink: Sink) -> bytes:
             break
     if failure is not None:
         raise failure
-    return tag
+    return tags
 
 
 async def run(backend: Backend, sql: str) -> bytes:

@@ -280,6 +280,8 @@ async def _was_committed(session: Session, transaction: Transaction, step: Resol
 
 async def _perform(transaction: Transaction, step: Run) -> dict[str, PgError]:
     places = [place for place in step.places if place in transaction.branches]
+    if len(places) < 2:  # without tasks
+        return await _perform_alone(transaction, step, places)
     results = await asyncio.gather(
         *(_run_one(transaction.branches[place].backend, step) for place in places), return_exceptions=True
     )
@@ -290,6 +292,15 @@ async def _perform(transaction: Transaction, step: Run) -> dict[str, PgError]:
         elif isinstance(result, BaseException):
             raise result
     return errors
+
+
+async def _perform_alone(transaction: Transaction, step: Run, places: list[str]) -> dict[str, PgError]:
+    for place in places:
+        try:
+            await _run_one(transaction.branches[place].backend, step)
+        except PgError as error:
+            return {place: error}
+    return {}
 
 
 async def _run_one(backend: Backend, step: Run) -> None:

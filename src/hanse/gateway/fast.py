@@ -23,11 +23,13 @@ from ..planner.values import NO_PARAMETERS, Parameters
 from . import drawing
 from .autoprepare import USES_BEFORE, Prepared, consider, parameterised
 from .ending import finish
+from .plans import LONG_TEXT_BYTES, Plans
 from .route import Route
 from .shown import as_one_table, moved_back
 from .transaction import Branch, Transaction
 
 if TYPE_CHECKING:
+    from ..planner.cache import Hit
     from .prepared import Statement
     from .session import Session
 
@@ -37,7 +39,7 @@ _LENGTH = struct.Struct("!I").unpack_from
 class FastPath:
     """One session's fast path; it is also the `Relay` of the backend that serves it."""
 
-    __slots__ = ("backend", "ending", "parts", "planned", "prepared", "preparing", "session", "shard")
+    __slots__ = ("_long", "backend", "ending", "parts", "planned", "prepared", "preparing", "session", "shard")
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -50,6 +52,7 @@ class FastPath:
         ] = []  # of the text that runs, for its errors; whether it names a shard, has `$n` for literals
         self.shard: int | None = None
         self.prepared = False
+        self._long: tuple[bytes, Plans, Hit | None] | None = None  # the running unit's text, where it is long
 
     # --- from the client ---------------------------------------------------------------------------------------
 
@@ -71,10 +74,24 @@ class FastPath:
             return False
         return False
 
+    def find(self, text: bytes) -> Hit | None:
+        """The plan of a text and the text's parts. The thorough way finds what was cut here, whoever came between."""
+        plans = self.session.plans
+        if len(text) < LONG_TEXT_BYTES:
+            return plans.find(text)
+        last = self._long
+        if last is None or last[1] is not plans or last[0] != text:
+            last = self._long = (text, plans, plans.find(text))
+        return last[2]
+
+    def forget(self) -> None:
+        """The unit has ended."""
+        self._long = None
+
     def try_query(self, text: bytes) -> bool:
         session = self.session
         plans = session.plans
-        found = plans.find(text)
+        found = self.find(text)
         if found is None:
             return False
         planned, parts = found

@@ -247,6 +247,7 @@ class Session:
         """A unit has ended."""
         self.flush()
         self.busy = False
+        self.fast.forget()
         if len(self.framer) and not self.closed:
             self.advance()
         elif self._reading_paused:

@@ -68,7 +68,7 @@ _MAY_UNPIN = frozenset(("SELECT", "DROP", "UNLISTEN", "DISCARD", "CREATE", "CLOS
 
 async def run_text(session: Session, text: bytes, sink: Sink, request: Request | None = None) -> bytes | None:
     """Runs a text whose plan is known, without parsing it; None: it is not known."""
-    found = session.plans.find(text)
+    found = session.fast.find(text)
     if found is None or session.gateway.frozen:
         return None
     planned, parts = found

@@ -18,6 +18,7 @@ Why the digits are the same:
   among its inputs, whatever the grouping.
 - sum(smallint) and sum(integer) are bigint, but sum(bigint) is numeric: cast back. real sums stay real, and avg(real)
   sums doubles: float sums depend on the order of rows in PostgreSQL, too.
+- The count of a NOT NULL column's values, which avg() needs, is that of the rows.
 - count over no groups at all is 0, every other aggregate of nothing is null.
 
 *DISTINCT.* The arguments of `f(DISTINCT x)` become further grouping columns of the partial rows; the final statement
@@ -31,6 +32,8 @@ stddev, percentiles …), grouping sets, columns that are only functionally depe
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+
+from pglast.enums import JoinType
 
 from ..catalog.model import Snapshot
 from ..sql.functions import FunctionClass, classify
@@ -328,8 +331,28 @@ def _average(splitter: _Splitter, call: Node) -> Node:
     if argument == inference.FLOAT4:
         value = ast.TypeCast(arg=value, typeName=parse_expression("CAST(NULL AS double precision)").typeName)
     total = _partial(splitter, changed(call, funcname=(ast.String(sval="sum"),), args=(value,)))
-    number = _partial(splitter, changed(call, funcname=(ast.String(sval="count"),)), "bigint")
-    return parse_expression(f"(sum({total}) / sum({number}))")
+    counted = changed(call, funcname=(ast.String(sval="count"),))
+    if _never_null(splitter, value) and same_key(splitter.base.scope, counted) not in splitter.known:
+        counted = changed(counted, args=None, agg_star=True)
+    return parse_expression(f"(sum({total}) / sum({_partial(splitter, counted, 'bigint')}))")
+
+
+def _never_null(splitter: _Splitter, value: Node) -> bool:
+    """A NOT NULL column of a table that no outer join extends by nulls: counted by count(*), which may be asked for as well.
+
+    What the columns of the table are called is plain to see: no alias gives them other names.
+    """
+    column = resolve(splitter.base.scope, value)
+    item = None if column is None else splitter.base.scope.item(column[0])
+    if column is None or item is None or item.relation is None:
+        return False
+    for found in walk(splitter.statement.fromClause):
+        if isinstance(found, ast.JoinExpr) and found.jointype != JoinType.JOIN_INNER:
+            return False
+        if isinstance(found, ast.Alias) and found.colnames:
+            return False
+    known = item.relation.column_by_name.get(column[1])
+    return known is not None and known.not_null
 
 
 def _argument_type(splitter: _Splitter, call: Node, allowed: frozenset[int]) -> int:

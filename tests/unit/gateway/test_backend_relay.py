@@ -9,6 +9,7 @@ import pytest
 from hanse.core.errors import PgError
 from hanse.engines.postgres.backend import Backend, split_messages
 from hanse.pgwire import backend as server
+from hanse.pgwire import frontend
 from hanse.pgwire.diagnostics import error_response
 
 ROW = server.data_row([b"1", None, b"x" * 300])
@@ -160,6 +161,39 @@ async def test_what_was_sent_ahead_is_not_seen() -> None:
     assert backend.answering
     assert (await backend.next())[0] == ord("Z")
     assert not backend.answering
+
+
+BEGUN_INSERT = server.command_complete("BEGIN") + server.command_complete("INSERT 0 1") + server.ready_for_query(b"T")
+
+
+@pytest.mark.parametrize("cut", range(1, len(BEGUN_INSERT)))
+async def test_begin_goes_with_its_statement(cut: int) -> None:
+    backend, transport = made()
+    backend.write_ahead(frontend.query(b"BEGIN"))
+    assert backend.write_statement(b"INSERT") == len("BEGIN; ")
+    assert transport.written == [frontend.query(b"BEGIN; INSERT")]
+    feed(backend, BEGUN_INSERT, cut)
+    assert await backend.next() == (ord("C"), server.command_complete("INSERT 0 1"))
+    assert (await backend.next())[0] == ord("Z")
+    backend.data_received(ANSWER)
+    assert (await backend.next())[0] == ord("T")
+
+
+async def test_a_text_that_fails_before_its_begin() -> None:
+    backend, _ = made()
+    backend.write_ahead(frontend.query(b"BEGIN"))
+    backend.write_statement(b"INSERT")
+    backend.data_received(FAILURE + server.command_complete("ROLLBACK"))
+    assert [(await backend.next())[0] for _ in range(3)] == [ord("E"), ord("Z"), ord("C")]
+
+
+@pytest.mark.parametrize("ahead", [(), (b"DISCARD SEQUENCES",), (b"BEGIN", b"DISCARD SEQUENCES")])
+async def test_what_else_goes_ahead_is_answered_by_itself(ahead: tuple[bytes, ...]) -> None:
+    backend, transport = made()
+    for sql in ahead:
+        backend.write_ahead(frontend.query(sql))
+    assert backend.write_statement(b"INSERT") == 0
+    assert b"".join(transport.written) == b"".join(frontend.query(sql) for sql in (*ahead, b"INSERT"))
 
 
 async def test_a_slow_consumer_stops_the_socket() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+from msgspec.structs import replace
 
 from hanse.catalog.model import Bound, Column, Function, Group, Kind, Relation, Shard, Snapshot, Strategy, UniqueKey
 from hanse.core.errors import PgError
@@ -46,6 +47,8 @@ def sharded(name: str, key: str, *more: tuple[str, int, str], **fields: object) 
 T = sharded("t", "k", ("x", 23, "integer"), ("note", 25, "text"), ("unused", 25, "text"))
 U = sharded("u", "k", ("x", 23, "integer"), ("y", 23, "integer"))
 KEYED = sharded("keyed", "k", ("v", 23, "integer"), unique_keys=(UniqueKey(name="p", columns=("k",), primary=True),))
+FILLED = sharded("filled", "k", ("x", 23, "integer"))
+FILLED = replace(FILLED, columns=(*FILLED.columns, Column(name="v", type_oid=23, type_name="integer", not_null=True)))
 RLS = sharded("guarded", "k", ("v", 23, "integer"), row_security=True)
 S = Relation(
     schema="public", name="s", kind=Kind.SINGLE, group="g2", columns=columns(("id", 23, "integer"), ("w", 25, "text"))
@@ -66,7 +69,7 @@ SNAPSHOT = Snapshot(
     database="shop",
     groups=(Group(name="g1", instances=()), Group(name="g2", instances=())),
     relations=(
-        T, U, S, RLS, OTHER, KEYED,
+        T, U, S, RLS, OTHER, KEYED, FILLED,
         view("of_ann", "SELECT k FROM t", "ann"),
         view("as_user", "SELECT k FROM t", "ann", invoker=True),
         view("guarded_view", "SELECT k FROM guarded", "ann"),
@@ -173,6 +176,23 @@ def test_two_phases() -> None:
         final_sql="SELECT g0 AS x, CAST(COALESCE(sum(p0), 0) AS bigint) AS count, sum(p1) / sum(p2) AS avg "
         "FROM hanse_partial GROUP BY g0 HAVING CAST(sum(p1) AS bigint) > 3 ORDER BY 2",
     )
+
+
+@pytest.mark.parametrize(
+    ("sql", "partial"),
+    [
+        ("SELECT x, avg(v), count(*) FROM filled GROUP BY x", "sum(v) AS p0, count(*) AS p1 FROM"),
+        ("SELECT x, count(v), avg(v) FROM filled GROUP BY x", "count(v) AS p0, sum(v) AS p1 FROM"),
+        ("SELECT x, avg(v) FILTER (WHERE v > 1) FROM filled GROUP BY x", "count(*) FILTER (WHERE v > 1) AS p1 FROM"),
+        ("SELECT t.x, avg(v) FROM filled JOIN t USING (k) GROUP BY 1", "count(*) AS p1 FROM"),
+        ("SELECT t.x, avg(v) FROM t LEFT JOIN filled USING (k) GROUP BY 1", "count(v) AS p1 FROM"),
+        ("SELECT x, avg(v) FROM filled AS f(k, v, x) GROUP BY x", "count(v) AS p1 FROM"),
+    ],
+)
+def test_the_count_of_a_column_without_nulls_is_that_of_the_rows(sql: str, partial: str) -> None:
+    found = plan(sql).plan
+    assert isinstance(found, TwoPhase)
+    assert partial in found.partial_sql
 
 
 # --- gather ------------------------------------------------------------------------------------------------------

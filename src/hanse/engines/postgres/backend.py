@@ -21,12 +21,13 @@ from typing import Any, Protocol
 from ...core.errors import PgError
 from ...core.limits import MESSAGE_BYTES_MAX, PREPARED_PER_BACKEND_MAX
 from ...pgwire import backend as server_messages
+from ...pgwire import frontend
 from ...pgwire.diagnostics import parse_error
 
 PULL_BYTES_AHEAD = 1 << 20
 
 _LENGTH = struct.Struct("!I").unpack_from
-_READY, _ERROR, _ROW, _COPY_DATA = ord("Z"), ord("E"), ord("D"), ord("d")
+_READY, _ERROR, _ROW, _COPY_DATA, _COMPLETE = ord("Z"), ord("E"), ord("D"), ord("d"), ord("C")
 _ACKNOWLEDGEMENTS = frozenset(b"123")  # ParseComplete, BindComplete, CloseComplete
 _BIND_COMPLETE = b"2\x00\x00\x00\x04"
 _PARAMETER, _NOTIFICATION, _NOTICE = ord("S"), ord("A"), ord("N")
@@ -62,6 +63,7 @@ class Backend(asyncio.Protocol):
         self.status = ord("I")  # of the last ReadyForQuery: I idle, T in a transaction, E in a failed one
         self._ahead = b""  # what is sent with the next write
         self._prelude = 0  # pull mode: so many ReadyForQuery answer what we sent ahead (BEGIN)
+        self._begins = False  # pull mode: the next CommandComplete answers a BEGIN in front of its statement
         self.drawer: Any = None  # the session whose draws from sequences this backend remembers (gateway/drawing.py)
         self.cancelling: asyncio.Future[None] | None = None  # a cancel request is under way: not to be reused before
         self.on_notification: Callable[[bytes], None] | None = None
@@ -123,6 +125,19 @@ class Backend(asyncio.Protocol):
         if self._ahead:
             data, self._ahead = self._ahead + data, b""
         self._transport.write(data)
+
+    def write_statement(self, sql: bytes) -> int:
+        """A Query message, together with a BEGIN that was to go ahead: one text, one answer, one wake-up on either side.
+
+        Gives the number of characters that stand before `sql` now: errors count their positions from there.
+        """
+        if self._prelude != 1 or not self._ahead.startswith(b"BEGIN", 5):
+            self.write(frontend.query(sql))
+            return 0
+        begin = self._ahead[5:-1] + b"; "
+        self._ahead, self._prelude, self._begins = b"", 0, True
+        self.write(frontend.query(begin + sql))
+        return len(begin)
 
     def pause_writing(self) -> None:
         self._drained = asyncio.get_running_loop().create_future()
@@ -309,6 +324,10 @@ class Backend(asyncio.Protocol):
         if self._prelude and kind != _ERROR:
             self._prelude -= kind == _READY
             return
+        if self._begins:
+            self._begins = kind not in (_COMPLETE, _ERROR)
+            if kind != _ERROR:
+                return
         self._inbox.append((kind, raw))
         self._inbox_bytes += len(raw)
 

@@ -1,0 +1,174 @@
+"""INSERTs of many rows over two groups: the same answer, error and rows as from one PostgreSQL, in every form of values.
+
+Each case runs in the simple protocol (without parameters) or by libpq's PQexecParams, alone and in a transaction.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
+
+import psycopg
+import pytest
+from psycopg import pq
+
+from support.schemas import Schema
+
+COLUMNS = (
+    "id bigint PRIMARY KEY, n int CHECK (n < 1000), s varchar(8), b text DEFAULT 'none', d date, m numeric(6,2), "
+    "g int GENERATED ALWAYS AS (n * 2) STORED, at timestamptz"
+)
+TRIGGER = """CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+    $$BEGIN IF new.n = 666 THEN RAISE 'not this one' USING ERRCODE = 'P0666'; END IF; RETURN new; END$$"""
+ROWS = 12  # more than a long list needs (insert_keys.ROWS_MIN)
+INT8, INT4, TEXT, VARCHAR, DATE, NUMERIC, TIMESTAMPTZ = 20, 23, 25, 1043, 1082, 1700, 1184
+
+
+@dataclass
+class Case:
+    """One INSERT. `row`: its columns' SQL, `{}` is the next parameter; `values` of a row, from the row's number."""
+
+    row: str
+    values: Callable[[int], tuple[bytes | None, ...]] = lambda i: ()
+    types: tuple[int, ...] = ()
+    formats: tuple[int, ...] = ()
+    columns: str = "id, n, s"
+    tail: str = ""
+
+    def sql(self) -> str:
+        """Parameters are numbered column by column: $1 … $12 are the first ones of the rows."""
+        rows = []
+        for i in range(ROWS):
+            row = self.row.replace("#", str(i))
+            for nth in count():
+                if "{}" not in row:
+                    break
+                row = row.replace("{}", f"${nth * ROWS + i + 1}", 1)
+            rows.append(f"({row})")
+        return f"INSERT INTO t ({self.columns}) VALUES {', '.join(rows)}{self.tail}"
+
+
+def int8(value: int) -> bytes:
+    return struct.pack("!q", value)
+
+
+CASES = {
+    "constants": Case("#, # * 2, 'a'"),
+    "constants_error_late": Case("#, # * 100, 'a'"),
+    "constants_too_long": Case("#, #, 'abcdefgh#'"),
+    "constants_comment_behind": Case("#, #, 'a'", tail=" -- the end"),
+    "constants_semicolon": Case("#, #, 'a'", tail=" ;"),
+    "constants_trigger": Case("#, 655 + #, 'a'"),
+    "constants_unknown_function": Case("#, nowhere(#), 'a'"),
+    "untyped": Case("{}, 7, 'it''s #'", lambda i: (b"%d" % i,)),
+    "sums": Case("{}::bigint + #, 7, 'a%b'", lambda i: (b"%d" % (i * 1000),)),
+    "typed": Case(
+        "{}, {}, {}",
+        lambda i: (b"%d" % i, b"-%d" % i, b"it's %d" % i),
+        (INT8,) * ROWS + (INT4,) * ROWS + (VARCHAR,) * ROWS,
+    ),
+    "binary": Case(
+        "{}, {}, {}",
+        lambda i: (int8(i), struct.pack("!i", -i), b"b%d" % i),
+        (INT8,) * ROWS + (INT4,) * ROWS + (TEXT,) * ROWS,
+        (1,) * (3 * ROWS),
+    ),
+    "all_types": Case(
+        "{}, {}, {}, {}, {}, {}, {}",
+        lambda i: (
+            *(b"%d" % i, b"%d" % i, b"s%d" % i, "é\u4e2d %d %% $1".encode() % i),
+            *(b"2024-02-%02d" % (i + 1), b"%d.125" % i, b"2024-02-01 10:00:00+0%d" % (i % 9)),
+        ),
+        columns="id, n, s, b, d, m, at",
+    ),
+    "all_types_typed": Case(
+        "{}, {}, {}, {}, {}, {}, {}",
+        lambda i: (
+            *(b"%d" % i, b" %d " % i, b"s%d" % i, b"'quoted' %d''" % i),
+            *(b"02/0%d/2024" % (i % 9 + 1), b"-%d.5e1" % i, b"infinity" if i % 2 else b"epoch"),
+        ),
+        tuple(oid for oid in (INT8, INT4, TEXT, TEXT, DATE, NUMERIC, TIMESTAMPTZ) for _ in range(ROWS)),
+        columns="id, n, s, b, d, m, at",
+    ),
+    "nulls": Case("{}, {}, {}", lambda i: (b"%d" % i, None if i % 2 else b"1", None)),
+    "nulls_typed": Case("{}, {}, 'a'", lambda i: (b"%d" % i, None), (INT8,) * ROWS + (INT4,) * ROWS),
+    "null_key": Case("{}, 1, 'a'", lambda i: (b"%d" % i if i < 9 else None,)),
+    "backslashes": Case("{}, 1, {}", lambda i: (b"%d" % i, b"\\%d\\'" % i)),
+    "defaults": Case("{}, 1, {}, DEFAULT", lambda i: (b"%d" % i, b"x"), columns="id, n, s, b"),
+    "bad_number": Case("{}, {}, 'a'", lambda i: (b"%d" % i, b"1" if i < 9 else b"one")),
+    "bad_number_typed": Case("{}, {}, 'a'", lambda i: (b"%d" % i, b"9" * i), (INT8,) * ROWS + (INT4,) * ROWS),
+    "bad_date": Case("{}, 1, {}", lambda i: (b"%d" % i, b"2024-02-3%d" % (i % 10)), columns="id, n, d"),
+    "too_long": Case("{}, 1, {}", lambda i: (b"%d" % i, b"x" * i)),
+    "wrong_type": Case("{}, {}, 'a'", lambda i: (b"%d" % i, b"1"), (INT8,) * ROWS + (TEXT,) * ROWS),
+    "bad_utf8": Case("{}, 1, {}", lambda i: (b"%d" % i, b"\xff" if i == 9 else b"x")),
+    "zero_byte": Case(
+        "{}, 1, {}",
+        lambda i: (b"%d" % i, b"a\0b" if i == 9 else b"x"),
+        (INT8,) * ROWS + (TEXT,) * ROWS,
+        (0,) * ROWS + (1,) * ROWS,
+    ),
+    "check": Case("{}, {}, 'a'", lambda i: (b"%d" % i, b"%d" % (990 + i))),
+    "duplicate": Case("{}, 1, 'a'", lambda i: (b"%d" % (i % 10),)),
+    "trigger": Case("{}, {}, 'a'", lambda i: (b"%d" % i, b"%d" % (655 + i))),
+    "generated": Case("{}, {}, 5", lambda i: (b"%d" % i, b"1"), columns="id, n, g"),
+    "returning": Case("{}, 1, {}", lambda i: (b"%d" % i, b"x"), tail=" RETURNING id, n"),
+    "on_conflict": Case("{}, 1, {}", lambda i: (b"%d" % (i % 10), b"x"), tail=" ON CONFLICT DO NOTHING"),
+}
+
+
+@pytest.fixture(scope="module")
+def sides(cluster, plain_postgres) -> Iterator[tuple[psycopg.Connection, psycopg.Connection]]:  # type: ignore[no-untyped-def]
+    name = "insert_batches"
+    connections = []
+    for server, placed in ((plain_postgres, ""), (cluster.server, " PARTITION BY HASH (id) WITH (shards = 4)")):
+        schema = Schema(name, server)
+        connection = schema.connect()
+        connection.execute(f"DROP SCHEMA IF EXISTS {name} CASCADE")
+        connection.execute(f"CREATE SCHEMA {name}")
+        connection.execute(f"CREATE TABLE t ({COLUMNS}){placed}")
+        connection.execute(TRIGGER)
+        connection.execute("CREATE TRIGGER refuse BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION refuse()")
+        connections.append(connection)
+    yield connections[0], connections[1]
+    for connection in connections:
+        connection.execute(f"DROP SCHEMA {name} CASCADE")
+        connection.close()
+
+
+def answer(connection: psycopg.Connection, case: Case) -> tuple[object, ...]:
+    """Status, tag, SQLSTATE, message and rows."""
+    rows = [case.values(i) for i in range(ROWS)]
+    values = [value for column in zip(*rows, strict=True) for value in column]
+    raw = connection.pgconn
+    if values:
+        result = raw.exec_params(case.sql().encode(), values, case.types or None, case.formats or None)
+    else:
+        result = raw.exec_(case.sql().encode())
+    shown = [tuple(result.get_value(r, c) for c in range(result.nfields)) for r in range(result.ntuples)]
+    error = pq.DiagnosticField
+    return (
+        pq.ExecStatus(result.status).name,
+        result.command_status,
+        result.error_field(error.SQLSTATE),
+        result.error_field(error.MESSAGE_PRIMARY),
+        shown,
+    )
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_batch(name: str, sides: tuple[psycopg.Connection, psycopg.Connection]) -> None:
+    found = []
+    for connection in sides:
+        said = [answer(connection, CASES[name])]
+        kept = connection.execute("SELECT t::text FROM t ORDER BY id").fetchall()
+        connection.execute("DELETE FROM t")
+        connection.execute("BEGIN")
+        said.append(answer(connection, CASES[name]))
+        connection.execute("ROLLBACK")
+        left = connection.execute("SELECT count(*) FROM t").fetchall()
+        found.append((said, kept, left))
+    plain, ours = found
+    assert ours == plain
+    assert plain[0][0][0] in ("COMMAND_OK", "TUPLES_OK", "FATAL_ERROR")
