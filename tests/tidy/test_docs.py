@@ -61,7 +61,9 @@ def commands() -> dict[str, click.Command]:
 
 
 def options(command: click.Command) -> set[str]:
-    return {option for parameter in command.params for option in parameter.opts if option.startswith("--")} | {"--help"}
+    found = {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
+    inner = command.commands.values() if isinstance(command, click.Group) else ()
+    return found.union(*map(options, inner)) | {"--help"}
 
 
 def system_names() -> set[str]:

@@ -48,6 +48,7 @@ RECOVERY_LOCK_WAIT_S_MAX = 5.0  # for a decider that is making its record at thi
 RECORD_AGE_S_MIN = 3600.0  # of a commit record, before it is asked whether anybody still needs it
 RECORDS_PERIOD_S = 600.0
 RECORDS_PER_TURN_MAX = 10_000
+IN_DOUBT_ASK_S_MAX = 5.0  # for one group's word on its prepared transactions; then it counts as away
 
 # Executor
 RESULT_MEMORY_BYTES_MAX = 16 << 20  # of one buffered result before it spills to disk
