@@ -240,12 +240,14 @@ def test_records_go_when_nobody_needs_them(wreck: Wreck) -> None:
     with psycopg.connect(dsns["g1"], autocommit=True) as g1, psycopg.connect(dsns["g2"], autocommit=True) as g2:
         g1.execute("BEGIN; CREATE TABLE held (x int); PREPARE TRANSACTION 'hanse:g2:held:hash'")
         g2.execute("INSERT INTO hanse.commit_record VALUES ('hanse:g2:held:hash', 'c', now() - interval '1 minute')")
-        with psycopg.connect(dsns["g2"], autocommit=True) as old:
-            old.execute("BEGIN")
-            old.execute("SELECT 1")
-            g2.execute("SELECT hanse.record_abort('hanse:g2:late:hash')")
-            _remove_records(wreck)
-            assert _records(g2) == {"hanse:g2:held:hash", "hanse:g2:late:hash"}
+        for tells_since_when in ("on", "off"):
+            with psycopg.connect(dsns["g2"], autocommit=True) as old:
+                old.execute(f"SET track_activities = {tells_since_when}")  # type: ignore[call-overload]
+                old.execute("BEGIN")
+                old.execute("SELECT 1")
+                g2.execute("SELECT hanse.record_abort('hanse:g2:late:hash')")
+                _remove_records(wreck)
+                assert _records(g2) == {"hanse:g2:held:hash", "hanse:g2:late:hash"}
         g1.execute("ROLLBACK PREPARED 'hanse:g2:held:hash'")
         _remove_records(wreck)
         assert _records(g2) == set()

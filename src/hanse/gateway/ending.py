@@ -152,7 +152,7 @@ async def _commit_several(session: Session, transaction: Transaction) -> None:
     identity = transaction.identity or new_global_id(writers[-1])
     committed = False
     try:
-        await _drive(session, transaction, _protocol(session, transaction, writers, identity))
+        await _drive(session, transaction, identity, _protocol(session, transaction, writers, identity))
         committed = True
     finally:
         await _perform(transaction, Run(readers, "COMMIT" if committed else "ROLLBACK"))
@@ -171,7 +171,8 @@ async def _commit_change(session: Session, transaction: Transaction) -> None:
     identity = new_global_id(CATALOG_DECIDER, change.transaction_id)
     try:
         deferrable = change.snapshot.has_deferrable or session.gateway.snapshot.has_deferrable
-        await _drive(session, transaction, commit(groups, identity, catalog_decides=True, deferrable=deferrable))
+        protocol = commit(groups, identity, catalog_decides=True, deferrable=deferrable)
+        await _drive(session, transaction, identity, protocol)
     except BaseException:
         await _perform(transaction, Run((WORKSPACE_PLACE,), "ROLLBACK"))
         raise
@@ -179,7 +180,7 @@ async def _commit_change(session: Session, transaction: Transaction) -> None:
         session.gateway.forget_change(transaction)
 
 
-async def _drive(session: Session, transaction: Transaction, protocol: Protocol) -> None:
+async def _drive(session: Session, transaction: Transaction, identity: GlobalId, protocol: Protocol) -> None:
     """Performs the protocol's steps until it ends; its exception is ours."""
     gateway = session.gateway
     transaction.ending = True
@@ -188,7 +189,7 @@ async def _drive(session: Session, transaction: Transaction, protocol: Protocol)
         step = next(protocol)
         while True:
             gateway.fault(f"before_{step.stage}")
-            answer = await _step(session, transaction, step)
+            answer = await _step(session, transaction, identity, step)
             gateway.fault(f"after_{step.stage}")
             step = protocol.send(answer)
     except StopIteration:
@@ -197,11 +198,13 @@ async def _drive(session: Session, transaction: Transaction, protocol: Protocol)
         gateway.committing -= 1
 
 
-async def _step(session: Session, transaction: Transaction, step: Step) -> Errors:
+async def _step(session: Session, transaction: Transaction, identity: GlobalId, step: Step) -> Errors:
     if isinstance(step, Decide):
         return await _decide(session, transaction)
     if isinstance(step, Resolve):
-        return await _resolve(session, transaction, step)
+        return await _resolve(session, transaction, identity, step)
+    if step.stage == "decide" and identity.late:
+        return {identity.decider: ended_by_recovery()}
     return await _perform(transaction, step)
 
 
@@ -215,7 +218,7 @@ async def _decide(session: Session, transaction: Transaction) -> Errors:
     return {}
 
 
-async def _resolve(session: Session, transaction: Transaction, step: Resolve) -> Errors:
+async def _resolve(session: Session, transaction: Transaction, identity: GlobalId, step: Resolve) -> Errors:
     """Asks until there is an answer, but not for ever: recovery can wait longer than a client."""
     clock = asyncio.get_running_loop().time
     deadline = clock() + RESOLVE_WAIT_S_MAX
@@ -223,6 +226,8 @@ async def _resolve(session: Session, transaction: Transaction, step: Resolve) ->
         try:
             if await _was_committed(session, transaction, step):
                 return {}
+            if identity.late and step.decider != CATALOG_DECIDER:  # the catalog keeps what it has said
+                return {step.decider: PgError("08006", "its record may be gone")}
             return {step.decider: ended_by_recovery()}
         except PgError as error:
             if clock() > deadline:
