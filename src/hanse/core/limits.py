@@ -51,6 +51,11 @@ RECORDS_PERIOD_S = 600.0
 RECORDS_PER_TURN_MAX = 10_000
 IN_DOUBT_ASK_S_MAX = 5.0  # for one group's word on its prepared transactions; then it counts as away
 
+# hanse.retry, in users' programs
+RETRY_ATTEMPTS_MAX = 10
+RETRY_PAUSE_S_MIN = 0.01  # about so long after the first failure, twice as long after each further one
+RETRY_PAUSE_S_MAX = 1.0
+
 # Executor
 RESULT_MEMORY_BYTES_MAX = 16 << 20  # of one buffered result before it spills to disk
 INSERT_ROWS_PER_STATEMENT_MAX = 1_000
