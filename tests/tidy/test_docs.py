@@ -48,10 +48,6 @@ MADE = re.compile(r"CREATE (?:UNLOGGED )?(?:TABLE|VIEW|FUNCTION)(?: IF NOT EXIST
 NAMED = re.compile(r"\bhanse\.([a-z_]+)\b")
 # A module; settings: any of them in docs/guide/settings.md, and the one there is
 OTHER_NAMES = {"something", "retry", "read_consistency"}
-    "something",
-    "retry",
-    "read_consistency",
-}  # a module; settings: any of them in docs/guide/settings.md, and the one there is
 MODULES = {path.stem for path in SOURCE.rglob("*.py")} | {path.name for path in SOURCE.iterdir()}
 
 each_document = pytest.mark.parametrize("path", [pytest.param(p, id=str(p.relative_to(ROOT))) for p in DOCUMENTS])
