@@ -7,6 +7,7 @@ HANSE_FAULT names says at which point of the next commit a gateway ends itself (
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -14,20 +15,23 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 import psycopg
 import pytest
+from click.testing import CliRunner, Result
 
 from hanse.agent.recovery import Recovery, Times
+from hanse.cli.main import main as command_line
 from hanse.config import load_node_config, load_secrets
 from hanse.core.limits import PREPARED_AGE_S_MIN
 from support.processes import free_ports, sweep, wait_until
 from support.servers import Cluster, Server
 
+Prepare = Callable[..., None]
 TOTAL = 4000
 HANSE = [sys.executable, "-P", "-m", "hanse.cli.main"]
 TRANSFER = (
@@ -236,12 +240,14 @@ def test_records_go_when_nobody_needs_them(wreck: Wreck) -> None:
     with psycopg.connect(dsns["g1"], autocommit=True) as g1, psycopg.connect(dsns["g2"], autocommit=True) as g2:
         g1.execute("BEGIN; CREATE TABLE held (x int); PREPARE TRANSACTION 'hanse:g2:held:hash'")
         g2.execute("INSERT INTO hanse.commit_record VALUES ('hanse:g2:held:hash', 'c', now() - interval '1 minute')")
-        with psycopg.connect(dsns["g2"], autocommit=True) as old:
-            old.execute("BEGIN")
-            old.execute("SELECT 1")
-            g2.execute("SELECT hanse.record_abort('hanse:g2:late:hash')")
-            _remove_records(wreck)
-            assert _records(g2) == {"hanse:g2:held:hash", "hanse:g2:late:hash"}
+        for tells_since_when in ("on", "off"):
+            with psycopg.connect(dsns["g2"], autocommit=True) as old:
+                old.execute(f"SET track_activities = {tells_since_when}")  # type: ignore[call-overload]
+                old.execute("BEGIN")
+                old.execute("SELECT 1")
+                g2.execute("SELECT hanse.record_abort('hanse:g2:late:hash')")
+                _remove_records(wreck)
+                assert _records(g2) == {"hanse:g2:held:hash", "hanse:g2:late:hash"}
         g1.execute("ROLLBACK PREPARED 'hanse:g2:held:hash'")
         _remove_records(wreck)
         assert _records(g2) == set()
@@ -261,3 +267,190 @@ def _remove_records(wreck: Wreck) -> None:
         recovery.close()
 
     asyncio.run(remove())
+
+
+# --- what an operator sees and does ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def prepared(wreck: Wreck) -> Iterator[Prepare]:
+    """Makes branches as gateways leave them, and takes away what a test leaves."""
+    with contextlib.ExitStack() as stack:
+        dsns = wreck.cluster.group_dsns()
+        groups = {name: stack.enter_context(psycopg.connect(dsn, autocommit=True)) for name, dsn in dsns.items()}
+        made: list[tuple[str, str]] = []
+
+        def prepare(gid: str, *places: str, outcome: str | None = None) -> None:
+            if outcome is not None:
+                groups["g2"].execute("INSERT INTO hanse.commit_record VALUES (%s, %s)", (gid, outcome))
+            for place in places:
+                made.append((gid, place))
+                groups[place].execute(f"BEGIN; SELECT pg_current_xact_id(); PREPARE TRANSACTION '{gid}'")
+
+        yield prepare
+        for gid, place in made:
+            with contextlib.suppress(psycopg.errors.UndefinedObject):
+                groups[place].execute(f"ROLLBACK PREPARED '{gid}'")  # type: ignore[call-overload]
+        groups["g2"].execute("DELETE FROM hanse.commit_record WHERE gid LIKE 'hanse:%:test:%'")
+
+
+def _seen(wreck: Wreck) -> dict[str, tuple[object, ...]]:
+    with wreck.connect() as connection:
+        rows = connection.execute("SELECT gid, state, decider, groups, age < interval '1 hour' FROM hanse.transactions")
+        return {str(gid): more for gid, *more in rows.fetchall()}  # type: ignore[misc]
+
+
+def _hanse(wreck: Wreck, *arguments: str, answer: str | None = None) -> Result:
+    words = ["transactions", "--data", str(wreck.cluster.data_directory), *arguments]
+    return CliRunner().invoke(command_line, words, input=answer)
+
+
+def test_transactions_shows_what_is_prepared_and_what_was_decided(wreck: Wreck, prepared: Prepare) -> None:
+    assert _seen(wreck) == {}
+    prepared("hanse:g2:test:open", "g1")
+    prepared("hanse:g2:test:done", "g1", outcome="c")
+    prepared("hanse:g2:test:dead", "g1", outcome="a")
+    prepared("hanse:g9:test:lost", "g1", "g2")
+    prepared("hanse:catalog:test:change", "g2")
+    prepared("made by a user", "g1", "g2")
+    assert _seen(wreck) == {
+        "hanse:g2:test:open": ["in doubt", "g2", ["g1"], True],
+        "hanse:g2:test:done": ["committed", "g2", ["g1"], True],
+        "hanse:g2:test:dead": ["aborted", "g2", ["g1"], True],
+        "hanse:g9:test:lost": ["unknown", "g9", ["g1", "g2"], True],
+        "hanse:catalog:test:change": ["in doubt", "catalog", ["g2"], True],
+        "made by a user": ["prepared by a user", None, ["g1", "g2"], True],
+    }
+    listed = json.loads(_hanse(wreck, "--json").stdout)
+    assert {row["gid"]: row["state"] for row in listed["transactions"]} == {
+        gid: row[0] for gid, row in _seen(wreck).items()
+    }
+    assert listed["unreachable"] == ["g9"]
+
+
+def test_transactions_is_a_view_like_others(wreck: Wreck, prepared: Prepare) -> None:
+    """In joins, with parameters, in COPY; for everybody, as pg_prepared_xacts is; with the columns that it is said to have."""
+    with wreck.connect() as connection:
+        shape = connection.execute("SELECT * FROM hanse.transactions").description
+        assert shape is not None and [column.name for column in shape] == [
+            *("gid", "state", "decider", "groups", "owner", "prepared", "age")
+        ]
+        described = connection.execute(
+            "SELECT atttypid::int FROM pg_attribute WHERE attrelid = 'hanse.transactions'::regclass ORDER BY attnum"
+        ).fetchall()
+        assert [column.type_code for column in shape] == [row[0] for row in described]
+        prepared("hanse:g2:test:x", "g1", outcome="c")
+        found = connection.execute(
+            "SELECT t.state FROM accounts a JOIN hanse.transactions AS t ON a.id = 1 AND t.gid = %s",
+            ("hanse:g2:test:x",),
+        )
+        assert found.fetchall() == [("committed",)]
+        with pytest.raises(psycopg.errors.FeatureNotSupported):
+            connection.execute("SET search_path = hanse; SELECT * FROM transactions")
+        connection.execute("CREATE ROLE nobody_special LOGIN PASSWORD 'secret'; RESET search_path")
+        with psycopg.connect(wreck.cluster.server.dsn_for(user="nobody_special", password="secret")) as other:
+            assert other.execute("SELECT count(*) FROM hanse.transactions").fetchone() == (1,)
+
+
+def test_a_group_that_is_away_is_told(wreck: Wreck, prepared: Prepare) -> None:
+    """What the others hold is seen; what was decided in that group is not known."""
+    prepared("hanse:g2:test:x", "g1")
+    pid = wreck.cluster.status()["groups"][1]["instances"][0]["pid"]
+    server = psutil.Process(pid)
+    server.suspend()  # its children would answer, but nobody gets a new one
+    warnings: list[str] = []
+    try:
+        with wreck.connect() as connection:
+            connection.add_notice_handler(lambda notice: warnings.append(str(notice.message_primary)))
+            rows = connection.execute("SELECT state FROM hanse.transactions WHERE gid = 'hanse:g2:test:x'").fetchall()
+    finally:
+        server.resume()
+    assert (rows, warnings) == ([("unknown",)], ["g2 could not be asked for its transactions"])
+
+
+def test_pg_prepared_xacts_has_the_users_transactions(wreck: Wreck, prepared: Prepare) -> None:
+    """Once each, though two groups hold a part, so that a transaction manager finds what it has to end."""
+    prepared("hanse:g2:test:x", "g1", outcome="c")
+    with contextlib.closing(psycopg.connect(wreck.cluster.dsn)) as connection:
+        xid = connection.xid(1, "test", "branch")
+        connection.tpc_begin(xid)
+        connection.execute("UPDATE accounts SET balance = balance")
+        connection.tpc_prepare()
+    with contextlib.closing(psycopg.connect(wreck.cluster.dsn)) as connection:
+        (found,) = connection.tpc_recover()
+        assert (found.gtrid, found.owner, found.database) == ("test", "hanse", "hanse")
+        connection.tpc_rollback(found)
+        assert connection.tpc_recover() == []
+
+
+@pytest.mark.parametrize("outcome", ["commit", "rollback"])
+def test_users_do_not_end_what_is_the_clusters(wreck: Wreck, prepared: Prepare, outcome: str) -> None:
+    """findings-transactions B14."""
+    prepared("hanse:g2:test:x", "g1")
+    with wreck.connect() as connection:
+        for gid in ("'hanse:g2:test:x'", r"E'\x68anse:g2:test:x'"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(f"{outcome} PREPARED {gid}")  # type: ignore[call-overload]
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("BEGIN; PREPARE TRANSACTION 'hanse:g2:test:y'")
+    assert wreck.prepared() == ["hanse:g2:test:x"]
+
+
+@pytest.mark.parametrize(
+    ("recorded", "asked", "refused", "told"),
+    [
+        (None, "--commit", "only --rollback ends it", None),
+        (None, "--rollback", None, "g1: rolled back"),
+        ("c", "--rollback", "only --commit ends it", None),
+        ("c", "--commit", None, "g1: committed"),
+        ("a", "--commit", "only --rollback ends it", None),
+        ("a", "--rollback", None, "g1: rolled back"),
+    ],
+)
+def test_resolve_goes_by_the_record(
+    wreck: Wreck, prepared: Prepare, recorded: str | None, asked: str, refused: str | None, told: str | None
+) -> None:
+    prepared("hanse:g2:test:x", "g1", outcome=recorded)
+    done = _hanse(wreck, "resolve", "hanse:g2:test:x", asked, "--yes")
+    if refused is not None:
+        assert (done.exit_code, refused in done.stderr) == (2, True), done.stderr
+        assert wreck.prepared() == ["hanse:g2:test:x"]
+        return
+    assert (done.exit_code, done.stdout.strip()) == (0, told), done.output
+    records = dict(wreck.groups("SELECT outcome::text FROM hanse.commit_record WHERE gid = 'hanse:g2:test:x'"))
+    assert records["g2"] == [("c" if asked == "--commit" else "a",)]
+    assert wreck.prepared() == []
+
+
+def test_resolve_asks_before_it_does_something(wreck: Wreck, prepared: Prepare) -> None:
+    prepared("hanse:g2:test:x", "g1")
+    for answer in ("n\n", ""):
+        assert _hanse(wreck, "resolve", "hanse:g2:test:x", "--rollback", answer=answer).exit_code == 1
+    assert wreck.prepared() == ["hanse:g2:test:x"]
+    assert wreck.groups("SELECT 1 FROM hanse.commit_record WHERE gid = 'hanse:g2:test:x'")["g2"] == []
+    assert _hanse(wreck, "resolve", "hanse:g2:test:x", "--rollback", answer="y\n").exit_code == 0
+
+
+def test_resolve_by_hand_needs_a_lost_decider(wreck: Wreck, prepared: Prepare) -> None:
+    prepared("hanse:g9:test:x", "g1", "g2")
+    prepared("hanse:g2:test:y", "g1")
+    prepared("made by a user", "g1")
+    for arguments, why in (
+        (("hanse:g9:test:x", "--commit"), "does not answer"),
+        (("hanse:g9:test:x",), "say one of"),
+        (("hanse:g2:test:y", "--rollback", "--decider-lost"), "its word holds"),
+        (("made by a user", "--rollback"), "prepared by a user"),
+        (("hanse:g2:test:z", "--rollback"), "no group holds"),
+    ):
+        done = _hanse(wreck, "resolve", *arguments, "--yes")
+        assert (done.exit_code, why in done.stderr) == (2, True), done.output
+    done = _hanse(wreck, "resolve", "hanse:g9:test:x", "--commit", "--decider-lost", "--yes")
+    assert (done.exit_code, done.stdout) == (0, "g1: committed\ng2: committed\n")
+    assert "WARNING: its decider g9 is not asked" in done.stderr
+
+
+def test_resolve_ends_a_schema_change_by_the_catalogs_word(wreck: Wreck, prepared: Prepare) -> None:
+    prepared("hanse:catalog:test:x", "g1", "g2")
+    assert _hanse(wreck, "resolve", "hanse:catalog:test:x", "--commit", "--yes").exit_code == 2
+    done = _hanse(wreck, "resolve", "hanse:catalog:test:x", "--rollback", "--yes")
+    assert (done.exit_code, done.stdout) == (0, "g1: rolled back\ng2: rolled back\n")

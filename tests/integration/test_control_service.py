@@ -237,6 +237,16 @@ async def test_an_outcome_that_was_told_stays(control: Control) -> None:
     assert caught.value.sqlstate == "40000"
 
 
+async def test_to_look_up_settles_nothing(control: Control) -> None:
+    a = await control.client("a")
+    assert await a.look_up("x0") == ""
+    async with a.ddl_lock():
+        await a.propose(ddl(0))
+    assert await a.look_up("x0") == "c"
+    assert not await a.outcome("x1")
+    assert await a.look_up("x1") == "a"
+
+
 async def test_a_watcher_that_does_not_acknowledge_is_dropped(control: Control) -> None:
     stuck = asyncio.Event()
 

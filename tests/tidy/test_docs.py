@@ -46,7 +46,8 @@ OTHERS_OPTIONS = {
 # Relations and functions of schema hanse: from the SQL that makes them.
 MADE = re.compile(r"CREATE (?:UNLOGGED )?(?:TABLE|VIEW|FUNCTION)(?: IF NOT EXISTS)? hanse\.([a-z_]+)")
 NAMED = re.compile(r"\bhanse\.([a-z_]+)\b")
-OTHER_NAMES = {"something", "read_consistency"}  # settings: any of them in docs/guide/settings.md, and the one there is
+# A module; settings: any of them in docs/guide/settings.md, and the one there is
+OTHER_NAMES = {"something", "retry", "read_consistency"}
 MODULES = {path.stem for path in SOURCE.rglob("*.py")} | {path.name for path in SOURCE.iterdir()}
 
 each_document = pytest.mark.parametrize("path", [pytest.param(p, id=str(p.relative_to(ROOT))) for p in DOCUMENTS])
@@ -61,7 +62,9 @@ def commands() -> dict[str, click.Command]:
 
 
 def options(command: click.Command) -> set[str]:
-    return {option for parameter in command.params for option in parameter.opts if option.startswith("--")} | {"--help"}
+    found = {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
+    inner = command.commands.values() if isinstance(command, click.Group) else ()
+    return found.union(*map(options, inner)) | {"--help"}
 
 
 def system_names() -> set[str]:

@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parent.parent.parent / "src" / "hanse"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("core",),
-    ("config",),
+    ("config", "retry"),
     ("observe",),
     ("catalog", "sql", "pgwire", "consensus"),
     ("planner", "transactions", "engines", "replication"),

@@ -232,6 +232,12 @@ class ControlClient:
         assert isinstance(answer, p.Done)
         return bool(answer.value)
 
+    async def look_up(self, transaction_id: str) -> str:
+        """What is settled of the schema change now, which `outcome` would settle: 'c' committed, 'a' aborted, '' nothing."""
+        answer = await self._ask(p.LookUp(request=next(self._numbers), transaction_id=transaction_id))
+        assert isinstance(answer, p.Done)
+        return answer.text
+
     async def _ask(self, request: p.Request, link: Link | None = None) -> p.Answer:
         try:
             return await (link or await self._connected()).ask(request)

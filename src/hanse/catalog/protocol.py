@@ -188,9 +188,16 @@ class Settle(Message, frozen=True, kw_only=True):
     transaction_id: str
 
 
+class LookUp(Message, frozen=True, kw_only=True):
+    """As `Settle`, but nothing is settled by it. Answered with Done, whose text is 'c', 'a', or '' while it is open."""
+
+    request: int
+    transaction_id: str
+
+
 ServiceMessage = Challenge | Welcome | Refused | Pong | Changed | FrozenNow | Thawed | Done | LogPage | Failed
 Answer = Done | LogPage | Failed
-Request = LockDdl | UnlockDdl | BeginFreeze | EndFreeze | Propose | ReadDdlLog | Settle
+Request = LockDdl | UnlockDdl | BeginFreeze | EndFreeze | Propose | ReadDdlLog | Settle | LookUp
 ClientMessage = Hello | Ping | Goodbye | Ack | Drained | Request
 
 _encoder = msgspec.msgpack.Encoder()

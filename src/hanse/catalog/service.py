@@ -163,6 +163,11 @@ class ControlService:
         async with self._writing:
             return await asyncio.to_thread(self._store.settle, transaction_id)
 
+    async def look_up(self, transaction_id: str) -> str:
+        """'c': committed, 'a': it never will be, '': neither is settled."""
+        async with self._writing:
+            return await asyncio.to_thread(self._store.look_up, transaction_id)
+
     async def ddl_log(self, since: int) -> tuple[DdlEntry, ...]:
         """The first page of the schema changes after version `since`; empty when there is none."""
         async with self._writing:

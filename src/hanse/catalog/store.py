@@ -178,6 +178,12 @@ class ControlStore:
         """Whether the transaction is in the log now. Only `settle` says something about later."""
         return self._version_of(transaction_id) is not None
 
+    def look_up(self, transaction_id: str) -> str:
+        """'c': it is in the log, 'a': it was settled that it never will be, '': neither."""
+        if self.outcome(transaction_id):
+            return "c"
+        return "a" if self._is_aborted(transaction_id) else ""
+
     def ddl_log(self, since: int, *, bytes_max: int = DDL_LOG_PAGE_BYTES) -> tuple[DdlEntry, ...]:
         """The schema changes after version `since`, oldest first: a page of at least one, and about `bytes_max`
         bytes.

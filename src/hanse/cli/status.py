@@ -61,18 +61,18 @@ def _show(status: ClusterStatus) -> None:
 
 
 def _show_processes(console: Console, status: ClusterStatus) -> None:
-    nodes = _table("node", "gateway", "state", "process", "workspace")
+    nodes = make_table("node", "gateway", "state", "process", "workspace")
     for node in status.nodes:
         workspace = _coloured(node.workspace.state) if node.workspace else ""
         state = f"{_coloured(node.state)} {node.note}".strip()
         nodes.add_row(node.name, f"{node.host}:{node.gateway_port}", state, _pid(node.pid), workspace)
     console.print(nodes)
-    gateways = _table("gateway", "worker", "address", "state", "process")
+    gateways = make_table("gateway", "worker", "address", "state", "process")
     for gateway in status.gateways:
         address = f"{gateway.host}:{gateway.port}"
         gateways.add_row(gateway.node, str(gateway.worker), address, _coloured(gateway.state), _pid(gateway.pid))
     console.print(gateways)
-    groups = _table("group", "instance", "role", "node", "address", "state", "process")
+    groups = make_table("group", "instance", "role", "node", "address", "state", "process")
     for group in status.groups:
         for i in group.instances:
             address = f"{i.host}:{i.port}"
@@ -81,7 +81,7 @@ def _show_processes(console: Console, status: ClusterStatus) -> None:
 
 
 def _show_tables(console: Console, tables: list[TableStatus]) -> None:
-    shown = _table("table", "kind", "key", "where")
+    shown = make_table("table", "kind", "key", "where")
     for table in tables:
         counts: dict[str, int] = {}
         for shard in table.shards:
@@ -91,7 +91,7 @@ def _show_tables(console: Console, tables: list[TableStatus]) -> None:
     console.print(shown)
 
 
-def _table(*columns: str) -> Table:
+def make_table(*columns: str) -> Table:
     from rich import box
     from rich.table import Table
 

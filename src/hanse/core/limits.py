@@ -48,9 +48,16 @@ DEADLOCK_LOOK_S = 0.03  # between two looks at transactions over several groups 
 PREPARED_AGE_S_MIN = 10.0  # of a prepared branch, before recovery takes it for abandoned
 RECOVERY_PERIOD_S = 2.0
 RECOVERY_LOCK_WAIT_S_MAX = 5.0  # for a decider that is making its record at this moment
+COMMIT_S_MAX = 1800.0  # from a gid to its decision; half of RECORD_AGE_S_MIN, the rest is for clocks that are set
 RECORD_AGE_S_MIN = 3600.0  # of a commit record, before it is asked whether anybody still needs it
 RECORDS_PERIOD_S = 600.0
 RECORDS_PER_TURN_MAX = 10_000
+IN_DOUBT_ASK_S_MAX = 5.0  # for one group's word on its prepared transactions; then it counts as away
+
+# hanse.retry, in users' programs
+RETRY_ATTEMPTS_MAX = 10
+RETRY_PAUSE_S_MIN = 0.01  # about so long after the first failure, twice as long after each further one
+RETRY_PAUSE_S_MAX = 1.0
 
 # Executor
 RESULT_MEMORY_BYTES_MAX = 16 << 20  # of one buffered result before it spills to disk

@@ -88,7 +88,7 @@ async def replaced(session: Session, text: bytes) -> bytes:
     """The text with the calls replaced whose values are known. Raises 55000 for those that nobody knows."""
     sql = text.decode()
     if sessionviews.asks(text.lower()):
-        sql = sessionviews.replaced(session, sql)
+        sql = await sessionviews.replaced(session, sql)
     if "nextval" in sql.lower():
         return sql.encode()  # it asks for what it draws itself
     if "currval" in sql.lower() or "lastval" in sql.lower():

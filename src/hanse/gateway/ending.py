@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..config import WORKSPACE_PLACE
@@ -153,7 +152,7 @@ async def _commit_several(session: Session, transaction: Transaction) -> None:
     identity = transaction.identity or new_global_id(writers[-1])
     committed = False
     try:
-        await _judged(session, transaction, writers, _protocol(session, transaction, writers, identity))
+        await _judged(session, transaction, identity, writers, _protocol(session, transaction, writers, identity))
         committed = True
     finally:
         await _perform(transaction, Run(readers, "COMMIT" if committed else "ROLLBACK"))
@@ -170,20 +169,22 @@ def _protocol(session: Session, transaction: Transaction, writers: tuple[str, ..
     )
 
 
-async def _judged(session: Session, transaction: Transaction, places: tuple[str, ...], protocol: Protocol) -> None:
+async def _judged(
+    session: Session, transaction: Transaction, identity: GlobalId, places: tuple[str, ...], protocol: Protocol
+) -> None:
     """Drives the protocol; at SERIALIZABLE before witnesses in `places`."""
     if not transaction.serializable:
-        await _drive(session, transaction, protocol)
+        await _drive(session, transaction, identity, protocol)
         return
     try:
-        called = await witnesses.call(session.gateway.witnesses, places)
+        transaction.witnesses = await witnesses.call(session.gateway.witnesses, places)
     except PgError:
         await _perform(transaction, Run(places, "ROLLBACK"))
         raise
     try:
-        await _drive(session, transaction, protocol, called)
+        await _drive(session, transaction, identity, protocol)
     finally:
-        await witnesses.dismiss(session.gateway.witnesses, called)
+        await witnesses.dismiss(session.gateway.witnesses, transaction.witnesses)
 
 
 async def _commit_change(session: Session, transaction: Transaction) -> None:
@@ -197,7 +198,7 @@ async def _commit_change(session: Session, transaction: Transaction) -> None:
         protocol = commit(
             groups, identity, catalog_decides=True, deferrable=deferrable, serializable=transaction.serializable
         )
-        await _judged(session, transaction, groups, protocol)
+        await _judged(session, transaction, identity, groups, protocol)
     except BaseException:
         await _perform(transaction, Run((WORKSPACE_PLACE,), "ROLLBACK"))
         raise
@@ -205,9 +206,7 @@ async def _commit_change(session: Session, transaction: Transaction) -> None:
         session.gateway.forget_change(transaction)
 
 
-async def _drive(
-    session: Session, transaction: Transaction, protocol: Protocol, called: Sequence[Backend] = ()
-) -> None:
+async def _drive(session: Session, transaction: Transaction, identity: GlobalId, protocol: Protocol) -> None:
     """Performs the protocol's steps until it ends; its exception is ours."""
     gateway = session.gateway
     transaction.ending = True
@@ -216,10 +215,7 @@ async def _drive(
         step = next(protocol)
         while True:
             gateway.fault(f"before_{step.stage}")
-            if step.stage == "decide" and any(witness.closed for witness in called):
-                answer: Errors = {"witness": witnesses.missing()}
-            else:
-                answer = await _step(session, transaction, step)
+            answer = await _step(session, transaction, identity, step)
             gateway.fault(f"after_{step.stage}")
             step = protocol.send(answer)
     except StopIteration:
@@ -228,11 +224,15 @@ async def _drive(
         gateway.committing -= 1
 
 
-async def _step(session: Session, transaction: Transaction, step: Step) -> Errors:
+async def _step(session: Session, transaction: Transaction, identity: GlobalId, step: Step) -> Errors:
+    if step.stage == "decide" and any(witness.closed for witness in transaction.witnesses):
+        return {identity.decider: witnesses.missing()}
     if isinstance(step, Decide):
         return await _decide(session, transaction)
     if isinstance(step, Resolve):
-        return await _resolve(session, transaction, step)
+        return await _resolve(session, transaction, identity, step)
+    if step.stage == "decide" and identity.late:
+        return {identity.decider: ended_by_recovery()}
     return await _perform(transaction, step)
 
 
@@ -246,7 +246,7 @@ async def _decide(session: Session, transaction: Transaction) -> Errors:
     return {}
 
 
-async def _resolve(session: Session, transaction: Transaction, step: Resolve) -> Errors:
+async def _resolve(session: Session, transaction: Transaction, identity: GlobalId, step: Resolve) -> Errors:
     """Asks until there is an answer, but not for ever: recovery can wait longer than a client."""
     clock = asyncio.get_running_loop().time
     deadline = clock() + RESOLVE_WAIT_S_MAX
@@ -254,6 +254,8 @@ async def _resolve(session: Session, transaction: Transaction, step: Resolve) ->
         try:
             if await _was_committed(session, transaction, step):
                 return {}
+            if identity.late and step.decider != CATALOG_DECIDER:  # the catalog keeps what it has said
+                return {step.decider: PgError("08006", "its record may be gone")}
             return {step.decider: ended_by_recovery()}
         except PgError as error:
             if clock() > deadline:

@@ -78,6 +78,7 @@ class Transaction:
     awaits_snapshot: bool = False  # its first statement is to see all groups at one moment
     keeps_snapshot: bool = False  # REPEATABLE READ or SERIALIZABLE
     serializable: bool = False
+    witnesses: list[Backend] = field(default_factory=list)  # of its commit
     read_consistency: str | None = None  # SET LOCAL hanse.read_consistency
     left: dict[str, Leaves] = field(default_factory=dict)  # by place: what functions may have set for the session
     parses_alone: bool = False  # a local setting decides what texts mean: nothing that is prepared under it may be kept

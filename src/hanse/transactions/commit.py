@@ -25,6 +25,9 @@ branches when it can.
 The decider's own record then violates the unique key (23505 on `hanse.commit_record`), its transaction fails, and the
 client is told what is true: rolled back, repeat it (40001).
 
+**Not for ever.** The decision is sent, and an answer "there is no record" believed, only for COMMIT_S_MAX after the gid was
+made; later the driver answers for the decider, 40001 or 08007. That is what lets records go in the end.
+
 The gid is public (pg_prepared_xacts is readable by all), so it ends in the SHA-256 of a secret that only this transaction's
 coordinator knows; the record is made by a function that asks for the secret.
 
@@ -36,11 +39,13 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import time
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..core.errors import PgError
 from ..core.ids import quote_literal
+from ..core.limits import COMMIT_S_MAX
 from .serializable import MARK
 
 CATALOG_DECIDER = "catalog"
@@ -96,6 +101,12 @@ class GlobalId:
     decider: str
     secret: str
     gid: str
+    made: float = field(default_factory=time.monotonic)
+
+    @property
+    def late(self) -> bool:
+        """Its records in the decider's group can be relied on no more: see `recovery.py`, "Records go, too"."""
+        return time.monotonic() - self.made > COMMIT_S_MAX
 
 
 def new_global_id(decider: str, transaction_id: str | None = None) -> GlobalId:

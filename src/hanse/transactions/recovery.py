@@ -19,10 +19,30 @@ of them do the same.
 in g2 → tombstone → ROLLBACK PREPARED on g1. The gateway wakes up and tells g2 to record and commit: 23505, rolled back. It
 tells its client 40001, which is the truth.
 
-**Records go, too.** A committed gid's record is needed until every branch has ended; its branches were all prepared before
-it was made, so when none is prepared anywhere none will ever be. A tombstone is needed as long as the decider's branch of
-the transaction may still come with its commit: that branch's transaction began before the others were prepared, hence
-before the tombstone; when no transaction of the decider's group is that old, the tombstone has done its work.
+**Records go, too.** A record may go when nobody can be told by it any more. With A = RECORD_AGE_S_MIN, all times by the clock of
+the decider's server, the rule is:
+
+- *committed*: it is older than A, and then every group has been asked and holds no branch of the gid;
+- *tombstone*: likewise, and no transaction is open in the decider's group that began before A after the tombstone.
+
+Its proof needs what coordinators promise: the decision is sent within COMMIT_S_MAX = A/2 after the gid was made, and an answer of
+the decider is believed only within that time (`GlobalId.late`).
+
+*A committed record that is gone is missed by nobody.* It was made by a coordinator to whom every PREPARE had been answered, so
+all branches were prepared before it, and a gid is prepared once: a branch that is not prepared after the record was
+seen has ended, and never comes again. It ended by the record, and durably: PostgreSQL flushes COMMIT PREPARED, and waits for
+synchronous standbys, before the branch leaves pg_prepared_xacts; one that crashes first is prepared again before it answers.
+Who can ask now? The coordinator no more, since the record is older than A. A recovery or an operator who saw a branch while
+it was there may ask; he is told "aborted" by the tombstone he writes himself, and finds no branch to do it to (42704).
+
+*A tombstone that is gone lets nobody commit.* Only the decider's branch of its transaction could, by a message that was sent within
+A/2 after the gid was made, hence within A/2 after the tombstone, which somebody wrote who had seen a branch. The
+branch had run its statements by then, so it began before that moment. If it could still commit it would be open, and the rule
+keeps the tombstone while such a one is open. The other half of A is how far a clock may be set meanwhile, forward or back.
+The removal looks for open transactions when it reads the records; one that begins later is too young.
+
+Nothing is removed while a group does not answer. `tests/unit/transactions/test_commit_simulation.py` breaks each part of the rule,
+and shows what goes wrong then.
 """
 
 from __future__ import annotations
@@ -117,12 +137,16 @@ def overdue_sql(age_s: float) -> str:
 
 
 def old_records_sql(age_s: float, count: int) -> str:
-    """Records of this group that are no longer needed if none of their branches is prepared any more."""
+    """Records of this group that are no longer needed if none of their branches is prepared any more.
+
+    A session with track_activities = off does not say since when it has a transaction: tombstones wait for its end.
+    """
+    age = f"pg_catalog.make_interval(secs => {age_s})"
     return (
         "SELECT gid FROM hanse.commit_record "
-        f"WHERE at < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => {age_s}) AND (outcome = 'c' OR at < "
-        "(SELECT coalesce(min(xact_start), pg_catalog.now()) FROM pg_catalog.pg_stat_activity "
-        "WHERE backend_type = 'client backend' AND pid <> pg_catalog.pg_backend_pid())) "
+        f"WHERE at < pg_catalog.clock_timestamp() - {age} AND (outcome = 'c' OR at + {age} < "
+        "(SELECT coalesce(min(CASE state WHEN 'disabled' THEN '-infinity' ELSE xact_start END), 'infinity') "
+        "FROM pg_catalog.pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_catalog.pg_backend_pid())) "
         f"ORDER BY at LIMIT {count}"
     )
 

@@ -9,7 +9,7 @@ GRANT USAGE ON SCHEMA hanse TO PUBLIC;
 CREATE TABLE hanse.commit_record (
     gid text PRIMARY KEY,
     outcome "char" NOT NULL CHECK (outcome IN ('c', 'a')),
-    at timestamptz NOT NULL DEFAULT now()
+    at timestamptz NOT NULL DEFAULT clock_timestamp()  -- the transaction may be older than records live
 );
 
 -- The gate: its lock modes order commits and snapshots. It is always empty; who commits takes ROW EXCLUSIVE, for which the

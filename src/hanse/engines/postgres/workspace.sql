@@ -68,6 +68,28 @@ LEFT JOIN hanse.placement l ON l.relid = s.oid
 WHERE c.relkind = 'p' AND NOT c.relispartition
   AND left(n.nspname::text, 3) <> 'pg_' AND n.nspname NOT IN ('information_schema', 'hanse');
 
+-- Prepared transactions of all groups. A gateway puts the rows in its place (gateway/sessionviews.py) where a statement
+-- names it; this tells what it looks like, and what to do where it is reached in another way.
+CREATE FUNCTION hanse.only_by_name() RETURNS boolean LANGUAGE plpgsql
+SET search_path = pg_catalog
+AS $$
+BEGIN
+    RAISE feature_not_supported USING
+        MESSAGE = 'hanse.transactions can only be read by a statement that names it so',
+        HINT = 'Call it so: SELECT * FROM hanse.transactions;';
+END
+$$;
+
+CREATE VIEW hanse.transactions AS
+SELECT NULL::text AS gid,
+       NULL::text AS state,
+       NULL::text AS decider,
+       NULL::text[] AS groups,
+       NULL::name AS owner,
+       NULL::timestamptz AS prepared,
+       NULL::interval AS age
+WHERE hanse.only_by_name();
+
 GRANT SELECT ON ALL TABLES IN SCHEMA hanse TO PUBLIC;
 
 -- What Hanse adds to SQL in the form of functions. A call that is a whole statement is a schema change, and never gets
