@@ -78,6 +78,7 @@ DDL_LOG_PAGE_BYTES = 8 << 20
 # Workspace
 WORKSPACE_WAIT_S_MAX = 30.0  # for a free slot, before 53400
 WORKSPACE_BYTES_PER_QUERY_MAX = 4 << 30  # binary COPY bytes that one query may load
+MAIN_HOLD_S_MAX = 0.3  # new statements in the main database wait so long while it is to be copied, then are let in
 WORKSPACE_CLONE_S_MAX = 30.0  # for the main database to be free of other sessions
 WORKSPACE_CLEAN_S_MAX = 5.0  # for the truncation after a query; then the slot is dropped and made anew
 WORKSPACE_PARTIALS_PER_SLOT_MAX = 32  # tables for partial rows that a slot keeps for statements of the same shape

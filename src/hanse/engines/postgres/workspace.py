@@ -38,6 +38,7 @@ from ...config import DEFAULT_DATABASE, DEFAULT_USER, SYSTEM_ROLE
 from ...core.errors import PgError, StalePlan
 from ...core.limits import WORKSPACE_BYTES_PER_QUERY_MAX, WORKSPACE_SLOTS_PER_WORKER, WORKSPACE_WAIT_S_MAX
 from .main_database import MainDatabase
+from .main_gate import MainGate
 from .replay import applied_version, replay
 from .slots import Slot
 from .system_connection import Connection, SystemAccess, translated
@@ -119,8 +120,14 @@ class Workspace:
             await self._asking.close(timeout=5)
         await self._main.close()
 
+    @property
+    def gate(self) -> MainGate:
+        """To be passed by whoever begins something in main."""
+        return self._main.gate
+
     async def query(self, sql: str, *arguments: Any) -> list[Any]:
         """Rows of a read-only question that Hanse itself asks main, which may be asked twice. Raises PgError."""
+        await self.gate.passed()
         async with self._asking_turn:
             try:
                 return await self._query(sql, arguments)
@@ -284,6 +291,9 @@ class Workspace:
         self._free.append(slot)
 
     async def clone(self, slot: Slot) -> None:
+        asking, self._asking = self._asking, None  # while it is asked it is not here
+        if asking is not None:
+            await asking.close(timeout=5)
         await self._main.clone(slot.database)
 
     async def drop(self, slot: Slot) -> None:
