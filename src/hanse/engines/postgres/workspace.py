@@ -222,8 +222,14 @@ class Workspace:
         """Brings hanse.nodes and hanse.groups up to date. Call it with each new snapshot; it waits for no schema
         change.
         """
-        async with self._main.connection() as connection:
-            await _write_topology(connection, snapshot)
+        for attempt in range(CLONES_IN_THE_WAY_MAX):
+            await self.gate.passed()
+            try:
+                async with self._main.connection() as connection:
+                    return await _write_topology(connection, snapshot)
+            except PgError as error:  # our session was ended for a clone
+                if not error.sqlstate.startswith(("08", "57P")) or attempt == CLONES_IN_THE_WAY_MAX - 1:
+                    raise
 
     def _schema_version(self, version: int) -> int:
         """The schema change that was the newest at catalog version `version`."""
