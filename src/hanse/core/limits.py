@@ -29,6 +29,7 @@ PLAN_CACHE_ENTRIES_MAX = 4_096
 PLAN_CACHE_BYTES_MAX = 32 << 20  # of the texts that one plan cache keeps
 CONTEXTS_MAX = 1_024  # search paths and users of one gateway worker whose plans are kept
 PREPARED_PER_BACKEND_MAX = 500
+PREPARED_BYTES_PER_BACKEND_MAX = 2 << 20  # of their texts; what PostgreSQL keeps of one is a multiple of its text
 STATEMENTS_PER_CLIENT_MAX = 65_536
 CUSTOM_SETTINGS_MAX = 256  # of one session, whose names are kept after their values are gone
 

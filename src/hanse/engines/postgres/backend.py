@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from ...core.errors import PgError
-from ...core.limits import MESSAGE_BYTES_MAX, PREPARED_PER_BACKEND_MAX
+from ...core.limits import MESSAGE_BYTES_MAX, PREPARED_BYTES_PER_BACKEND_MAX, PREPARED_PER_BACKEND_MAX
 from ...pgwire import backend as server_messages
 from ...pgwire.diagnostics import parse_error
 
@@ -54,7 +54,8 @@ class Backend(asyncio.Protocol):
         self.parameters: dict[str, str] = {}
         self.state: object | None = None  # None: unknown, must be reset before another session uses it
         self.names: frozenset[str] = frozenset()  # custom settings that it knows, and can never forget
-        self.prepared: OrderedDict[bytes, None] = OrderedDict()  # statements that exist on the server, oldest first
+        self.prepared: OrderedDict[bytes, int] = OrderedDict()  # statements on the server, their bytes, oldest first
+        self._prepared_bytes = 0
         self.idle_since = 0.0
         self.pool_generation = 0
         self.closed = False
@@ -382,13 +383,24 @@ class Backend(asyncio.Protocol):
             return True
         return False
 
-    def remember(self, name: bytes) -> bytes:
-        """Notes that `name` is being prepared; gives Close messages for the oldest when there are too many."""
-        self.prepared[name] = None
-        if len(self.prepared) <= PREPARED_PER_BACKEND_MAX:
-            return b""
-        oldest, _ = self.prepared.popitem(last=False)
-        return close_statement(oldest)
+    def remember(self, name: bytes, size: int) -> tuple[bytes, int]:
+        """Notes that `name` is being prepared, of a text of `size` bytes. Gives Close messages for the oldest, and how many,
+        when there are too many or their texts, and with them what the server keeps of them, too long.
+        """
+        self.prepared[name] = size
+        self._prepared_bytes += size
+        closes: list[bytes] = []
+        while len(self.prepared) > 1 and (
+            len(self.prepared) > PREPARED_PER_BACKEND_MAX or self._prepared_bytes > PREPARED_BYTES_PER_BACKEND_MAX
+        ):
+            oldest, gone = self.prepared.popitem(last=False)
+            self._prepared_bytes -= gone
+            closes.append(close_statement(oldest))
+        return b"".join(closes), len(closes)
+
+    def forget(self, name: bytes) -> None:
+        """It could not be prepared."""
+        self._prepared_bytes -= self.prepared.pop(name, 0)
 
 
 def split_messages(raw: bytes) -> list[bytes]:
