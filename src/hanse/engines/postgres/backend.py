@@ -31,6 +31,8 @@ _ACKNOWLEDGEMENTS = frozenset(b"123")  # ParseComplete, BindComplete, CloseCompl
 _BIND_COMPLETE = b"2\x00\x00\x00\x04"
 _PARAMETER, _NOTIFICATION, _NOTICE = ord("S"), ord("A"), ord("N")
 
+_KINDS = frozenset(b"123ACDEGHIKNRSTVWZcdnstv")  # all that a server may send
+
 
 class Relay(Protocol):
     """Who receives a relayed answer. Calls come in the order of the wire; `ready` or `lost` is the last."""
@@ -165,6 +167,12 @@ class Backend(asyncio.Protocol):
         elif self._tail:
             data = self._tail + data
             self._tail = b""
+        try:
+            self._received(data)
+        except PgError:  # a message that cannot be read
+            self.abort()
+
+    def _received(self, data: bytes) -> None:
         if self._relay is None:
             self._pull_received(data)
             return
@@ -194,9 +202,15 @@ class Backend(asyncio.Protocol):
             if kind == _READY:
                 if following > size:
                     break
+                if following != position + 6:
+                    self.abort()
+                    return
                 if following != size:
                     self._tail = data[following:]
                 self._finish(relay, data[start:following] if start or following != size else data, data[position + 5])
+                return
+            if not _is_sound(kind, following - position - 1):
+                self.abort()
                 return
             if kind == _ERROR or kind == _PARAMETER:
                 if following > size:
@@ -211,6 +225,9 @@ class Backend(asyncio.Protocol):
             position = following
         if position >= size:
             self._skip = position - size
+            if self._skip > MESSAGE_BYTES_MAX:
+                self.abort()
+                return
             if start < size:
                 relay.chunk(data[start:] if start else data)
             return
@@ -236,7 +253,11 @@ class Backend(asyncio.Protocol):
         assert relay is not None
         position, size = 0, len(data)
         while position + 5 <= size and (self._skip_ready or self._swallow):
-            following = position + 1 + _LENGTH(data, position + 1)[0]
+            length = _LENGTH(data, position + 1)[0]
+            if not _is_sound(data[position], length):
+                self.abort()
+                return
+            following = position + 1 + length
             if following > size:
                 break
             kind, message = data[position], data[position:following]
@@ -269,7 +290,7 @@ class Backend(asyncio.Protocol):
             kind = data[position]
             length = _LENGTH(data, position + 1)[0]
             following = position + 1 + length
-            if length < 4 or length > MESSAGE_BYTES_MAX:
+            if not _is_sound(kind, length):
                 self.abort()
                 return
             if following > size:
@@ -401,6 +422,11 @@ class Backend(asyncio.Protocol):
     def forget(self, name: bytes) -> None:
         """It could not be prepared."""
         self._prepared_bytes -= self.prepared.pop(name, 0)
+
+
+def _is_sound(kind: int, length: int) -> bool:
+    """Whether a server may say this; one that does not speak the protocol, or has lost its place, is not listened to."""
+    return kind in _KINDS and 4 <= length <= MESSAGE_BYTES_MAX and (kind != _READY or length == 5)
 
 
 def split_messages(raw: bytes) -> list[bytes]:

@@ -62,6 +62,8 @@ class Pool:
         while backends:
             shelf.count -= 1
             backend = backends.pop()
+            if backend.unread:
+                backend.close()  # what came while nobody asked is for nobody
             if not backend.closed:
                 return backend
         return None
@@ -173,6 +175,8 @@ class Pool:
                     continue
                 shelf.count -= 1
                 backends.remove(backend)
+                if backend.unread:
+                    backend.close()
                 if not backend.closed:
                     return backend
         return None
