@@ -25,6 +25,7 @@ from hanse.pgwire.diagnostics import parse_error
 
 SEEDS = 400
 END_S_MAX = 20.0
+LATE_S = 0.002
 LOGIN = b"R\x00\x00\x00\x08\x00\x00\x00\x00K\x00\x00\x00\x0c\x00\x00\x00\x01\x00\x00\x00\x02Z\x00\x00\x00\x05I"
 
 
@@ -108,8 +109,11 @@ class Server:
                     writer.write(b"".join(parts))
                     continue
                 self.spoiled = True
-                await self._send_spoiled(writer, self.spoil(parts, self.dice))
-                if self.dice.random() < 0.7 or self.spoil not in (repeated, more_than_asked):
+                said, asked = self.spoil(parts, self.dice), len(b"".join(parts))
+                await self._send_spoiled(writer, said[:asked])
+                await asyncio.sleep(LATE_S * self.dice.randrange(2))  # too late for who asked, early for the next
+                await self._send_spoiled(writer, said[asked:])
+                if self.dice.random() < 0.3 or self.spoil not in (repeated, more_than_asked):
                     return  # it dies; those that say too much may live on
         except (asyncio.IncompleteReadError, ConnectionError):
             return
@@ -192,7 +196,7 @@ async def test_everybody_gets_an_end_and_only_his_own(ask: Callable[[Pool, bytes
             async with asyncio.timeout(END_S_MAX):
                 first = await ask(pool, b"first %d" % seed)
                 assert b"second" not in first, seed
-                await asyncio.sleep(0.001)  # what came too much has come
+                await asyncio.sleep(2 * LATE_S)  # what came too much has come
                 for _ in range(2):
                     second = await ask(pool, b"second %d" % seed)
                     assert b"first" not in second, (seed, script.spoil)
