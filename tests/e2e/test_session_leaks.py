@@ -2,8 +2,8 @@
 """Nothing that one client sets reaches another: every way to set state, on a cluster and on one plain PostgreSQL alike.
 
 A scenario is played on both servers and must look the same to everybody: client A acts, then A, B (the same role) and C
-(another role) ask the same questions, in every group and in the workspace; then A goes (by Terminate, or killed), and new
-clients ask again. Nobody else uses the two roles, so the pool has only A's backends to give, and they change hands at once.
+(another role) ask the same questions, in every group and in the workspace, through A's gateway and through another; then A
+goes (by Terminate, or killed), and new clients ask again. Nobody else uses the two roles, so the pool has only A's backends to give, and they change hands at once.
 """
 
 from __future__ import annotations
@@ -62,25 +62,32 @@ CREATE SEQUENCE numbers;
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """One server with the tables, and the two roles."""
+    """One server with the tables, and the two roles. `doors`: its two gateways; of a plain one, itself twice."""
 
     server: Server
     schema: str
     roles: tuple[str, str]
+    doors: tuple[Server, ...]
 
-    def connect(self, who: int, options: str = "") -> Wire:
+    def connect(self, who: int, options: str = "", *, door: int = 0, **more: object) -> Wire:
         path = f"-c search_path={self.schema},public -c timezone=UTC {options}"
-        return Wire(self.server.dsn_for(user=self.roles[who], password=PASSWORD, options=path, application_name=""))
+        door_dsn = self.doors[door].dsn_for
+        return Wire(
+            door_dsn(user=self.roles[who], password=PASSWORD, **{"options": path, "application_name": "", **more})
+        )
 
 
 @pytest.fixture(scope="module")
 def worlds(plain_postgres: Server, cluster: Cluster) -> Iterator[tuple[World, World]]:
     mark = uuid.uuid4().hex[:8]
     roles = (f"leak_a_{mark}", f"leak_c_{mark}")
-    found = tuple(World(server, f"leaks_{mark}", roles) for server in (plain_postgres, cluster.server))
+    found = (
+        World(plain_postgres, f"leaks_{mark}", roles, (plain_postgres, plain_postgres)),
+        World(cluster.server, f"leaks_{mark}", roles, tuple(cluster.gateways)),
+    )
     for world in found:
         _make(world, sharded=world.server is cluster.server)
-    yield found  # type: ignore[misc]
+    yield found
     for world in found:
         with psycopg.connect(world.server.dsn, autocommit=True) as connection:
             connection.execute(f"DROP SCHEMA {world.schema} CASCADE")  # type: ignore[call-overload]
@@ -115,6 +122,16 @@ def _make(world: World, *, sharded: bool) -> None:
 # Ways to set state. What is after `|` asks for it; everybody asks what all ask, too.
 WAYS = {
     "set": "SET app.a = 'x'; SET work_mem = '5MB' |",
+    "set_names": "SET NAMES 'LATIN1' | SHOW client_encoding",
+    "set_client_encoding_local": "BEGIN; SET LOCAL client_encoding = 'LATIN1'; SELECT v FROM t WHERE id = 1; COMMIT | SHOW client_encoding",
+    "set_client_encoding_rolled_back": "BEGIN; SET client_encoding = 'LATIN1'; SELECT 1 / 0; ROLLBACK | SHOW client_encoding",
+    "failed_transaction": "BEGIN; SELECT v FROM t WHERE id = 1; SELECT 1 / 0 | SELECT v FROM t WHERE id = 1",
+    "failed_transaction_ended": "BEGIN; SET app.a = 'x'; UPDATE t SET v = v; SELECT 1 / 0; COMMIT | SELECT v FROM t WHERE id = 1",
+    "failed_savepoint": "BEGIN; SAVEPOINT s; SET app.a = 'x'; SELECT 1 / 0; ROLLBACK TO s; SET app.b = 'y'; COMMIT |",
+    "listen": "LISTEN news | SELECT * FROM pg_listening_channels()",
+    "listen_rolled_back": "BEGIN; LISTEN news; ROLLBACK | SELECT * FROM pg_listening_channels()",
+    "unlisten": "LISTEN news; LISTEN more; UNLISTEN news | SELECT * FROM pg_listening_channels()",
+    "unlisten_all": "LISTEN news; UNLISTEN * | SELECT * FROM pg_listening_channels()",
     "set_session_characteristics": "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY |",
     "set_datestyle": "SET datestyle = 'German'; SET timezone = 'Asia/Tokyo'; SET intervalstyle = 'iso_8601' |",
     "set_timeouts": "SET statement_timeout = '91s'; SET lock_timeout = '92s'; SET idle_in_transaction_session_timeout = '93s' |",
@@ -219,8 +236,8 @@ def _play(world: World, way: str, number: int, *, killed: bool) -> dict[str, lis
         for act in _statements(filled):
             seen["acts"] += [(act, outcome.sqlstate) for outcome in first.run(act)]
         in_transaction = not first.idle
-        for name, who in (("B beside A", 0), ("C beside A", 1)):
-            seen[name] = _once(world, who, questions)
+        for name, who, door in (("B beside A", 0, 0), ("B elsewhere", 0, 1), ("C beside A", 1, 0)):
+            seen[name] = _once(world, who, questions, door)
         if not in_transaction:
             seen["A"] = _ask(world, first, [*EVERYBODY, *questions])
     finally:
@@ -229,8 +246,8 @@ def _play(world: World, way: str, number: int, *, killed: bool) -> dict[str, lis
         else:
             first.close()
     # A plain server may take a moment to notice that A is gone; what A leaves is asked of those who come later.
-    for name, who in (("B after A", 0), ("C after A", 1)):
-        seen[name] = _once(world, who, [q for q in questions if "advisory" not in q and "setval" not in q])
+    for name, who, door in (("B after A", 0, 0), ("C after A", 1, 0), ("C elsewhere after A", 1, 1)):
+        seen[name] = _once(world, who, [q for q in questions if "advisory" not in q and "setval" not in q], door)
     return seen
 
 
@@ -239,8 +256,8 @@ def _statements(acts: str) -> list[str]:
     return [acts] if acts.startswith("DO") else [part.strip() for part in acts.split(";") if part.strip()]
 
 
-def _once(world: World, who: int, questions: list[str]) -> list[object]:
-    wire = world.connect(who)
+def _once(world: World, who: int, questions: list[str], door: int) -> list[object]:
+    wire = world.connect(who, door=door)
     try:
         return _ask(world, wire, [*EVERYBODY, *questions])
     finally:
@@ -287,3 +304,93 @@ def _difference(left: object, right: object) -> str:
     if isinstance(left, tuple) and isinstance(right, tuple) and len(left) == len(right):
         return ", ".join(_difference(a, b) for a, b in zip(left, right, strict=True) if a != b)
     return f"plain {left!r} hanse {right!r}"
+
+
+# What a client says when he connects.
+STARTS: dict[str, dict[str, str]] = {
+    "pgoptions": {"options": "-c app.a=start -c work_mem=5MB -c datestyle=German -c enable_seqscan=off"},
+    "pgoptions_role": {"options": "-c role={other}"},
+    "pgoptions_read_only": {"options": "-c default_transaction_read_only=on --statement_timeout=91s"},
+    "client_encoding": {"client_encoding": "LATIN1"},
+    "application_name": {"application_name": "mine"},
+    "wrong": {"options": "-c work_mem=nonsense"},
+}
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_what_a_client_starts_with_is_his_own(worlds: tuple[World, World], name: str) -> None:
+    plain, hanse = (_play_start(world, STARTS[name]) for world in worlds)
+    assert hanse == plain
+
+
+def _play_start(world: World, given: dict[str, str]) -> dict[str, object]:
+    questions = ["SHOW client_encoding"]
+    start = {key: value.replace("{other}", world.roles[1]) for key, value in given.items()}
+    try:
+        first = world.connect(0, **start)  # type: ignore[arg-type]
+    except ConnectionError as error:
+        return {"refused": str(error).rpartition("FATAL:")[2].strip()}
+    try:
+        seen: dict[str, object] = {"A": _ask(world, first, [*_asked_of_all(world, start), *questions])}
+        for who, door in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            seen[f"{who} beside A at {door}"] = _once(world, who, questions, door)
+    finally:
+        first.close()
+    for who, door in ((0, 0), (1, 1)):
+        seen[f"{who} after A at {door}"] = _once(world, who, questions, door)
+    return seen
+
+
+def _asked_of_all(world: World, start: dict[str, str]) -> list[str]:
+    """PGOPTIONS take the place of the search path that `connect` gives."""
+    return [question for question in EVERYBODY if "options" not in start or "{schema}" in question]
+
+
+# What an administrator sets for those who come later: told by names that nothing else uses.
+STANDING = {
+    "role": "ALTER ROLE {me} SET work_mem = '5MB'; ALTER ROLE {me} SET app.standing = 'role'",
+    "role_in_database": "ALTER ROLE {me} IN DATABASE {database} SET app.standing = 'both'; ALTER ROLE {me} SET app.standing = 'role'",
+    "other_role": "ALTER ROLE {other} SET app.standing = 'other'; ALTER ROLE {other} SET search_path = 'pg_catalog'",
+}
+STANDING_RESET = (
+    "ALTER ROLE {me} RESET ALL; ALTER ROLE {me} IN DATABASE {database} RESET ALL; ALTER ROLE {other} RESET ALL"
+)
+STANDING_ASKED = (
+    f"SELECT {SHOWN}, current_setting('app.standing', true) FROM pg_catalog.pg_class WHERE relname = 'pg_class'",
+    *(
+        f"SELECT {SHOWN}, current_setting('app.standing', true) FROM {{schema}}.t WHERE id = {key}"
+        for key in range(1, 5)
+    ),
+)
+
+
+@pytest.mark.parametrize("name", STANDING)
+def test_standing_settings_are_for_those_who_come_later(worlds: tuple[World, World], name: str) -> None:
+    plain, hanse = (_play_standing(world, STANDING[name]) for world in worlds)
+    assert hanse == plain
+
+
+def _play_standing(world: World, change: str) -> dict[str, object]:
+    seen: dict[str, object] = {}
+    names = {"me": world.roles[0], "other": world.roles[1], "database": world.server.database}
+    doors = ((0, 0), (0, 1), (1, 0), (1, 1))
+    first = world.connect(0)
+    with psycopg.connect(world.server.dsn, autocommit=True) as admin:
+        try:
+            seen["A before"] = _ask(world, first, list(STANDING_ASKED))
+            admin.execute(change.format(**names))  # type: ignore[call-overload]
+            seen["A after"] = _ask(world, first, list(STANDING_ASKED))
+            for who, door in doors:
+                wire = world.connect(who, door=door)
+                seen[f"{who} at {door}"] = _ask(
+                    world, wire, [*STANDING_ASKED, "SET app.standing = 'own'", "RESET app.standing", *STANDING_ASKED]
+                )
+                wire.close()
+        finally:
+            admin.execute(STANDING_RESET.format(**names))  # type: ignore[call-overload]
+        for who, door in doors:
+            wire = world.connect(who, door=door)
+            seen[f"{who} at {door} after all"] = _ask(world, wire, list(STANDING_ASKED))
+            wire.close()
+        first.close()
+    return seen

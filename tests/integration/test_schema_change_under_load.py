@@ -31,7 +31,8 @@ ROUND = (
 )
 WAITING = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'CREATE INDEX late%'"
 ROUNDS = 1
-CLIENTS = 8
+CLIENTS = 16
+ASKING, COPIES = 8, 5
 
 
 class Client:
@@ -47,7 +48,7 @@ class Client:
         dice = random.Random(self.number)
         with psycopg.connect(self.dsn, autocommit=True, prepare_threshold=2) as connection:
             while not stop.is_set():
-                for step in (self.insert, self.several, self.read, self.count):
+                for step in (self.insert, self.several, self.read, self.count, self.look):
                     step(connection, dice)
 
     def _next_id(self, table: str) -> int:
@@ -83,6 +84,11 @@ class Client:
         for table, inserted in self.inserted.items():
             query = f"SELECT count(*), sum(n) FROM {table} WHERE id BETWEEN %s AND %s"
             assert connection.execute(query, (first, first + 999_999)).fetchone() == (inserted, inserted)
+
+    def look(self, connection: psycopg.Connection, dice: random.Random) -> None:
+        """As drivers and psql do all the time, in the database that every new workspace is a copy of."""
+        for _ in range(10):
+            assert connection.execute("SELECT oid FROM pg_class WHERE relname = 'steady'").fetchall()
 
 
 @pytest.fixture
@@ -184,3 +190,30 @@ def test_a_clients_own_lock_timeout_holds(tables: Schema) -> None:
 def _change(tables: Schema, sql: str) -> None:
     with tables.connect() as connection:
         connection.execute(sql)
+
+
+def test_workspaces_are_made_while_the_catalog_is_asked_all_the_time(tables: Schema) -> None:
+    """A copy of the main database needs it without anybody else; clients that never pause must not keep it from being made."""
+    stop = threading.Event()
+
+    def ask() -> int:
+        asked = 0
+        with tables.connect() as connection:
+            while not stop.is_set():
+                assert connection.execute("SELECT relname FROM pg_class WHERE relname = 'steady'").fetchone()
+                asked += 1
+        return asked
+
+    with tables.connect() as connection, ThreadPoolExecutor(ASKING) as pool:
+        connection.execute("INSERT INTO steady (id, n) SELECT g, g % 5 FROM generate_series(1, 20) g")
+        connection.execute("INSERT INTO changing (id, n) SELECT g, g % 5 FROM generate_series(1, 20) g")
+        work = [pool.submit(ask) for _ in range(ASKING)]
+        try:
+            connection.execute("SET statement_timeout = '20s'")
+            for number in range(COPIES):
+                connection.execute(f"ALTER TABLE changing ADD COLUMN made_{number} int")
+                joined = "SELECT count(*) FROM steady a JOIN changing b ON a.n = b.n"
+                assert connection.execute(joined).fetchone() == (80,)
+        finally:
+            stop.set()
+        assert min(each.result() for each in work) > COPIES

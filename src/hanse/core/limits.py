@@ -29,6 +29,7 @@ PLAN_CACHE_ENTRIES_MAX = 4_096
 PLAN_CACHE_BYTES_MAX = 32 << 20  # of the texts that one plan cache keeps
 CONTEXTS_MAX = 1_024  # search paths and users of one gateway worker whose plans are kept
 PREPARED_PER_BACKEND_MAX = 500
+PREPARED_BYTES_PER_BACKEND_MAX = 2 << 20  # of their texts; what PostgreSQL keeps of one is a multiple of its text
 STATEMENTS_PER_CLIENT_MAX = 65_536
 CUSTOM_SETTINGS_MAX = 256  # of one session, whose names are kept after their values are gone
 
@@ -88,6 +89,7 @@ DDL_LOG_PAGE_BYTES = 8 << 20
 # Workspace
 WORKSPACE_WAIT_S_MAX = 30.0  # for a free slot, before 53400
 WORKSPACE_BYTES_PER_QUERY_MAX = 4 << 30  # binary COPY bytes that one query may load
+MAIN_HOLD_S_MAX = 0.3  # new statements in the main database wait so long while it is to be copied, then are let in
 WORKSPACE_CLONE_S_MAX = 30.0  # for the main database to be free of other sessions
 WORKSPACE_CLEAN_S_MAX = 5.0  # for the truncation after a query; then the slot is dropped and made anew
 WORKSPACE_PARTIALS_PER_SLOT_MAX = 32  # tables for partial rows that a slot keeps for statements of the same shape

@@ -36,7 +36,7 @@ from .copy_stream import (
 )
 from .copy_streams import CopyStreams
 from .environment import Environment
-from .inserting import in_iso
+from .insert_rows import in_iso
 from .request import COPY_IN, ERROR, READY, Places, Request, Sink
 
 COPY_OUT_SEND_BYTES = 1 << 16

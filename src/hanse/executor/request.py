@@ -11,6 +11,7 @@ from ..core.errors import PgError
 from ..engines.postgres.backend import Backend
 from ..pgwire import frontend
 from ..pgwire.diagnostics import parse_error
+from ..planner.longinsert import LongRows
 from ..planner.values import Parameters
 
 READY, ERROR, ROWS, DESCRIPTION, COMPLETE, NOTICE = (ord(c) for c in "ZEDTCN")
@@ -132,6 +133,7 @@ class Request:
     parameter_types: tuple[int, ...] = ()
     result_formats: tuple[int, ...] = ()
     bound: frontend.Bind | None = None  # the parameters as they came, for plans that must write them into the text
+    rows: LongRows | None = None  # of a long VALUES list; plan and parts are then those of a short one
     extended: bool = False  # the client uses the extended protocol: no RowDescription unless asked
 
     def message(self, sql: bytes | None = None) -> bytes:

@@ -32,7 +32,8 @@ from ..planner.plan import Asked, Cast, FromSequence, MergeAction, Planned, Valu
 from .buffer import ResultBuffer
 from .constants import Texts, Typed, assignments, constant, row_texts, values_list
 from .environment import Environment
-from .inserting import ask, in_iso, no_partition, with_shards
+from .insert_rows import ask, in_iso, no_partition
+from .inserting import with_shards
 from .request import Discard, Places, Request, Rows, Sink, pump
 from .scatter import add_tags
 

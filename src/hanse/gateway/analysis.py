@@ -19,6 +19,7 @@ from ..pgwire.backend import Field
 from ..pgwire.diagnostics import parse_error
 from ..planner.plan import Session as SessionPlan
 from ..planner.plan import SessionVerb
+from ..sql.longlists import head_end
 from ..sql.parse import Parsed, parse_one
 from ..sql.scope import table_refs
 from . import cursors, drawn
@@ -55,6 +56,8 @@ async def analyze(session: Session, statement: Statement) -> Analysis:
 async def _analyze(session: Session, statement: Statement) -> Analysis:
     if not statement.text.strip(b" \t\r\n;"):
         return _NOTHING
+    if head_end(statement.text) is not None and not session.temporary:
+        return await _ask_in(session, statement, WORKSPACE_PLACE)  # an INSERT whose tree would take long to make
     plans = session.plans
     parsed = parse_one(statement.text)
     if parsed.node is not None and not drawn.asks_drawn(statement.text):
@@ -80,9 +83,12 @@ async def _of_verb(session: Session, plan: SessionPlan, statement: Statement) ->
 
 async def _ask(session: Session, statement: Statement, parsed: Parsed) -> Analysis:
     temporary = _names_temporary(session, parsed)
-    place = session.gateway.snapshot.home_group if temporary else WORKSPACE_PLACE
+    return await _ask_in(session, statement, session.gateway.snapshot.home_group if temporary else WORKSPACE_PLACE)
+
+
+async def _ask_in(session: Session, statement: Statement, place: str) -> Analysis:
     in_change = session.transaction is not None and session.transaction.change is not None
-    if in_change or (temporary and session.transaction is not None):
+    if in_change or (place != WORKSPACE_PLACE and session.transaction is not None):
         backend = (await session.branch(place)).backend
         return await describe(backend, statement.text, statement.declared_types)
     if place == WORKSPACE_PLACE:

@@ -29,6 +29,7 @@ from ..sql.parse import parse_one
 from . import cursors, drawn, sqlprepare
 from .analysis import analyze
 from .encoding import Codec, Recoder
+from .longinsert import run_long
 from .prepared import Analysis, Portal
 from .shown import as_one_table
 from .simple import abort, end_implicit
@@ -289,6 +290,10 @@ async def run_portal(session: Session, portal: Portal, sink: ExecuteSink | Resul
         return b""
     found = session.plans.find(statement.text)
     if found is None:
+        if portal.parameters is None or not portal.parameters.values:
+            request = _request(session, portal, statement.text, ())
+            if (tag := await run_long(session, statement.text, sink, request)) is not None:
+                return tag
         parsed = parse_one(statement.text)
         if parsed.node is None:
             await refuse_unparsed(session, parsed)

@@ -134,10 +134,10 @@ class FastPath:
             self._send_to(backend, place, message, route.planned, 0, strip=True)
             return True
         sql = parameterised(parts if shard is None else render_parts(route, shard, parts))
-        evicted = backend.remember(name)
+        evicted, closed = backend.remember(name, len(sql))
         parse = frontend.parse(name, sql, prepared.types)
         self.preparing = name
-        swallow = 4 if evicted else 3
+        swallow = 3 + closed
         self._send_to(backend, place, evicted + close_statement(name) + parse + message, route.planned, swallow)
         return True
 
@@ -302,10 +302,10 @@ class FastPath:
         swallow = 0
         if not backend.knows(name):
             sql = statement.text if shard is None else render(route, shard, statement.text, parts)
-            evicted = backend.remember(name)
+            evicted, closed = backend.remember(name, len(sql))
             parse = frontend.parse(name, sql, statement.declared_types)
             message = evicted + close_statement(name) + parse + message  # closing what is not there is no error
-            swallow = 3 if evicted else 2
+            swallow = 2 + closed
             self.preparing = name
         self._send_to(backend, place, message, route.planned, swallow)
         return True
@@ -385,7 +385,7 @@ class FastPath:
         if session.sentence is not None:
             message = error_response(session.judged(parse_error(message)))
         if self.preparing is not None and self.backend is not None:
-            self.backend.prepared.pop(self.preparing, None)
+            self.backend.forget(self.preparing)
         session.output.write(self._shown(message))
 
     def _shown(self, message: bytes) -> bytes:

@@ -126,6 +126,10 @@ class Gateway:
             pool = self.pools[place] = Pool(place, self._connect, size_max=self.backends_max)
         return pool
 
+    def leave_main(self) -> None:
+        """Ends the idle sessions in the schema-complete database, which is to be copied."""
+        self.pool(WORKSPACE_PLACE).close_idle(database=self.config.database)
+
     async def _connect(self, place: str, user: str, database: str, credentials: Any) -> Backend:
         return await connect_backend(self.address(place), place, user, database, credentials)
 

@@ -9,10 +9,12 @@ from ..core.limits import PLAN_CACHE_ENTRIES_MAX
 from ..planner.cache import PlanCache
 from ..planner.plan import Context, Forward, Planned
 from ..planner.planner import plan
+from ..sql.longlists import head_end
 from ..sql.parse import Parsed, parse
 from .route import Route, compile_route
 
 LONG_TEXT_BYTES = 1_000
+LONG_LIST_BYTES = 1 << 18
 
 
 class Plans:
@@ -36,9 +38,13 @@ class Plans:
             return self._cache.lookup(text)
         last, found = self._last
         if last != text or found is None:
-            found = self._cache.lookup(text)
+            found = None if self._is_very_long_list(text) else self._cache.lookup(text)
             self._last = (text, found)
         return found
+
+    def _is_very_long_list(self, text: bytes) -> bool:
+        """It is not in the cache, and to look it up there would delay everybody."""
+        return len(text) > LONG_LIST_BYTES and head_end(text) is not None
 
     def route(self, planned: Planned) -> Route:
         """The compiled form of a Forward plan. It holds the plan, so that no other takes its id meanwhile."""

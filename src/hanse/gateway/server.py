@@ -54,6 +54,7 @@ async def serve(config: NodeConfig, secrets: Secrets, worker: int) -> None:
         mock_secret=secrets.system_password.encode(),
         fault=fault_of(os.environ),
     )
+    workspace.gate.close_idle = gateway.leave_main
     _follow(gateway)
     cancels = await cancelling.listen(config, worker, gateway.cancel_own)
     server = await _listen(gateway)

@@ -301,6 +301,8 @@ class Session:
             if pinned.state is not self.state:
                 await self.bring_to_state(pinned)
             return pinned
+        if place == WORKSPACE_PLACE and database is None:
+            await self.gateway.workspace.gate.passed()
         pool, name = self.gateway.pool(place), database or self.database
         dead = 0
         while dead < DEAD_BACKENDS_MAX:

@@ -14,6 +14,7 @@ from ..pgwire import backend as server_messages
 from ..pgwire.diagnostics import error_response
 from ..sql.parse import Parsed
 from .ending import commit_transaction, rollback_transaction
+from .longinsert import run_long
 from .shown import as_one_table
 from .sinks import SimpleSink
 from .statements import run_parsed, run_text
@@ -30,6 +31,8 @@ async def run_simple(session: Session, text: bytes) -> None:
         if session.codec is not None:
             text = session.codec.decode(text)
         tag = await run_text(session, text, sink)
+        if tag is None:
+            tag = await run_long(session, text, sink)
         statements = session.plans.parse(text) if tag is None else ()
         if tag:
             session.write(server_messages.command_complete(tag.decode()))

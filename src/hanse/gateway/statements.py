@@ -153,6 +153,7 @@ async def execute(session: Session, planned: Planned, request: Request, sink: Si
             await asyncio.sleep(STALE_PAUSE_S * 2**attempt)
             planned, parts = plan_statement(session, parse_one(request.text))
             request.snapshot, request.parts, request.literals = session.plans.snapshot, parts, parts[1::2]
+            request.rows = None
     return await _execute_again(session, planned, request, sink)
 
 

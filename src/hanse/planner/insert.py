@@ -67,9 +67,15 @@ def plan_insert(analysis: Analysis) -> Planned:
     if relation is None or relation.kind not in (Kind.SHARDED, Kind.REFERENCE):
         return _elsewhere(analysis, target, view)
     insert = _Insert(analysis, target, relation, view)
+    _check_widths(analysis.parsed.node.selectStmt)
     if relation.kind is Kind.REFERENCE:
         return insert.into_copies()
     return insert.into_shards()
+
+
+def _check_widths(query: Any) -> None:
+    if query is not None and len({len(row) for row in query.valuesLists or ()}) > 1:
+        raise PgError("42601", "VALUES lists must all be the same length")
 
 
 def _elsewhere(analysis: Analysis, target: Table, view: Viewed | None) -> Planned:

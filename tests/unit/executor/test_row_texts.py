@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hanse.executor.inserting import cut_out
+from hanse.executor.insert_rows import cut_out
 from hanse.executor.row_texts import row_texts
 from hanse.planner.plan import Equal, InsertRows, RowSpan
 from hanse.sql.literals import split

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from hanse.core.errors import PgError
+from hanse.core.limits import PREPARED_BYTES_PER_BACKEND_MAX
 from hanse.engines.postgres.backend import Backend, split_messages
 from hanse.pgwire import backend as server
 from hanse.pgwire import frontend
@@ -237,8 +238,18 @@ def test_a_lost_connection_is_told_to_the_relay_once() -> None:
 
 def test_the_oldest_prepared_statement_makes_room() -> None:
     backend, _ = made()
-    evicted = [backend.remember(b"s%d" % number) for number in range(501)]
-    assert evicted[:500] == [b""] * 500
-    assert b"s0" in evicted[500]
+    evicted = [backend.remember(b"s%d" % number, 10) for number in range(501)]
+    assert evicted[:500] == [(b"", 0)] * 500
+    assert b"s0" in evicted[500][0] and evicted[500][1] == 1
     assert not backend.knows(b"s0")
     assert backend.knows(b"s500")
+
+
+def test_long_prepared_statements_make_room_for_each_other() -> None:
+    backend, _ = made()
+    third = PREPARED_BYTES_PER_BACKEND_MAX // 3
+    assert [backend.remember(b"s%d" % number, third)[1] for number in range(5)] == [0, 0, 0, 1, 1]
+    assert backend.remember(b"whole", PREPARED_BYTES_PER_BACKEND_MAX + 1)[1] == 3
+    assert backend.knows(b"whole") and not backend.knows(b"s4")
+    backend.forget(b"whole")
+    assert [backend.remember(b"t%d" % number, third)[1] for number in range(4)] == [0, 0, 0, 1]

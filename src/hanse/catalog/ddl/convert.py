@@ -162,6 +162,7 @@ def _rebuild(
     drawn = yield from _positions(definition, ctx)
     old = (SCHEMA, relation.name)
     yield from run_system(_aside(definition), ctx.groups)
+    yield from run_system(_readable(old, definition, ctx), ctx.groups, workspace=False)
     yield from run_system(_new_table(definition, partition_by), ctx.groups)
     yield from _place_new(relation, definition, layout, ctx)
     after: Snapshot = yield Introspect()
@@ -200,6 +201,15 @@ def _aside(definition: Definition) -> list[str]:
         *(serial.disown for serial in definition.serials),
         f"CREATE SCHEMA {SCHEMA}",
         f"ALTER TABLE {table} SET SCHEMA {SCHEMA}",
+    ]
+
+
+def _readable(old: Identity, definition: Definition, ctx: DdlContext) -> list[str]:
+    """The rows are read as the user, who need not be a superuser, and whose own rights on the table may be revoked."""
+    user = quote_identifier(ctx.user)
+    return [
+        f"GRANT USAGE ON SCHEMA {SCHEMA} TO {user}",
+        f"GRANT SELECT ON {qualified(old)} TO {quote_identifier(definition.owner)}, {user}",
     ]
 
 

@@ -136,9 +136,9 @@ def _move_shard(relation: Relation, group: str, ctx: DdlContext) -> Generator[St
     statements = yield from _remake(relation, parent, ctx)
     yield place(relation.identity, Kind.PARTITION, group)
     yield from run_groups({group: tuple(statements)}, system=True)
+    yield from mirror_everywhere([top], ctx)  # first: the user writes the rows as the owner
     yield from move_rows(relation, (old,), relation.identity, (group,), ctx)
     yield from run_groups({old: (f"DROP TABLE {qualified(relation.identity)}",)}, system=True)
-    yield from mirror_everywhere([top], ctx)
 
 
 def _remake(relation: Relation, parent: Relation, ctx: DdlContext) -> Generator[Step, Any, list[str]]:

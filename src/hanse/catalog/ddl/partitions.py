@@ -13,7 +13,7 @@ Sub-partitions go with their shard: statements about them run in the workspace a
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from typing import Any
 
 from ...core.errors import not_supported
@@ -233,8 +233,15 @@ def move_rows(
     target_groups: tuple[str, ...] | None,
     ctx: DdlContext,
 ) -> Generator[Step, Any, None]:
-    """Copies rows without triggers and foreign key actions: nothing happens to the rows but their place."""
-    yield from run_system(["SET LOCAL session_replication_role = replica"], ctx.groups, workspace=False)
+    """Copies rows without triggers and foreign key actions: nothing happens to the rows but their place.
+
+    The user has the rights of both tables' owners. Row security that is forced on owners is lifted meanwhile: rows that
+    a policy hides from the owner would be lost.
+    """
+    forced = yield from _forced(dict.fromkeys((relation.identity, target)))
+    lift = [f"ALTER TABLE IF EXISTS {name} NO FORCE ROW LEVEL SECURITY" for name in forced]
+    restore = [f"ALTER TABLE IF EXISTS {name} FORCE ROW LEVEL SECURITY" for name in forced]
+    yield from run_system(["SET LOCAL session_replication_role = replica", *lift], ctx.groups, workspace=False)
     yield MoveRows(
         source=relation.identity,
         source_groups=source_groups,
@@ -242,4 +249,13 @@ def move_rows(
         columns=tuple(column.name for column in relation.columns if not column.generated),
         target_groups=target_groups,
     )
-    yield from run_system(["SET LOCAL session_replication_role = origin"], ctx.groups, workspace=False)
+    yield from run_system(["SET LOCAL session_replication_role = origin", *restore], ctx.groups, workspace=False)
+
+
+def _forced(tables: Iterable[Identity]) -> Generator[Step, Any, list[str]]:
+    names = ", ".join(f"({quote_literal(schema)}, {quote_literal(name)})" for schema, name in tables)
+    rows = yield Ask(
+        "SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+        f" WHERE c.relforcerowsecurity AND (n.nspname, c.relname) IN ({names})"
+    )
+    return [qualified((row[0], row[1])) for row in rows]

@@ -14,8 +14,7 @@ step             what the driver does                              answer
                  other nodes' workspaces
 `RunGroups`      runs each group's statements, in order            group → rows of its last statement
 `Introspect`     reads the catalog in the workspace's branch       Snapshot
-`MoveRows`       streams rows of a table between groups, as the    number of rows
-                 system: row security and user triggers are off
+`MoveRows`       streams rows of a table between groups            number of rows
 `Fill`           runs a query through the session's planner and    number of rows
                  loads its rows into a table of some groups
 `Freeze`         drains and holds other sessions' statements on    None

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from ...core.errors import PgError
-from ...core.limits import MESSAGE_BYTES_MAX, PREPARED_PER_BACKEND_MAX
+from ...core.limits import MESSAGE_BYTES_MAX, PREPARED_BYTES_PER_BACKEND_MAX, PREPARED_PER_BACKEND_MAX
 from ...pgwire import backend as server_messages
 from ...pgwire import frontend
 from ...pgwire.diagnostics import parse_error
@@ -31,6 +31,8 @@ _READY, _ERROR, _ROW, _COPY_DATA, _COMPLETE = ord("Z"), ord("E"), ord("D"), ord(
 _ACKNOWLEDGEMENTS = frozenset(b"123")  # ParseComplete, BindComplete, CloseComplete
 _BIND_COMPLETE = b"2\x00\x00\x00\x04"
 _PARAMETER, _NOTIFICATION, _NOTICE = ord("S"), ord("A"), ord("N")
+
+_KINDS = frozenset(b"123ACDEGHIKNRSTVWZcdnstv")  # all that a server may send
 
 
 class Relay(Protocol):
@@ -55,7 +57,8 @@ class Backend(asyncio.Protocol):
         self.parameters: dict[str, str] = {}
         self.state: object | None = None  # None: unknown, must be reset before another session uses it
         self.names: frozenset[str] = frozenset()  # custom settings that it knows, and can never forget
-        self.prepared: OrderedDict[bytes, None] = OrderedDict()  # statements that exist on the server, oldest first
+        self.prepared: OrderedDict[bytes, int] = OrderedDict()  # statements on the server, their bytes, oldest first
+        self._prepared_bytes = 0
         self.idle_since = 0.0
         self.pool_generation = 0
         self.closed = False
@@ -179,6 +182,12 @@ class Backend(asyncio.Protocol):
         elif self._tail:
             data = self._tail + data
             self._tail = b""
+        try:
+            self._received(data)
+        except PgError:  # a message that cannot be read
+            self.abort()
+
+    def _received(self, data: bytes) -> None:
         if self._relay is None:
             self._pull_received(data)
             return
@@ -208,9 +217,15 @@ class Backend(asyncio.Protocol):
             if kind == _READY:
                 if following > size:
                     break
+                if following != position + 6:
+                    self.abort()
+                    return
                 if following != size:
                     self._tail = data[following:]
                 self._finish(relay, data[start:following] if start or following != size else data, data[position + 5])
+                return
+            if not _is_sound(kind, following - position - 1):
+                self.abort()
                 return
             if kind == _ERROR or kind == _PARAMETER:
                 if following > size:
@@ -225,6 +240,9 @@ class Backend(asyncio.Protocol):
             position = following
         if position >= size:
             self._skip = position - size
+            if self._skip > MESSAGE_BYTES_MAX:
+                self.abort()
+                return
             if start < size:
                 relay.chunk(data[start:] if start else data)
             return
@@ -250,7 +268,11 @@ class Backend(asyncio.Protocol):
         assert relay is not None
         position, size = 0, len(data)
         while position + 5 <= size and (self._skip_ready or self._swallow):
-            following = position + 1 + _LENGTH(data, position + 1)[0]
+            length = _LENGTH(data, position + 1)[0]
+            if not _is_sound(data[position], length):
+                self.abort()
+                return
+            following = position + 1 + length
             if following > size:
                 break
             kind, message = data[position], data[position:following]
@@ -283,7 +305,7 @@ class Backend(asyncio.Protocol):
             kind = data[position]
             length = _LENGTH(data, position + 1)[0]
             following = position + 1 + length
-            if length < 4 or length > MESSAGE_BYTES_MAX:
+            if not _is_sound(kind, length):
                 self.abort()
                 return
             if following > size:
@@ -401,13 +423,29 @@ class Backend(asyncio.Protocol):
             return True
         return False
 
-    def remember(self, name: bytes) -> bytes:
-        """Notes that `name` is being prepared; gives Close messages for the oldest when there are too many."""
-        self.prepared[name] = None
-        if len(self.prepared) <= PREPARED_PER_BACKEND_MAX:
-            return b""
-        oldest, _ = self.prepared.popitem(last=False)
-        return close_statement(oldest)
+    def remember(self, name: bytes, size: int) -> tuple[bytes, int]:
+        """Notes that `name` is being prepared, of a text of `size` bytes. Gives Close messages for the oldest, and how many,
+        when there are too many or their texts, and with them what the server keeps of them, too long.
+        """
+        self.prepared[name] = size
+        self._prepared_bytes += size
+        closes: list[bytes] = []
+        while len(self.prepared) > 1 and (
+            len(self.prepared) > PREPARED_PER_BACKEND_MAX or self._prepared_bytes > PREPARED_BYTES_PER_BACKEND_MAX
+        ):
+            oldest, gone = self.prepared.popitem(last=False)
+            self._prepared_bytes -= gone
+            closes.append(close_statement(oldest))
+        return b"".join(closes), len(closes)
+
+    def forget(self, name: bytes) -> None:
+        """It could not be prepared."""
+        self._prepared_bytes -= self.prepared.pop(name, 0)
+
+
+def _is_sound(kind: int, length: int) -> bool:
+    """Whether a server may say this; one that does not speak the protocol, or has lost its place, is not listened to."""
+    return kind in _KINDS and 4 <= length <= MESSAGE_BYTES_MAX and (kind != _READY or length == 5)
 
 
 def split_messages(raw: bytes) -> list[bytes]:

@@ -3,7 +3,8 @@
 All of this happens under one advisory lock in database `postgres`, because the workers of a node share the server.
 
 **Cloning** needs main without other sessions. `CREATE DATABASE … TEMPLATE` waits up to 5 s for them to leave, and new
-sessions wait while it runs; meanwhile we end the *idle* ones (a gateway's pool makes new ones when it needs them).
+sessions wait while it runs. So this worker's newcomers wait for a moment (`main_gate.py`), its idle sessions are closed, and
+other workers' *idle* ones ended (a gateway's pool makes new ones when it needs them).
 Sessions that run a statement or have a transaction open are left alone: they end, or the clone is given up after
 WORKSPACE_CLONE_S_MAX. A statement that arrives at a session in the very moment it is ended fails with 57P01 before it
 did anything; whoever sent it sends it again.
@@ -27,6 +28,7 @@ from importlib import resources
 from ...core.errors import PgError
 from ...core.ids import quote_identifier
 from ...core.limits import WORKSPACE_CLONE_S_MAX
+from .main_gate import MainGate
 from .system_connection import Connection, SystemAccess, translated
 
 LOCK_KEY = 0x68616E7365  # 'hanse'
@@ -62,6 +64,7 @@ class MainDatabase:
         self.name = name
         self._owner = owner
         self._admin: Connection = None
+        self.gate = MainGate()
         self._turn = asyncio.Lock()  # one at a time on our connection
 
     async def open(self) -> None:
@@ -160,22 +163,24 @@ class MainDatabase:
     async def _copy(self, admin: Connection, name: str) -> None:
         sql = f"CREATE DATABASE {quote_identifier(name)} TEMPLATE {quote_identifier(self.name)} STRATEGY wal_log"
         deadline = asyncio.get_running_loop().time() + WORKSPACE_CLONE_S_MAX
-        while True:
-            _, sessions = await admin.fetchrow(_END_IDLE, self.name)
-            if not sessions:
-                try:
-                    await self._create_database(admin, sql)
-                    return
-                except PgError as error:
-                    if error.sqlstate != "55006":
-                        raise
-            if asyncio.get_running_loop().time() > deadline:
-                raise PgError(
-                    "55006",
-                    "the workspace could not be prepared because schema changes or catalog queries are running",
-                    hint="Retry when they have ended; a transaction that changed the schema must be committed first.",
-                )
-            await asyncio.sleep(_CREATE_ATTEMPT_PAUSE_S)
+        with self.gate.attempts() as attempts:
+            while True:
+                attempts.begin()
+                _, sessions = await admin.fetchrow(_END_IDLE, self.name)
+                if not sessions:
+                    try:
+                        await self._create_database(admin, sql)
+                        return
+                    except PgError as error:
+                        if error.sqlstate != "55006":
+                            raise
+                if asyncio.get_running_loop().time() > deadline:
+                    raise PgError(
+                        "55006",
+                        "the workspace could not be prepared because schema changes or catalog queries are running",
+                        hint="Retry when they have ended; a transaction that changed the schema must be committed first.",
+                    )
+                await attempts.wait(_CREATE_ATTEMPT_PAUSE_S)
 
     async def _create_database(self, admin: Connection, sql: str) -> None:
         with translated("a database was copied"):

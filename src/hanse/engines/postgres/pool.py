@@ -62,6 +62,8 @@ class Pool:
         while backends:
             shelf.count -= 1
             backend = backends.pop()
+            if backend.unread:
+                backend.close()  # what came while nobody asked is for nobody
             if not backend.closed:
                 return backend
         return None
@@ -173,6 +175,8 @@ class Pool:
                     continue
                 shelf.count -= 1
                 backends.remove(backend)
+                if backend.unread:
+                    backend.close()
                 if not backend.closed:
                     return backend
         return None
@@ -204,11 +208,13 @@ class Pool:
                 waiter.granted.set_result(None)
                 return
 
-    def close_idle(self, older_than_s: float = 0.0, user: str | None = None) -> None:
-        """Closes idle backends (of one user): by age in the background, all of them when rights or places change."""
+    def close_idle(self, older_than_s: float = 0.0, user: str | None = None, database: str | None = None) -> None:
+        """Closes idle backends (of one user, in one database): by age in the background, all of them when rights or places
+        change.
+        """
         now = time.monotonic()
-        for (owner, _), shelf in self._shelves.items():
-            if user is not None and owner != user:
+        for (owner, where), shelf in self._shelves.items():
+            if user not in (None, owner) or database not in (None, where):
                 continue
             for backends in shelf.by_state.values():
                 for backend in [b for b in backends if now - b.idle_since >= older_than_s]:

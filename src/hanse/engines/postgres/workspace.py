@@ -38,6 +38,7 @@ from ...config import DEFAULT_DATABASE, DEFAULT_USER, SYSTEM_ROLE
 from ...core.errors import PgError, StalePlan
 from ...core.limits import WORKSPACE_BYTES_PER_QUERY_MAX, WORKSPACE_SLOTS_PER_WORKER, WORKSPACE_WAIT_S_MAX
 from .main_database import MainDatabase
+from .main_gate import MainGate
 from .replay import applied_version, replay
 from .slots import Slot
 from .system_connection import Connection, SystemAccess, translated
@@ -119,8 +120,14 @@ class Workspace:
             await self._asking.close(timeout=5)
         await self._main.close()
 
+    @property
+    def gate(self) -> MainGate:
+        """To be passed by whoever begins something in main."""
+        return self._main.gate
+
     async def query(self, sql: str, *arguments: Any) -> list[Any]:
         """Rows of a read-only question that Hanse itself asks main, which may be asked twice. Raises PgError."""
+        await self.gate.passed()
         async with self._asking_turn:
             try:
                 return await self._query(sql, arguments)
@@ -215,8 +222,14 @@ class Workspace:
         """Brings hanse.nodes and hanse.groups up to date. Call it with each new snapshot; it waits for no schema
         change.
         """
-        async with self._main.connection() as connection:
-            await _write_topology(connection, snapshot)
+        for attempt in range(CLONES_IN_THE_WAY_MAX):
+            await self.gate.passed()
+            try:
+                async with self._main.connection() as connection:
+                    return await _write_topology(connection, snapshot)
+            except PgError as error:  # our session was ended for a clone
+                if not error.sqlstate.startswith(("08", "57P")) or attempt == CLONES_IN_THE_WAY_MAX - 1:
+                    raise
 
     def _schema_version(self, version: int) -> int:
         """The schema change that was the newest at catalog version `version`."""
@@ -284,6 +297,9 @@ class Workspace:
         self._free.append(slot)
 
     async def clone(self, slot: Slot) -> None:
+        asking, self._asking = self._asking, None  # while it is asked it is not here
+        if asking is not None:
+            await asking.close(timeout=5)
         await self._main.clone(slot.database)
 
     async def drop(self, slot: Slot) -> None:
