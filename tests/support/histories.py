@@ -41,17 +41,18 @@ For snapshots it is the theorem that a history is snapshot isolation exactly if 
 (Fekete et al. 2005; Cerone and Gotsman 2016): with s and c apart only such a cycle closes no circle of moments. Levels may be
 mixed in one history (Adya's mixing graph), but do not mix SERIALIZABLE with others: its promise is one among its own.
 
-A *statement* that is promised a snapshot of its own inside a READ COMMITTED transaction is noted as one more transaction, at SNAPSHOT,
-with `within` naming its parent: what the parent had written itself is taken out of what it read. Example: T moves
+A *statement* that is promised a snapshot of its own inside a READ COMMITTED transaction is noted as one more transaction, at
+SNAPSHOT, with `within` naming its parent: what the parent had written itself is taken out of what it read. Example: T moves
 from x to y, and one statement reads y after T and x before it::
 
     T  append(x, 1)  append(y, 1)                    T ──wr(y)──▶ S
     S  x = ()  y = (1,)                              S ──rw(x)──▶ T      c(T) before s(S) before c(T): G-single
 
 **Names.** A cycle of ww alone is G0, with wr also G1c; with one rw G-single; with more, of which no two are adjacent,
-G-nonadjacent; else G2-item. `-session` or `-realtime` follows where the cycle needs these edges. What needs no cycle: G1a (read from an
-aborted transaction), G1b (read of a version that its writer replaced), `internal` (own writes not seen), `incompatible order` (two
-lists, none a prefix of the other), `cyclic versions`, `duplicate` and `unknown value`, `lost append` (acknowledged, and not there in the end).
+G-nonadjacent; else G2-item. `-session` or `-realtime` follows where the cycle needs these edges. What needs no cycle: G1a (read
+from an aborted transaction), G1b (read of a version that its writer replaced), `internal` (own writes not seen),
+`incompatible order` (two lists, none a prefix of the other), `cyclic versions`, `duplicate` and `unknown value`, `lost append`
+and `lost write` (acknowledged, and not there in the end).
 
 **Unknown outcomes.** A transaction whose COMMIT was not answered counts as committed if anybody has seen something of it, at no
 known time; else as if it had never been. Seen at one key and absent in the end from another, it is a lost append: that is how

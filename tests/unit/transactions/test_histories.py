@@ -233,7 +233,7 @@ def _operation(draw: random.Random, state: State, value: int) -> Operation:
     return Write(key, value) if writes else ReadRegister(key, found)
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=1500, deadline=None)
 @given(st.integers(0, 1 << 30), st.integers(1, 25))
 def test_serial_histories_are_clean(seed: int, count: int) -> None:
     made, final = serial(seed, count)
@@ -266,5 +266,5 @@ def test_an_older_version_of_a_list_is_noticed(seed: int) -> None:
 
 
 def test_thousands_are_checked_within_seconds() -> None:
-    made, final = serial(4, 5000)
+    made, final = serial(4, 2000)
     assert len(check(made, final)) == 0
