@@ -20,9 +20,9 @@ from support.schemas import Schema
 from support.servers import Cluster
 
 CLIENTS = 6
-RUN_S = 7.0
+RUN_S = 6.0
 KILLS = 6
-KILL_EVERY_S = 2.0
+KILL_EVERY_S = 1.5
 BUSY = (
     "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() ORDER BY state"
 )
