@@ -79,7 +79,7 @@ class Shared:
 
 
 class Client:
-    """One client; reconnects when its gateway or a group is gone. `run` gives all it did."""
+    """One client; reconnects when its gateway or a group is gone. `done` is all it did."""
 
     def __init__(self, shared: Shared, connect: Callable[..., psycopg.Connection], level: str, seed: int) -> None:
         self.shared = shared
@@ -89,10 +89,11 @@ class Client:
         self.seed = seed
         self.connections = 0
         self.done: list[Transaction] = []
-        self.spread = 0  # committed transactions that wrote in both groups
+        self.committed = 0
+        self.spread = 0  # of those that wrote in both groups
         self.errors: dict[str, int] = {}
 
-    def run(self) -> Client:
+    def run(self) -> None:
         connection = self._connected()
         while not self.shared.stop.is_set():
             number = next(self.shared.numbers)
@@ -105,7 +106,6 @@ class Client:
                     connection.close()
                 connection = self._connected()
         connection.close()
-        return self
 
     def _cleared(self, connection: psycopg.Connection) -> bool:
         try:
@@ -194,6 +194,7 @@ class _Attempt:
         if self.level is Level.READ_COMMITTED and not alone:
             self.client.done += self.statements
         written = {op.key[1] >= SECOND_GROUP for op in self.operations if isinstance(op, Append | Write)}  # type: ignore[index]
+        self.client.committed += outcome is Outcome.COMMITTED
         self.client.spread += outcome is Outcome.COMMITTED and len(written) == 2
 
     def _steps(self, keys: list[int], count: int) -> list[tuple[Callable[[list[int]], None], list[int]]]:
@@ -301,17 +302,29 @@ class Run:
         """Until `meanwhile` returns."""
         shared = Shared()
         with ThreadPoolExecutor(self.count) as pool:
-            running = [pool.submit(self._client(shared, number).run) for number in range(self.count)]
+            self.clients = [self._client(shared, number) for number in range(self.count)]
+            running = [pool.submit(client.run) for client in self.clients]
             try:
                 meanwhile()
             finally:
                 shared.stop.set()
-            self.clients = [each.result(END_S_MAX) for each in running]
+            for each in running:
+                each.result(END_S_MAX)
 
     def _client(self, shared: Shared, number: int) -> Client:
         dsn = self.dsns[number % len(self.dsns)]
         level = self.levels[number // len(self.dsns) % len(self.levels)]
         return Client(shared, functools.partial(psycopg.connect, dsn, autocommit=True), level, number)
+
+    @property
+    def committed(self) -> int:
+        """So far."""
+        return sum(client.committed for client in self.clients)
+
+    @property
+    def spread(self) -> int:
+        """So far: committed in both groups."""
+        return sum(client.spread for client in self.clients)
 
     @property
     def history(self) -> list[Transaction]:
@@ -320,5 +333,5 @@ class Run:
     def counts(self) -> Counter[str]:
         """Transactions by outcome, those that wrote in both groups (`spread`), and errors by SQLSTATE."""
         found = Counter(done.outcome.value for done in self.history if done.within is None)
-        found["spread"] = sum(client.spread for client in self.clients)
+        found["spread"] = self.spread
         return sum((Counter(client.errors) for client in self.clients), found)

@@ -234,7 +234,7 @@ def _operation(draw: random.Random, state: State, value: int) -> Operation:
 
 
 @settings(max_examples=1500, deadline=None)
-@given(st.integers(0, 1 << 30), st.integers(1, 25))
+@given(st.integers(0, 1 << 30), st.integers(1, 15))
 def test_serial_histories_are_clean(seed: int, count: int) -> None:
     made, final = serial(seed, count)
     assert check(made, final) == []
