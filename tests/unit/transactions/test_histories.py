@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -268,3 +269,63 @@ def test_an_older_version_of_a_list_is_noticed(seed: int) -> None:
 def test_thousands_are_checked_within_seconds() -> None:
     made, final = serial(4, 2000)
     assert len(check(made, final)) == 0
+
+
+# --- histories that a store with snapshots made ----------------------------------------------------------------------
+
+
+def concurrent(seed: int, count: int, *, checks_writes: bool = True, one_moment: bool = True) -> list[Transaction]:
+    """Transactions at once on a store with versions: snapshots, and of two that write the same the second fails.
+
+    Without `checks_writes` it does not fail; without `one_moment` each key is read as of a moment of its own.
+    """
+    draw = random.Random(seed)
+    committed: dict[str, list[tuple[int, ...]]] = {f"l{k}": [()] for k in range(4)}  # each key's versions
+    installed: dict[str, list[int]] = {key: [0] for key in committed}  # and when they came
+    clock = itertools.count(1)
+    running: list[tuple[int, int, dict[str, tuple[int, ...]], list[Operation]]] = []
+    made = []
+    number = 0
+    while number < count or running:
+        if number < count and (len(running) < 3 or draw.random() < 0.3):
+            running.append((number, next(clock), {}, []))
+            number += 1
+            continue
+        name, snapshot, own, operations = running[draw.randrange(len(running))]
+        if len(operations) < 4 and draw.random() < 0.8:
+            key = draw.choice(sorted(committed))
+            moment = snapshot if one_moment else next(clock)
+            found = own.get(key) or [v for v, t in zip(committed[key], installed[key], strict=True) if t <= moment][-1]
+            if draw.random() < 0.5:
+                value = 10 * name + len(operations) + 1
+                own[key] = (*found, value)
+                operations.append(Append(key, value))
+            else:
+                operations.append(ReadList(key, found))
+            continue
+        running = [each for each in running if each[0] != name]
+        late = any(installed[key][-1] > snapshot for key in own) and checks_writes
+        moment = next(clock)
+        for key in () if late else own:
+            committed[key].append(own[key])
+            installed[key].append(moment)
+        outcome = Outcome.ABORTED if late else Outcome.COMMITTED
+        made.append(timed(f"T{name}", snapshot - 0.5, next(clock) + 0.0, *operations, outcome=outcome, level=SI))
+    return made
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.integers(0, 1 << 30))
+def test_a_store_with_snapshots_is_clean_at_its_level(seed: int) -> None:
+    assert check(concurrent(seed, 25)) == []
+
+
+def test_what_it_does_not_promise_is_found() -> None:
+    found = [kind for seed in range(50) for kind in kinds([replace(t, level=SER) for t in concurrent(seed, 25)])]
+    assert set(found) <= {"G2-item", "G2-item-realtime"} and len(found) > 25
+
+
+@pytest.mark.parametrize("fault", ["checks_writes", "one_moment"])
+def test_a_fault_of_the_store_is_found(fault: str) -> None:
+    found = [bool(check(concurrent(seed, 25, **{fault: False}))) for seed in range(50)]
+    assert sum(found) > 10
