@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import tempfile
@@ -80,29 +81,24 @@ def is_alive(pid: int, created: int) -> bool:
         return False
 
 
+PORTS = range(10_000, 20_000)  # below those that outgoing connections take, and those that Hanse chooses itself
+
+
 def free_ports(count: int) -> int:
     """The first of `count` consecutive TCP ports that are free on 127.0.0.1 at this moment."""
     while True:
-        with contextlib.ExitStack() as stack:
-            first = _bound(stack, 0)
-            if first < 60_000 and _all_free(stack, first, count):
-                return first
+        first = random.choice(PORTS)
+        if all(_is_free(port) for port in range(first, first + count)):
+            return first
 
 
-def _all_free(stack: contextlib.ExitStack, first: int, count: int) -> bool:
-    try:
-        for port in range(first + 1, first + count):
-            _bound(stack, port)
-    except OSError:
-        return False
+def _is_free(port: int) -> bool:
+    with socket.socket() as listener:
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError:
+            return False
     return True
-
-
-def _bound(stack: contextlib.ExitStack, port: int) -> int:
-    listener = stack.enter_context(socket.socket())
-    listener.bind(("127.0.0.1", port))
-    bound: int = listener.getsockname()[1]
-    return bound
 
 
 def stop(pid: int, *, timeout_s: float) -> None:
