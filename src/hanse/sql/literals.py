@@ -21,7 +21,7 @@ A number keeps its sign in the segment before it (`-5` → `… -`, `5`), as for
 of a name or of `$1` are no literal. Letters glued to a number stay with it (`0x1F`, `1_000`, `1e5`), so that no value
 is ever read shorter than PostgreSQL reads it.
 
-Measured (one shared core): 1.4 µs for a point select, 150 µs for an INSERT of 100 rows and 400 literals.
+Measured (one shared core): 1.4 µs for a point select, 75 µs for an INSERT of 100 rows and 400 literals.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-# Both alternatives begin with a character of one class, which lets the matcher skip all other bytes in C.
+# Both alternatives begin with a character of one class, which lets the matcher skip all other bytes in C. Most numbers are
+# digits alone: they have a branch of their own. Repetitions that nothing behind them could shorten do not keep the way back.
 _LITERAL = (
-    rb"['0-9](?:(?<=')[^']*(?:''[^']*)*'"
+    rb"['0-9](?:(?<=')[^']*+(?:''[^']*+)*'"
     rb"|(?<=[0-9])(?<![\w$\x80-\xff][0-9])"
-    rb"(?:[xX]\w*|\w*(?:\.\w*)?(?:(?<=[eE])[+-][0-9]\w*)?))"  # no exponent in 0x1e-5
+    rb"(?:[0-9]*+(?![\w.])|[xX]\w*+|\w*+(?:\.\w*+)?(?:(?<=[eE])[+-][0-9]\w*+)?))"  # no exponent in 0x1e-5
 )
 _SPLIT = re.compile(rb"(" + _LITERAL + rb")").split
 _FIND = re.compile(rb'"[^"]*"|(' + _LITERAL + rb")").finditer
