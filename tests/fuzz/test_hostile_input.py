@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 
 import psycopg
@@ -18,6 +19,11 @@ from support.servers import Cluster, Server
 
 __all__ = ["gateway", "plain"]  # the fixtures
 
+LONG_VALUE_BYTES = 24 * MEGABYTE  # PostgreSQL's own end is at 1 GiB, more than a small machine has for both sides
+COPIES_MAX = 8  # of one value, in a worker at a time
+CONNECTIONS = int(os.environ.get("HANSE_FUZZ_CONNECTIONS", "400"))
+CONNECTIONS_AT_ONCE = 40
+
 STATEMENTS = {
     "parentheses": "SELECT " + "(" * 5_000 + "1" + ")" * 5_000,
     "too many parentheses": "SELECT " + "(" * 10_000 + "1" + ")" * 10_000,
@@ -28,9 +34,10 @@ STATEMENTS = {
     "too many unions": " UNION ALL ".join(["SELECT 1"] * 40_000),
     "calls": "SELECT " + "abs(" * 1_000 + "1" + ")" * 1_000,
     "in": "SELECT count(*) FROM fuzz_t WHERE id IN (" + ",".join(map(str, range(20_000))) + ")",
-    "statements": ";".join(f"SELECT {number}" for number in range(3_000)),
+    "statements": ";".join(f"SELECT {number}" for number in range(10_000)),
     "not utf-8": "SELECT '\udcff'",
     "columns": "SELECT " + ",".join(["1"] * 2_000),
+    "a value that is too long": "SELECT repeat('x', 1073741824)",
 }
 
 
@@ -46,6 +53,93 @@ def outcome(place: Schema, statement: bytes) -> object:
 def test_statements(name: str, gateway: Schema, plain: Schema) -> None:
     statement = STATEMENTS[name].encode(errors="surrogateescape")
     assert outcome(gateway, statement) == outcome(plain, statement)
+
+
+PARAMETERS = {
+    "most": (
+        "SELECT num_nulls(" + ",".join(f"${n}::int" for n in range(1, 65_536)) + ")",
+        65_535,
+    ),
+    "one too many": ("SELECT $65536::int", 0),
+    "one million": ("SELECT $1000000::int", 0),
+    "too few": ("SELECT $1::int, $2::int", 1),
+}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+async def test_parameters(name: str, gateway: Schema, plain: Schema) -> None:
+    text, count = PARAMETERS[name]
+    seen = []
+    for place in (gateway, plain):
+        conversation = await Conversation.opened(place)
+        values = [b"%d" % number for number in range(count)]
+        conversation.send(frontend.parse(b"", text.encode()) + frontend.bind(b"", b"", values) + frontend.execute())
+        conversation.send(frontend.sync() + frontend.query(b"SELECT 'over'"))
+        messages = await conversation.answer(b"over", patience_s=60)
+        rows = [message.raw for message in messages if message.kind == ord("D")]
+        seen.append((summary(messages), rows))
+        await conversation.close()
+    assert seen[0] == seen[1]
+
+
+async def test_long_values(gateway: Schema, cluster: Cluster) -> None:
+    """In and out, as a parameter, a literal and through a workspace; the worker holds a few copies of it, and not for long."""
+    worker = worker_of(cluster)
+    with gateway.connect() as connection:
+        for size in (MEGABYTE, LONG_VALUE_BYTES):
+            used = worker.bytes_used
+            value = "v" * size
+            connection.execute("INSERT INTO fuzz_t VALUES (%s, %s)", (size, value))
+            connection.execute(f"INSERT INTO fuzz_t VALUES ({size + 1}, '{value}')")
+            assert connection.execute("SELECT v FROM fuzz_t WHERE id = %s", (size,)).fetchone() == (value,)
+            joined = "SELECT length(max(a.v)) FROM fuzz_t a JOIN fuzz_t b ON length(a.v) = length(b.v) WHERE a.id = %s"
+            assert connection.execute(joined, (size,)).fetchone() == (size,)
+            connection.execute("DELETE FROM fuzz_t")
+            assert worker.bytes_used - used < COPIES_MAX * size + 40 * MEGABYTE
+
+
+async def test_connections_that_come_and_go(gateway: Schema, cluster: Cluster) -> None:
+    """Of clients who log in, who say half a startup packet, who never answer the server's question, who send no password."""
+    worker = worker_of(cluster)
+    server = cluster.server
+    come = (_logs_in, _says_half, _says_nothing_more, _says_nothing)
+    await asyncio.gather(*(each(gateway) for each in come))
+    used, files = worker.bytes_used, worker.process.num_fds()
+    for first in range(0, CONNECTIONS, CONNECTIONS_AT_ONCE):
+        await asyncio.gather(
+            *(come[number % len(come)](gateway) for number in range(first, first + CONNECTIONS_AT_ONCE))
+        )
+    wait_until("all are gone", lambda: worker.process.num_fds() < files + 50, timeout_s=30)
+    assert worker.bytes_used - used < 20 * MEGABYTE
+    assert logs_in(server)
+
+
+async def _logs_in(place: Schema) -> None:
+    conversation = await Conversation.opened(place)
+    await conversation.close()
+
+
+async def _says_half(place: Schema) -> None:
+    await _says(place, frontend.startup({"user": place.server.user, "database": place.server.database})[:20])
+
+
+async def _says_nothing_more(place: Schema) -> None:
+    await _says(place, frontend.startup({"user": place.server.user, "database": place.server.database}), answered=True)
+
+
+async def _says_nothing(place: Schema) -> None:
+    await _says(place, b"")
+
+
+async def _says(place: Schema, data: bytes, *, answered: bool = False) -> None:
+    reader, writer = await asyncio.open_connection(place.server.host, place.server.port)
+    writer.write(data)
+    await writer.drain()
+    if answered:
+        assert (await asyncio.wait_for(reader.read(1), 20)) == b"R"
+    writer.transport.abort()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
 
 
 async def test_a_pipeline_without_sync_is_not_collected(gateway: Schema, cluster: Cluster) -> None:
