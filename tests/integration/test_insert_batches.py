@@ -5,6 +5,7 @@ Each case runs in the simple protocol (without parameters) or by libpq's PQexecP
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -120,7 +121,7 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def sides(cluster, plain_postgres) -> Iterator[tuple[psycopg.Connection, psycopg.Connection]]:  # type: ignore[no-untyped-def]
-    name = "insert_batches"
+    name = f"insert_batches_{os.getpid()}"  # one for each worker
     connections = []
     for server, placed in ((plain_postgres, ""), (cluster.server, " PARTITION BY HASH (id) WITH (shards = 4)")):
         schema = Schema(name, server)

@@ -312,8 +312,8 @@ class _Insert:
     def _query_width(self, query: Any) -> int:
         while query.op != enums.SetOperation.SETOP_NONE:
             query = query.larg
-        targets = query.targetList or query.valuesLists[0]
-        star = any(isinstance(found, ast.A_Star) for found in walk(query.targetList))
+        targets = query.valuesLists[0] if query.valuesLists else query.targetList or ()  # SELECT FROM … gives no column
+        star = any(isinstance(found, ast.A_Star) for found in walk(targets))
         if not star:
             return len(targets)
         return len((self.view.view if self.view else self.relation).columns)
@@ -437,14 +437,14 @@ class _Insert:
         """Columns that are given nextval() by a query over tables: drawn for its rows, where the sequence is real."""
         query = self.node.selectStmt
         plain = query is not None and query.op == enums.SetOperation.SETOP_NONE and query.fromClause
-        if not plain or query.distinctClause or query.valuesLists or len(query.targetList) != len(columns):
+        if not plain or query.distinctClause or query.valuesLists or len(query.targetList or ()) != len(columns):
             return ()
         if any(isinstance(found, ast.A_Const) for found in walk((query.sortClause, query.groupClause))):
             return ()  # ORDER BY 1
         snapshot, path = self.analysis.snapshot, self.analysis.context.search_path
         found = [
             (name, FromSequence(drawn))
-            for name, target in zip(columns, query.targetList, strict=True)
+            for name, target in zip(columns, query.targetList or (), strict=True)
             for drawn in (drawn_sequence(target.val, snapshot, path),)
             if drawn is not None
         ]

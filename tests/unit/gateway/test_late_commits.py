@@ -24,9 +24,9 @@ async def test_a_late_decision_is_not_sent() -> None:
     """There is no branch to send it to, and none is asked for."""
     identity = new_global_id("g2")
     step = Run(("g2",), "COMMIT", "COMMIT", "decide")
-    (error,) = (await ending._step(Mock(), Mock(), late(identity), step)).values()
+    (error,) = (await ending._step(Mock(), Mock(witnesses=[]), late(identity), step)).values()
     assert error.sqlstate == "40001"
-    assert await ending._step(Mock(), Mock(branches={}), identity, step) == {}
+    assert await ending._step(Mock(), Mock(branches={}, witnesses=[]), identity, step) == {}
 
 
 @pytest.mark.parametrize(("is_late", "expected"), [(True, "08006"), (False, "40001")])
@@ -39,5 +39,5 @@ async def test_no_record_is_believed_only_in_time(
     monkeypatch.setattr(ending, "_was_committed", no_record)
     identity = new_global_id("g2")
     identity = late(identity) if is_late else identity
-    (error,) = (await ending._step(Mock(), Mock(), identity, Resolve("g2", identity.gid))).values()
+    (error,) = (await ending._step(Mock(), Mock(witnesses=[]), identity, Resolve("g2", identity.gid))).values()
     assert error.sqlstate == expected
