@@ -1,0 +1,360 @@
+"""kill -9 at every step of the commit protocol, many times: of gateways, of an agent, of a group's servers.
+
+One cluster of its own. A *battle* has ten gateway workers, each with the fault point of one step in its way, and clients that make
+transfers through them. At that very step the worker is killed, or stops while something else is killed and then goes on; each
+is a *round*. What is left prepared is ended by recovery (which takes branches of any age here, those of living gateways among
+them), and then it is judged: sums are constant, each transfer is there wholly or not at all, those that were
+acknowledged are, those that were refused are not, nothing is prepared, nobody waits.
+
+Every transfer moves money between the groups and writes its number into a journal of each; now and then a number is written
+again, which a deferred constraint refuses at the end, so that the protocol undoes, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import random
+import signal
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+import pytest
+
+from hanse.agent.recovery import Recovery, Times
+from hanse.config import NodeConfig, load_node_config, load_secrets
+from hanse.core.errors import PgError
+from support.nursery import Nursery
+from support.processes import free_ports, sweep
+from support.servers import PASSWORD, Cluster, Server, hanse
+
+ROUNDS = 200
+ACCOUNTS, BALANCE = 200, 1000  # in each group
+CLIENTS = 2  # of each gateway
+STEPS = ("constraints", "prepare", "decide", "finish", "undo")
+POINTS = tuple(f"{when}_{step}" for step in STEPS for when in ("before", "after"))
+BATTLE_S_MAX = 100.0
+# Who is stopped there with a lost decider will ask for its record, and is killed before it does or when it was answered.
+ASK_THEN = {
+    "after_constraints": "after_resolve",
+    "before_prepare": "before_resolve",
+    "after_prepare": "after_resolve",
+    "before_decide": "before_resolve",
+}
+REFUSED = ("40001", "40P01", "23505", "55P03")  # said to have been rolled back
+
+SCHEMA = """
+CREATE TABLE accounts (side int, id int, balance int NOT NULL, PRIMARY KEY (side, id)) PARTITION BY RANGE (side);
+CREATE TABLE accounts_1 PARTITION OF accounts FOR VALUES FROM (1) TO (2) TABLESPACE g1;
+CREATE TABLE accounts_2 PARTITION OF accounts FOR VALUES FROM (2) TO (3) TABLESPACE g2;
+CREATE TABLE journal (side int, number int, UNIQUE (side, number) DEFERRABLE INITIALLY DEFERRED) PARTITION BY RANGE (side);
+CREATE TABLE journal_1 PARTITION OF journal FOR VALUES FROM (1) TO (2) TABLESPACE g1;
+CREATE TABLE journal_2 PARTITION OF journal FOR VALUES FROM (2) TO (3) TABLESPACE g2;
+"""
+TRANSFER = """BEGIN; UPDATE accounts SET balance = balance - 1 WHERE side = 1 AND id = {low};
+UPDATE accounts SET balance = balance + 1 WHERE side = 2 AND id = {high};
+INSERT INTO journal VALUES (1, {number}); INSERT INTO journal VALUES (2, {number}); COMMIT"""
+
+
+@dataclass
+class Books:
+    """What the clients were told."""
+
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+    acknowledged: set[int] = field(default_factory=set)
+    refused: set[int] = field(default_factory=set)
+    unknown: int = 0
+
+
+@dataclass
+class Gateway:
+    """One worker of a battle."""
+
+    number: int
+    point: str
+    port: int
+    fault: Path
+    process: psutil.Process
+
+    @property
+    def reached(self) -> bool:
+        return not self.fault.exists()
+
+    @property
+    def undoes(self) -> bool:
+        return self.point.endswith("_undo")
+
+    @property
+    def ended(self) -> bool:
+        return self.reached and not self.process.is_running()
+
+
+@dataclass
+class War:
+    cluster: Cluster
+    nursery: Nursery
+    config: NodeConfig
+    directory: Path
+    books: Books = field(default_factory=Books)
+    rounds: dict[tuple[str, str], int] = field(default_factory=dict)  # what was lost at which point → how often
+    draw: random.Random = field(default_factory=lambda: random.Random(20261122))
+    killed_groups: int = 0
+
+    # --- the parts -------------------------------------------------------------------------------------------------
+
+    def gateways(self, action: str) -> list[Gateway]:
+        first = free_ports(len(POINTS))
+        found = []
+        for number, point in enumerate(POINTS):
+            fault = self.directory / f"fault-{number}"
+            fault.write_text(f"{point} {action}")
+            process = self.nursery.worker(number + 1, first + number, fault)
+            found.append(Gateway(number + 1, point, first + number, fault, process))
+        return found
+
+    async def client(self, gateway: Gateway, over: asyncio.Event) -> None:
+        """Makes transfers until its gateway or the battle ends."""
+        server = self.cluster.server
+        parts = Server("127.0.0.1", gateway.port, server.user, server.password, server.database)
+        undoes = gateway.undoes  # others get to the end, so that who is stopped before it will decide
+        dsn = parts.dsn_for(options="-c lock_timeout=3s", sslmode="disable")
+        while not over.is_set() and not gateway.ended:
+            try:
+                connection = await psycopg.AsyncConnection.connect(dsn, autocommit=True, connect_timeout=10)
+            except psycopg.OperationalError:
+                await asyncio.sleep(0.02)
+                continue
+            try:
+                while not over.is_set() and not connection.closed:
+                    await self._transfer(connection, undone=undoes)
+            finally:
+                await connection.close()
+
+    async def _transfer(self, connection: psycopg.AsyncConnection[Any], *, undone: bool) -> None:
+        books = self.books
+        number, again = next(books.numbers), False
+        if undone and books.acknowledged and self.draw.random() < 0.5:
+            number, again = self.draw.choice(tuple(books.acknowledged)), True
+        low, high = self.draw.randrange(ACCOUNTS), self.draw.randrange(ACCOUNTS)
+        try:
+            await connection.execute(TRANSFER.format(low=low, high=high, number=number))  # type: ignore[call-overload]
+        except psycopg.Error as error:
+            if again:
+                assert error.sqlstate is None or not error.sqlstate.startswith("XX"), error
+            elif error.sqlstate in REFUSED:
+                books.refused.add(number)
+            else:
+                books.unknown += 1
+            if not connection.closed:
+                with contextlib.suppress(psycopg.Error):
+                    await connection.execute("ROLLBACK")
+                await asyncio.sleep(0.02)  # a server that is away answers at once
+        else:
+            assert not again, "a number was written twice"
+            books.acknowledged.add(number)
+
+    async def recover(self) -> None:
+        """As the agent does, at once, whatever is prepared; again where somebody does not answer."""
+        secrets = load_secrets(Path(self.config.secrets_file))
+        led = [each for each in self.config.instances if each.role == "leader" and each.group.startswith("g")]
+        for instance in led:
+            recovery = Recovery(self.config, secrets, instance, Times(prepared_age_s=0.0))
+            try:
+                while await recovery.end_overdue():
+                    await asyncio.sleep(0.05)
+            finally:
+                recovery.close()
+
+    async def recovered(self) -> None:
+        while True:
+            try:
+                await self.recover()
+                return
+            except (PgError, OSError):  # a server or the control plane is not back yet
+                await asyncio.sleep(0.1)
+
+    # --- battles ---------------------------------------------------------------------------------------------------
+
+    async def battle(self, kind: str) -> None:
+        phase = "the fight"
+        try:
+            async with asyncio.timeout(BATTLE_S_MAX):
+                async with self._fighting(kind) as gateways:
+                    await BATTLES[kind](self, gateways)
+                    phase = "the clients' end"
+                phase = "recovery"
+                await self.recovered()
+                phase = "judgement"
+                await self._judge()
+        except TimeoutError:
+            open_points = [each.point for each in gateways if not each.reached]
+            told = f"{kind}: {phase} does not end; not reached: {open_points}"
+            raise AssertionError(f"{told}\n{self.cluster.log_tail()}") from None
+
+    def _count(self, what: str, gateways: list[Gateway]) -> None:
+        for gateway in gateways:
+            self.rounds[what, gateway.point] = self.rounds.get((what, gateway.point), 0) + 1
+
+    @contextlib.asynccontextmanager
+    async def _fighting(self, kind: str) -> AsyncIterator[list[Gateway]]:
+        gateways = self.gateways("kill" if kind in ("gateway", "agent") else "stop")
+        over = asyncio.Event()
+        clients = [asyncio.create_task(self.client(each, over)) for each in gateways for _ in range(CLIENTS)]
+        try:
+            yield gateways
+            over.set()
+            await asyncio.gather(*clients)
+        finally:
+            for each in gateways:
+                with contextlib.suppress(psutil.Error):
+                    each.process.kill()
+            for client in clients:
+                client.cancel()
+            await asyncio.gather(*clients, return_exceptions=True)
+
+    async def kill_gateways(self, gateways: list[Gateway]) -> None:
+        await self._reached(gateways)
+        self._count("gateway", gateways)
+
+    async def kill_agent(self, gateways: list[Gateway]) -> None:
+        agent = psutil.Process(self.cluster.status()["nodes"][0]["pid"])
+        await self._reached(gateways, half=True)
+        agent.kill()
+        await self._reached(gateways)
+        self._count("agent and gateway", gateways)
+
+    async def kill_backend(self, gateways: list[Gateway]) -> None:
+        """Its server ends all others and recovers."""
+        await self._reached(gateways)
+        group = self._next_group()
+        with psycopg.connect(self.cluster.group_dsns()[group], autocommit=True) as connection:
+            row = connection.execute(
+                "SELECT pid FROM pg_stat_activity WHERE usename = 'hanse' ORDER BY state = 'active', random() LIMIT 1"
+            ).fetchone()
+        assert row is not None
+        os.kill(row[0], signal.SIGKILL)
+        await self._go_on(gateways, group)
+
+    async def kill_server(self, gateways: list[Gateway]) -> None:
+        """With its backends, which would otherwise end what they have begun."""
+        await self._reached(gateways)
+        group = self._next_group()
+        found = next(each for each in self.cluster.status()["groups"] if each["name"] == group)
+        server = psutil.Process(found["instances"][0]["pid"])
+        server.suspend()
+        for process in (*server.children(recursive=True), server):
+            process.kill()
+        await self._go_on(gateways, group)
+
+    def _next_group(self) -> str:
+        self.killed_groups += 1
+        return ("g1", "g2")[self.killed_groups % 2]
+
+    async def _reached(self, gateways: list[Gateway], *, half: bool = False) -> None:
+        while sum(each.reached for each in gateways) < len(gateways) // (2 if half else 1):
+            for each in gateways:
+                if (
+                    not each.reached and not each.process.is_running()
+                ):  # it could not start: an agent would start it again
+                    each.process = self.nursery.worker(each.number, each.port, each.fault)
+            await asyncio.sleep(0.02)
+
+    async def _go_on(self, gateways: list[Gateway], group: str) -> None:
+        """g2 decides: where it was lost, those that have not decided yet ask for its record."""
+        asking = [each for each in gateways if group == "g2" and each.point in ASK_THEN]
+        self._count(f"{group} lost", gateways)
+        for gateway in asking:
+            gateway.point = ASK_THEN[gateway.point]
+            gateway.fault.write_text(f"{gateway.point} kill")
+        for gateway in gateways:
+            gateway.process.resume()
+        await asyncio.sleep(0.3)  # the fight goes on for a while
+        await self._reached(asking)
+        self._count("gateway asking", asking)
+
+    # --- judgement -------------------------------------------------------------------------------------------------
+
+    async def _judge(self) -> None:
+        sums, journals = [], []
+        for side, dsn in enumerate(self.cluster.group_dsns().values(), 1):
+            async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as group:
+                assert await _rows(group, "SELECT gid FROM pg_prepared_xacts") == [], "something is left prepared"
+                await group.execute("SET lock_timeout = '5s'")
+                await group.execute(f"UPDATE accounts_{side} SET balance = balance")  # type: ignore[call-overload]
+                ((total,),) = await _rows(group, f"SELECT sum(balance) FROM accounts_{side}")
+                sums.append(total)
+                journals.append({row[0] for row in await _rows(group, f"SELECT number FROM journal_{side}")})
+        assert sum(sums) == 2 * ACCOUNTS * BALANCE == await self._total()
+        assert journals[0] == journals[1], "a transfer is there in one group"
+        assert sums[1] - ACCOUNTS * BALANCE == len(journals[1]), "a transfer's number without its money"
+        assert self.books.acknowledged <= journals[0], "an acknowledged transfer is lost"
+        assert not self.books.refused & journals[0], "a refused transfer was made"
+
+    async def _total(self) -> int:
+        """Through the gateway that nobody kills, whose idle connections may have lost their servers."""
+        while True:
+            try:
+                async with await psycopg.AsyncConnection.connect(self.cluster.dsn, autocommit=True) as connection:
+                    ((total,),) = await _rows(connection, "SELECT sum(balance) FROM accounts")
+                    return int(total)
+            except psycopg.OperationalError:
+                await asyncio.sleep(0.1)
+
+
+async def _rows(connection: psycopg.AsyncConnection[Any], sql: str) -> list[tuple[Any, ...]]:
+    return await (await connection.execute(sql)).fetchall()  # type: ignore[call-overload, no-any-return]
+
+
+BATTLES: dict[str, Callable[[War, list[Gateway]], Any]] = {
+    "gateway": War.kill_gateways,
+    "backend": War.kill_backend,
+    "server": War.kill_server,
+    "agent": War.kill_agent,
+}
+ORDER = ("gateway", "backend", "gateway", "agent", "gateway", "backend", "gateway", "server")
+
+
+@pytest.fixture(scope="module")
+def war(run_directory: Path) -> Iterator[War]:
+    directory = run_directory / f"war-{uuid.uuid4().hex[:8]}"
+    directory.mkdir()
+    data, port = directory / "data", free_ports(1)
+    hanse("up", "--detach", "--data", str(data), "--port", str(port), "--nodes", "1", "--groups", "2",
+          "--password", PASSWORD, timeout_s=90)  # fmt: skip
+    cluster = Cluster(data, Server("127.0.0.1", port, "hanse", PASSWORD, "hanse"))
+    nursery: Nursery | None = None
+    try:
+        with psycopg.connect(cluster.dsn, autocommit=True) as connection:
+            for statement in SCHEMA.split(";\n"):
+                connection.execute(statement)  # type: ignore[call-overload]
+            connection.execute(
+                f"INSERT INTO accounts SELECT s, i, {BALANCE} FROM generate_series(1, 2) s, generate_series(0, {ACCOUNTS - 1}) i"
+            )
+        nursery = Nursery(data / "n1" / "node.json")
+        yield War(cluster, nursery, load_node_config(data / "n1" / "node.json"), directory)
+    finally:
+        if nursery is not None:
+            nursery.close()
+        with contextlib.suppress(RuntimeError):
+            hanse("down", "--data", str(data))
+        sweep(directory)
+
+
+@pytest.mark.timeout(900)
+async def test_nothing_is_ever_half_done(war: War) -> None:
+    for kind in itertools.cycle(ORDER):
+        await war.battle(kind)
+        if sum(war.rounds.values()) >= ROUNDS:
+            break
+    assert {what for what, _ in war.rounds} == {"gateway", "agent and gateway", "g1 lost", "g2 lost", "gateway asking"}
+    for what in ("gateway", "agent and gateway", "g1 lost", "g2 lost"):
+        assert all(war.rounds[what, point] for point in POINTS)
+    assert all(war.rounds["gateway asking", point] for point in ASK_THEN.values())
+    assert war.books.acknowledged and war.books.unknown
