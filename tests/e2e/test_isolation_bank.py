@@ -178,26 +178,15 @@ MODES = (
     "repeatable read, after own writes",
     "serializable",
 )
-in_a_block = pytest.mark.xfail(
-    strict=False, reason="READ COMMITTED: COPY, and what follows own writes, has no common moment yet"
-)
 in_order = pytest.mark.xfail(strict=False, reason="the order of commits of single groups is not kept yet")
-begin_alone = pytest.mark.xfail(strict=False, reason="a mode in BEGIN hides the session's default level")
-reading_part = pytest.mark.xfail(
-    strict=False, reason="READ COMMITTED: the reading part of a write has no common moment yet"
-)
 
 
-def marked(mark: pytest.MarkDecorator, *modes: str) -> list[object]:
-    return [pytest.param(mode, marks=mark) if mode in modes else mode for mode in MODES]
-
-
-@pytest.mark.parametrize("mode", marked(in_a_block, *MODES[1:3]))
+@pytest.mark.parametrize("mode", MODES)
 def test_every_way_to_read_finds_the_total(cluster: Cluster, bank: Schema, mode: str) -> None:
     _same_total(cluster, bank, mode, {**READS, **ALONE} if mode == "autocommit" else READS)
 
 
-@pytest.mark.parametrize("mode", marked(reading_part, *MODES[:3]))
+@pytest.mark.parametrize("mode", MODES)
 def test_every_way_to_write_what_was_read_finds_the_total(cluster: Cluster, bank: Schema, mode: str) -> None:
     _same_total(cluster, bank, mode, WRITES)
     with bank.connect() as connection:
@@ -219,7 +208,7 @@ PLAIN = ("BEGIN", "BEGIN; SET TRANSACTION READ ONLY", "BEGIN; SAVEPOINT s; SET L
 WITH_MODES = ("BEGIN READ ONLY", "BEGIN READ WRITE", "START TRANSACTION NOT DEFERRABLE")
 
 
-@pytest.mark.parametrize("begins", [PLAIN, pytest.param(WITH_MODES, marks=begin_alone)], ids=["plain", "with modes"])
+@pytest.mark.parametrize("begins", [PLAIN, WITH_MODES], ids=["plain", "with modes"])
 def test_the_default_level_is_that_of_every_transaction(bank: Schema, begins: tuple[str, ...]) -> None:
     with bank.connect() as reader, bank.connect() as writer:
         for level, begin in itertools.product(("repeatable read", "serializable"), begins):

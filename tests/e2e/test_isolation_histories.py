@@ -33,16 +33,8 @@ BUSY = (
 )
 IN_DOUBT = "SELECT count(*) FROM pg_prepared_xacts"
 
-of_own_writes = pytest.mark.xfail(strict=False, reason="READ COMMITTED after own writes: no common moment yet")
-over_groups = pytest.mark.xfail(strict=False, reason="SERIALIZABLE: a cycle over two groups is not noticed yet")
 
-
-def marked(levels: tuple[str, ...]) -> object:
-    marks = [of_own_writes] if "read committed" in levels else [over_groups] if "serializable" in levels else []
-    return pytest.param(levels, marks=marks, id=", ".join(levels))
-
-
-@pytest.mark.parametrize("levels", [marked((level,)) for level in LEVELS])
+@pytest.mark.parametrize("levels", [(level,) for level in LEVELS], ids=LEVELS)
 def test_clients_see_what_their_level_promises(
     cluster: Cluster, cluster_schema: Schema, levels: tuple[str, ...]
 ) -> None:
@@ -64,7 +56,7 @@ def cluster_to_kill(run_directory: Path) -> Iterator[Cluster]:
         keeper.dismiss(run_directory, name)
 
 
-@pytest.mark.parametrize("levels", [marked(("repeatable read",)), marked(("serializable",))])
+@pytest.mark.parametrize("levels", [(level,) for level in LEVELS], ids=LEVELS)
 def test_kills_change_nothing_of_it(cluster_to_kill: Cluster, levels: tuple[str, ...]) -> None:
     """kill -9 of gateways and of the groups' backends, one after another, while the clients go on."""
     groups = cluster_to_kill.group_dsns()

@@ -143,15 +143,6 @@ def not_prevented(levels: tuple[str, ...], cases: tuple[Case, ...]) -> list[tupl
 WHOLE = tuple(case for case in CASES if case.code != "half, two statements")  # what READ COMMITTED promises
 
 
-@pytest.mark.parametrize(
-    "level",
-    [
-        pytest.param(LEVELS[0], marks=pytest.mark.xfail(strict=False, reason="no common moment after own writes yet")),
-        LEVELS[1],
-        pytest.param(
-            LEVELS[2], marks=pytest.mark.xfail(strict=False, reason="cycles over two groups are not noticed yet")
-        ),
-    ],
-)
+@pytest.mark.parametrize("level", LEVELS)
 def test_what_postgresql_prevents_is_prevented(level: str) -> None:
     assert not_prevented((level,), WHOLE if level == LEVELS[0] else CASES) == []

@@ -59,6 +59,10 @@ async def _of_query(environment: Environment, plan: CopyOut, query: str, request
     if isinstance(inner.plan, Scatter) and _concatenates(inner.plan):
         own = Request(text=query.encode(), snapshot=request.snapshot, literals=parse_one(query).parts[1::2])
         groups = groups_for(inner.plan.prunes, inner.plan.groups, own)
+        if inner.writes:
+            backends = [await places.backend(group) for group in groups]
+            sql = _copy_sql(inner.plan.sql or query, plan)
+            return await _relay(environment, backends, sql, CopyOptions.of(plan.options))
         return await _of_groups(environment, groups, inner.plan.sql or query, query, plan, request, places)
     if inner.writes:
         return await _of_rows(environment, plan, query, request)

@@ -73,7 +73,8 @@ async def _copy_temporary(environment: Environment, name: str, source: Backend, 
 async def _at_one_moment(plan: Gather, request: Request, places: Places) -> dict[int, dict[str, Query]]:
     """Queries that have their snapshots already, by the number of the pull and the group.
 
-    What is read with its owner's rights has a view made for it first, and is read as it is when its turn comes.
+    What is read with its owner's rights has a view made for it first, and is read as it is when its turn comes; so are rows
+    that are locked, which must be the newest.
     """
     if not places.binds(_all_groups(plan, request)):
         await places.snapshot(_all_groups(plan, request))
@@ -81,7 +82,7 @@ async def _at_one_moment(plan: Gather, request: Request, places: Places) -> dict
     relations = request.snapshot.relation_by_identity
     queries: dict[int, dict[str, Query]] = {}
     for number, pull in enumerate(plan.pulls):
-        if pull.as_owner is None:
+        if pull.as_owner is None and not pull.lock:
             name, sql = b"hanse_pull_%d" % number, _select(pull).encode()
             groups = _groups(pull, relations[pull.relation], request)
             queries[number] = {g: Query(place=g, sql=sql, name=name, result_formats=(1,)) for g in groups}

@@ -89,7 +89,6 @@ class StatementPlaces:
             len(groups) > 1
             and transaction is not None
             and not self._began
-            and not self.planned.writes
             and not transaction.keeps_snapshot
             and not snapshots.reads_fast(session)
         )
