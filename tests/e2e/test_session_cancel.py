@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from support.schemas import on_both
 from support.servers import PASSWORD, Cluster, Server
 
 GATHERED = "SELECT count(*), max(pg_sleep(3)::text) FROM t a JOIN t b ON a.v = b.v + 0 AND a.id < b.id"
@@ -17,21 +18,20 @@ GATHERED = "SELECT count(*), max(pg_sleep(3)::text) FROM t a JOIN t b ON a.v = b
 
 @pytest.fixture(scope="module")
 def dsns(plain_postgres: Server, cluster: Cluster) -> Iterator[list[str]]:
-    name = f"cancels_{uuid.uuid4().hex[:10]}"
+    role = f"cancels_{uuid.uuid4().hex[:10]}"
     servers = (plain_postgres, cluster.server)
+    setup = (
+        f"CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}'",
+        "CREATE TABLE t (id int PRIMARY KEY, v int)",
+        "INSERT INTO t SELECT g, g % 2 FROM generate_series(1, 12) g",
+        f"GRANT ALL ON t TO {role}",
+        f"GRANT ALL ON SCHEMA {{schema}} TO {role}",
+    )
+    with on_both(plain_postgres, cluster, "cancels", setup) as schema:
+        yield [server.dsn_for(user=role, password=PASSWORD, options=f"-c search_path={schema}") for server in servers]
     for server in servers:
         with psycopg.connect(server.dsn, autocommit=True) as connection:
-            connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}'")  # type: ignore[call-overload]
-            connection.execute(f"CREATE SCHEMA {name}; SET search_path = {name}")  # type: ignore[call-overload]
-            connection.execute("CREATE TABLE t (id int PRIMARY KEY, v int)")
-            if server is cluster.server:
-                connection.execute("SELECT create_distributed_table('t', 'id')")
-            connection.execute("INSERT INTO t SELECT g, g % 2 FROM generate_series(1, 12) g")
-            connection.execute(f"GRANT ALL ON SCHEMA {name} TO {name}; GRANT ALL ON t TO {name}")  # type: ignore[call-overload]
-    yield [server.dsn_for(user=name, password=PASSWORD, options=f"-c search_path={name}") for server in servers]
-    for server in servers:
-        with psycopg.connect(server.dsn, autocommit=True) as connection:
-            connection.execute(f"DROP SCHEMA {name} CASCADE; DROP OWNED BY {name}; DROP ROLE {name}")  # type: ignore[call-overload]
+            connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")  # type: ignore[call-overload]
 
 
 def outcome(connection: psycopg.Connection, sql: str) -> str:

@@ -80,7 +80,7 @@ def test_framer_and_parsers() -> None:
 
 
 def check_parsers(raw: bytes, seed: int) -> None:
-    for parser in (PARSERS.get(raw[0]), frontend.bind_statement_name, lambda data: frontend.rebind(data, b"h1")):
+    for parser in (PARSERS.get(raw[0]), lambda data: frontend.rebind(data, b"h1")):
         try:
             if parser is not None:
                 parser(raw)

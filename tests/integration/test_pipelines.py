@@ -12,14 +12,13 @@ import select
 import socket
 import struct
 import time
-import uuid
 from collections.abc import Iterator
 
-import psycopg
 import pytest
 from psycopg import pq
 
 from hanse.pgwire import frontend
+from support.schemas import on_both
 from support.servers import Cluster, Server
 
 DEADLINE_S = 60.0
@@ -204,23 +203,17 @@ SCRIPTS: dict[str, tuple[bytes, ...]] = {
 
 @pytest.fixture(scope="module")
 def pairs(plain_postgres: Server, cluster: Cluster) -> Iterator[list[Raw]]:
-    schema = f"pipes_{uuid.uuid4().hex[:10]}"
-    servers = (plain_postgres, cluster.server)
-    for server in servers:
-        with psycopg.connect(server.dsn, autocommit=True) as connection:
-            connection.execute(f"CREATE SCHEMA {schema}; SET search_path = {schema}")  # type: ignore[call-overload]
-            connection.execute("CREATE TABLE t (id int PRIMARY KEY, v int)")
-            connection.execute("CREATE TABLE parent (id int PRIMARY KEY)")
-            connection.execute("CREATE TABLE child (id int, p int REFERENCES parent DEFERRABLE INITIALLY DEFERRED)")
-            if server is cluster.server:
-                connection.execute("SELECT create_distributed_table('t', 'id')")
-            connection.execute("INSERT INTO t SELECT g, g FROM generate_series(1, 8) g")
-    found = [Raw(server, schema) for server in servers]
-    yield found
-    for raw, server in zip(found, servers, strict=True):
-        raw.close()
-        with psycopg.connect(server.dsn, autocommit=True) as connection:
-            connection.execute(f"DROP SCHEMA {schema} CASCADE")  # type: ignore[call-overload]
+    setup = (
+        "CREATE TABLE t (id int PRIMARY KEY, v int)",
+        "CREATE TABLE parent (id int PRIMARY KEY)",
+        "CREATE TABLE child (id int, p int REFERENCES parent DEFERRABLE INITIALLY DEFERRED)",
+        "INSERT INTO t SELECT g, g FROM generate_series(1, 8) g",
+    )
+    with on_both(plain_postgres, cluster, "pipes", setup) as schema:
+        found = [Raw(server, schema) for server in (plain_postgres, cluster.server)]
+        yield found
+        for raw in found:
+            raw.close()
 
 
 _RESTORE = query("DELETE FROM t; DELETE FROM child; INSERT INTO t SELECT g, g FROM generate_series(1, 8) g")

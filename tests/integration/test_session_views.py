@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 
 import psycopg
 import pytest
 
 from support.differential import Comparison, difference
+from support.schemas import on_both
 from support.servers import Cluster, Server
 from support.wire import Mode, Wire
 
@@ -45,19 +45,13 @@ SCRIPTS = {
 
 @pytest.fixture(scope="module")
 def dsns(plain_postgres: Server, cluster: Cluster) -> Iterator[list[str]]:
-    schema = f"views_{uuid.uuid4().hex[:10]}"
-    servers = (plain_postgres, cluster.server)
-    for server in servers:
-        with psycopg.connect(server.dsn, autocommit=True) as connection:
-            connection.execute(f"CREATE SCHEMA {schema}; SET search_path = {schema}")  # type: ignore[call-overload]
-            connection.execute("CREATE TABLE t (id int PRIMARY KEY, v int)")
-            if server is cluster.server:
-                connection.execute("SELECT create_distributed_table('t', 'id')")
-            connection.execute("INSERT INTO t SELECT g, g % 7 FROM generate_series(1, 30) g")
-    yield [server.dsn_for(options=f"-c search_path={schema} -c client_min_messages=error") for server in servers]
-    for server in servers:
-        with psycopg.connect(server.dsn, autocommit=True) as connection:
-            connection.execute(f"DROP SCHEMA {schema} CASCADE")  # type: ignore[call-overload]
+    setup = (
+        "CREATE TABLE t (id int PRIMARY KEY, v int)",
+        "INSERT INTO t SELECT g, g % 7 FROM generate_series(1, 30) g",
+    )
+    with on_both(plain_postgres, cluster, "views", setup) as schema:
+        options = f"-c search_path={schema} -c client_min_messages=error"
+        yield [server.dsn_for(options=options) for server in (plain_postgres, cluster.server)]
 
 
 @pytest.mark.parametrize("mode", [Mode.SIMPLE, Mode.EXTENDED])

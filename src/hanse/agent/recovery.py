@@ -21,7 +21,7 @@ from typing import Any
 
 from ..catalog.client import ControlClient
 from ..catalog.model import Group, Snapshot
-from ..config import SYSTEM_ROLE, WORKSPACE_PLACE, InstanceConfig, NodeConfig, Secrets
+from ..config import WORKSPACE_PLACE, InstanceConfig, NodeConfig, Secrets
 from ..core.errors import PgError
 from ..core.limits import (
     PREPARED_AGE_S_MIN,
@@ -46,6 +46,7 @@ from ..transactions.recovery import (
     recover,
     unneeded,
 )
+from .access import system_access
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ class Recovery:
         self._config = config
         self._secrets = secrets
         self._times = times or Times()
-        self._local = self._access(config.host, instance.port, config.socket_directory)
+        self._local = system_access(self._secrets, config.host, instance.port, config.socket_directory)
         self._connection: Connection | None = None
 
     async def run(self) -> None:
@@ -187,15 +188,6 @@ class Recovery:
 
     # --- connections -----------------------------------------------------------------------------------------------
 
-    def _access(self, host: str, port: int, socket_directory: str | None) -> SystemAccess:
-        return SystemAccess(
-            host=host,
-            port=port,
-            socket_directory=socket_directory,
-            user=SYSTEM_ROLE,
-            password=self._secrets.system_password,
-        )
-
     async def _connect(self, access: SystemAccess) -> Connection:
         """READ COMMITTED, whatever is the default: the decision is read by a snapshot of its own."""
         return await access.connect(
@@ -215,7 +207,7 @@ class Recovery:
     async def _leader(self, group: Group) -> AsyncIterator[Connection]:
         leader = group.leader
         local = leader.socket_directory if leader.node == self._config.name else None
-        connection = await self._connect(self._access(leader.host, leader.port, local))
+        connection = await self._connect(system_access(self._secrets, leader.host, leader.port, local))
         try:
             yield connection
         finally:

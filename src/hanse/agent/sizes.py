@@ -19,10 +19,11 @@ from typing import Any
 
 from ..catalog.client import ControlClient
 from ..catalog.model import Kind, Snapshot
-from ..config import SYSTEM_ROLE, WORKSPACE_PLACE, NodeConfig, Secrets
+from ..config import WORKSPACE_PLACE, NodeConfig, Secrets
 from ..core.errors import PgError
 from ..core.limits import SIZES_LOCK_WAIT_S_MAX, SIZES_PERIOD_S
-from ..engines.postgres.system_connection import SystemAccess, translated
+from ..engines.postgres.system_connection import translated
+from .access import system_access
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ class Sizes:
         return asked
 
     async def _ask(self, host: str, port: int, socket_directory: str | None) -> list[Any]:
-        connection = await self._access(host, port, socket_directory).connect(self._config.database)
+        connection = await system_access(self._secrets, host, port, socket_directory).connect(self._config.database)
         try:
             with translated("sizes were asked for"):
                 rows: list[Any] = await connection.fetch(_OF_GROUP)
@@ -106,7 +107,9 @@ class Sizes:
     async def _tell(self, sums: dict[Name, list[float]], control: ControlClient) -> None:
         assert self._port is not None
         config = self._config
-        connection = await self._access(config.host, self._port, config.socket_directory).connect(config.database)
+        connection = await system_access(self._secrets, config.host, self._port, config.socket_directory).connect(
+            config.database
+        )
         try:
             with translated("sizes were written"):
                 schemas, names = [name[0] for name in sums], [name[1] for name in sums]
@@ -120,15 +123,6 @@ class Sizes:
                         await connection.execute(_ESTIMATE, *estimates)
         finally:
             connection.terminate()
-
-    def _access(self, host: str, port: int, socket_directory: str | None) -> SystemAccess:
-        return SystemAccess(
-            host=host,
-            port=port,
-            socket_directory=socket_directory,
-            user=SYSTEM_ROLE,
-            password=self._secrets.system_password,
-        )
 
 
 def _sums(found: list[list[Any]]) -> dict[Name, list[float]]:

@@ -13,10 +13,11 @@ import asyncio
 import logging
 from typing import Any
 
-from ..config import SYSTEM_ROLE, WORKSPACE_PLACE, InstanceConfig, NodeConfig, Secrets
+from ..config import WORKSPACE_PLACE, InstanceConfig, NodeConfig, Secrets
 from ..core.errors import PgError
 from ..core.limits import ANALYZE_PERIOD_S, ANALYZES_PER_TURN_MAX
-from ..engines.postgres.system_connection import SystemAccess, translated
+from ..engines.postgres.system_connection import translated
+from .access import system_access
 
 log = logging.getLogger(__name__)
 
@@ -47,13 +48,7 @@ class Statistics:
         self.group = instance.group
         self._database = config.database
         self._period_s = period_s
-        self._access = SystemAccess(
-            host=config.host,
-            port=instance.port,
-            socket_directory=config.socket_directory,
-            user=SYSTEM_ROLE,
-            password=secrets.system_password,
-        )
+        self._access = system_access(secrets, config.host, instance.port, config.socket_directory)
 
     async def run(self) -> None:
         while True:

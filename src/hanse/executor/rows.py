@@ -61,11 +61,3 @@ def first_fields(row: bytes, keep: int) -> bytes:
         length = _LENGTH(row, at)[0]
         at += 4 + max(length, 0)
     return _HEADER(b"D", at - 1, keep) + row[7:at]
-
-
-def first_descriptions(description: bytes, keep: int) -> bytes:
-    """The RowDescription with its first `keep` fields only: each is a name, a zero byte and 18 bytes more."""
-    at = 7
-    for _ in range(keep):
-        at = description.index(0, at) + 19
-    return _HEADER(b"T", at - 1, keep) + description[7:at]

@@ -249,15 +249,6 @@ def parse_bind(raw: bytes) -> Bind:
     return Bind(portal, statement, formats, values, result_formats)
 
 
-def bind_statement_name(raw: bytes) -> bytes:
-    """Which prepared statement a Bind is for, without reading the rest."""
-    start = raw.find(0, BODY) + 1
-    end = raw.find(0, start)
-    if not start or end < 0:
-        raise violation("invalid string in message")
-    return raw[start:end]
-
-
 def rebind(raw: bytes, statement: bytes) -> bytes:
     """The same Bind for another prepared statement; all other bytes are unchanged, and not checked."""
     portal_end = raw.find(0, BODY) + 1
@@ -304,12 +295,6 @@ def parse_copy_fail(raw: bytes) -> bytes:
 def parse_empty(raw: bytes) -> None:
     """Sync, Flush, CopyDone, Terminate: nothing may follow the header."""
     check_end(raw, BODY)
-
-
-def parse_password(raw: bytes) -> bytes:
-    secret, position = read_cstring(raw, BODY)
-    check_end(raw, position)
-    return secret
 
 
 def parse_sasl_initial_response(raw: bytes) -> tuple[str, bytes | None]:

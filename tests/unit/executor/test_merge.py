@@ -12,9 +12,9 @@ import pytest
 
 from hanse.core.errors import PgError
 from hanse.executor.merge import Merger, Unsortable, bounds, key_function, merged
-from hanse.executor.rows import field_reader, first_descriptions, first_fields, split_messages
+from hanse.executor.rows import field_reader, first_fields, split_messages
 from hanse.executor.sort_values import decoder
-from hanse.pgwire.backend import Field, data_row, parse_data_row, parse_row_description, row_description
+from hanse.pgwire.backend import data_row, parse_data_row
 from hanse.planner.merge_rules import SORTABLE_TYPES
 from hanse.planner.plan import Merge, Param, SortKey
 
@@ -232,5 +232,3 @@ def test_fields_are_read_in_the_order_asked_for() -> None:
 def test_shortened_messages() -> None:
     assert first_fields(data_row((b"a", None, b"c")), 2) == data_row((b"a", None))
     assert first_fields(data_row((b"a",)), 0) == data_row(())
-    fields = [Field(name, 0, 0, 23, 4, -1, 0) for name in ("id", "hanse_sort_0")]
-    assert parse_row_description(first_descriptions(row_description(fields), 1)) == (fields[0],)
