@@ -7,8 +7,8 @@ file away and does what it says, once::
     after_decide kill      when the decision was answered, before any branch is told of it
     after_prepare stop     stops itself (SIGSTOP), until somebody lets it go on (SIGCONT)
 
-Points are `before_` and `after_` with the stages of the commit protocol: prepare, decide, resolve, finish, undo. Without the
-variable, which is read when the worker starts, nothing is ever looked at.
+Points are `before_` and `after_` with the stages of the commit protocol: constraints, prepare, decide, resolve, finish, undo.
+Without the variable, which is read when the worker starts, nothing is ever looked at.
 """
 
 from __future__ import annotations
