@@ -14,6 +14,7 @@ from ..planner.plan import Planned
 from ..transactions.commit import new_global_id, prepare_sql
 from . import snapshots
 from .ending import commit_transaction, rollback_transaction
+from .interruption import check
 from .retrying import Try
 from .transaction import Transaction
 
@@ -116,6 +117,7 @@ class StatementPlaces:
 
     async def backend(self, place: str) -> Backend:
         session = self.session
+        check(session)
         if session.transaction is not None and not self._beside(session.transaction, place):
             branch = await session.branch(place)
             branch.wrote |= self.planned.writes

@@ -40,6 +40,7 @@ from . import analysis, cursors, drawing, drawn, intake, pins, roles, rooms
 from .encoding import Codec, Recoder, codec_of
 from .fast import FastPath
 from .gateway import Gateway
+from .interruption import NOBODY, check, interruptible
 from .plans import Plans
 from .prepared import Analysis, Portal, Statement
 from .rooms import BranchRoom, SlotRoom
@@ -108,6 +109,7 @@ class Session:
         self.unit = 0  # counts units of input, so that one that does not end can be told from many
         self.sentence: PgError | None = None  # this unit is being cancelled for a reason of ours
         self.interruption: asyncio.Future[None] | None = None  # of a wait that no backend takes part in
+        self.unit_to_cancel = NOBODY
         self._plans: Plans | None = None
         self._reading_paused = False
         self._unsent: list[bytes] = []  # answers of the running unit that have not gone out yet
@@ -575,10 +577,12 @@ class Session:
         """A slot of the workspace; the transaction's own branch there once it has changed the schema."""
         if self.transaction is not None and self.transaction.change is not None:
             return BranchRoom((await self.branch(WORKSPACE_PLACE)).backend, self.gateway.system_proof)
-        return SlotRoom(self, await self.gateway.workspace.acquire(self.plans.snapshot.version))
+        slot = await interruptible(self, self.gateway.workspace.acquire(self.plans.snapshot.version))
+        return SlotRoom(self, slot)
 
     async def room_backend(self, room: Room) -> Backend:
         assert isinstance(room, BranchRoom | SlotRoom)
+        check(self)
         backend = self.running[room.key] = await room.backend()
         return backend
 
@@ -657,6 +661,8 @@ class Session:
         """A cancel request with this session's key: passed on to every backend that works for it."""
         if self.interruption is not None and not self.interruption.done():
             self.interruption.set_result(None)
+        if self.busy and not self.running:
+            self.unit_to_cancel = self.unit
         under_way = [self.gateway.start_cancel(backend) for backend in list(self.running.values())]
         await asyncio.gather(*map(asyncio.shield, under_way))
 

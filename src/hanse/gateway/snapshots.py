@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from ..core.errors import PgError
 from ..engines.postgres.backend import Backend
 from ..executor.request import Discard, Query, pump
 from ..pgwire.frontend import sync
+from .interruption import interruptible
 from .transaction import Branch, Transaction
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ async def bind(session: Session, backends: Mapping[str, Backend], queries: Seque
     again = {place: b"".join(q.bind() for q in queries if q.place == place) + sync() for place in places}
     await _send(backends, parse)
     groups = tuple(name for name in session.gateway.snapshot.group_names if name in places)
-    await _interruptible(session, session.gateway.barriers.during(groups, lambda: _send(backends, again)))
+    await interruptible(session, session.gateway.barriers.during(groups, lambda: _send(backends, again)))
 
 
 async def _send(backends: Mapping[str, Backend], messages: Mapping[str, bytes]) -> None:
@@ -98,7 +99,7 @@ async def _take(
         for place in wanted:
             if place not in transaction.branches and place not in opened:
                 opened[place] = await session.acquire(place)
-        await _interruptible(session, session.gateway.barriers.during(wanted, first_statements))
+        await interruptible(session, session.gateway.barriers.during(wanted, first_statements))
     except BaseException:
         await _abandon(session, opened)
         raise
@@ -114,17 +115,3 @@ async def _abandon(session: Session, opened: dict[str, Backend]) -> None:
         elif not backend.closed:
             await session.settle(backend)
             await backend.query("ROLLBACK")
-
-
-async def _interruptible(session: Session, work: Coroutine[Any, Any, None]) -> None:
-    """Waits for something that no backend of the session does; a cancel request ends the wait (57014)."""
-    task = asyncio.ensure_future(work)
-    interruption = session.interruption = asyncio.get_running_loop().create_future()
-    try:
-        await asyncio.wait((task, interruption), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise PgError("57014", "canceling statement due to user request")
-        task.result()
-    finally:
-        session.interruption = None
-        task.cancel()
