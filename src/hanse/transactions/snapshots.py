@@ -33,7 +33,7 @@ stuck group would stand behind it: it leaves after `WAIT_MS` and comes back afte
 
 *What this is not.* A transaction in one group takes no gate, so that it costs nothing. It is one commit, hence never seen
 by halves; but of two of them, one after the other in two groups, a snapshot may hold the second alone, if both came in
-the moment in which it was taken. Statements of one transaction at READ COMMITTED have what their groups give them.
+the moment in which it was taken.
 """
 
 from __future__ import annotations
