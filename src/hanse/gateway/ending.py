@@ -27,6 +27,7 @@ from ..transactions.commit import (
     Step,
     commit,
     ended_by_recovery,
+    is_lost,
     new_global_id,
 )
 from ..transactions.recovery import outcome_sql, record_abort_sql
@@ -122,14 +123,16 @@ def finish(session: Session, transaction: Transaction, *, committed: bool) -> No
 
 async def _commit_single(session: Session, transaction: Transaction) -> None:
     """At most one branch has written: its COMMIT decides; the others have nothing to lose."""
-    writers = transaction.writers
+    writers = tuple(transaction.writers)
     readers = tuple(place for place in transaction.branches if place not in writers)
-    for places in (writers, readers):
-        errors = await _perform(transaction, Run(tuple(places), "COMMIT", "COMMIT"))
-        if errors:
-            if places is writers:
-                await _perform(transaction, Run(readers, "ROLLBACK"))
-            raise next(iter(errors.values()))
+    errors = await _perform(transaction, Run(writers, "COMMIT", "COMMIT"))
+    if errors:
+        await _perform(transaction, Run(readers, "ROLLBACK"))
+        raise next(iter(errors.values()))
+    errors = await _perform(transaction, Run(readers, "COMMIT", "COMMIT"))
+    for error in errors.values():
+        if not writers or not is_lost(error):  # what was decided is so, whoever has gone since
+            raise error
 
 
 def _global_order(session: Session, places: list[str]) -> tuple[str, ...]:
