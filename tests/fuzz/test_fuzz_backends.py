@@ -93,6 +93,7 @@ class Server:
         self.dice = random.Random(seed)
         self.spoil = SPOILERS[seed % len(SPOILERS)]
         self.spoiled = False
+        self.said_all = asyncio.Event()  # of the spoiled answer
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -113,12 +114,15 @@ class Server:
                 await self._send_spoiled(writer, said[:asked])
                 await asyncio.sleep(LATE_S * self.dice.randrange(2))  # too late for who asked, early for the next
                 await self._send_spoiled(writer, said[asked:])
+                self.said_all.set()
                 if self.dice.random() < 0.3 or self.spoil not in (repeated, more_than_asked):
                     return  # it dies; those that say too much may live on
         except (asyncio.IncompleteReadError, ConnectionError):
             return
         finally:
             writer.close()
+            if self.spoiled:
+                self.said_all.set()
 
     async def _send_spoiled(self, writer: asyncio.StreamWriter, data: bytes) -> None:
         while data:
@@ -196,6 +200,7 @@ async def test_everybody_gets_an_end_and_only_his_own(ask: Callable[[Pool, bytes
             async with asyncio.timeout(END_S_MAX):
                 first = await ask(pool, b"first %d" % seed)
                 assert b"second" not in first, seed
+                await script.said_all.wait()
                 await asyncio.sleep(2 * LATE_S)  # what came too much has come
                 for _ in range(2):
                     second = await ask(pool, b"second %d" % seed)
