@@ -137,6 +137,7 @@ async def _carry_out(
     while True:
         driver = _Driver(session, sink, attempt=attempts if aligned else None, wait_s=patience.wait_s)
         driver.mark(patience.briefly())
+        driver.transaction.patient = True
         try:
             result = await driver.drive(procedure())
             await driver.end_alignment()
@@ -156,6 +157,7 @@ async def _carry_out(
             driver.keep()
             return result
         finally:
+            driver.transaction.patient = False
             driver.send_notices()
 
 

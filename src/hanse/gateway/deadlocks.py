@@ -17,7 +17,7 @@ from ..core.errors import PgError
 from ..core.ids import quote_literal
 from ..core.limits import DEADLOCK_ASK_S_MAX, DEADLOCK_LOOK_S
 from ..engines.postgres.backend import Backend
-from ..transactions.deadlocks import Deadlock, Process, Waiting, deadlocked
+from ..transactions.deadlocks import PATIENT, Deadlock, Process, Waiting, deadlocked
 
 if TYPE_CHECKING:
     from .gateway import Gateway
@@ -58,12 +58,15 @@ class Watch:
                 self._drop()
 
     def _suspects(self) -> list[Session]:
-        """Those that are busy with the same as at the last look."""
+        """Those that are busy with the same as at the last look; of patient ones the others must know in time."""
         before, self._units = self._units, {}
+        patient = []
         for session in self.spread:
-            if session.running:
+            if session.transaction is not None and session.transaction.patient:
+                patient.append(session)
+            elif session.running:
                 self._units[session] = session.unit
-        return [session for session, unit in self._units.items() if before.get(session) == unit]
+        return patient + [session for session, unit in self._units.items() if before.get(session) == unit]
 
     async def _look(self, suspects: Sequence[Session]) -> None:
         blockers = await self._blockers() if suspects else {}
@@ -84,6 +87,8 @@ class Watch:
         if transaction is None:
             return None
         processes = frozenset((place, branch.backend.pid) for place, branch in transaction.branches.items())
+        if transaction.patient:
+            return Waiting(name, PATIENT, processes)
         return Waiting(name, transaction.started, processes) if processes & blockers.keys() else None
 
     async def _blockers(self) -> dict[Process, list[int]]:

@@ -6,7 +6,8 @@ and names for each the youngest transaction, whose end costs least.
 
 The groups are not asked at the same instant, so that a cycle may be one of waits that were never there together. A real one
 does not go away: the driver acts on what it has found twice in a row. A transaction of one group is a node, too, under the
-name of its server process; it cannot be chosen, but whoever is closes the circle.
+name of its server process; it cannot be chosen, but whoever is closes the circle. A schema change is *patient*: it lets go of
+everything when it has waited for a moment (`gateway/patience.py`), so that what it waits for closes no circle.
 
 Worked example: t1 holds a row in g1 and waits in g2 for process 22; t2 has process 22 in g2, and its process 12 in g1 waits for 11,
 which is t1's.
@@ -22,15 +23,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 Process = tuple[str, int]  # (group, server process)
+PATIENT = -1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A transaction with branches in several groups, one of which waits for a lock. `started`: seconds."""
+    """A transaction with branches in several groups, one of which waits for a lock. `started`: seconds; PATIENT: its waits end."""
 
     name: str
     started: float
     processes: frozenset[Process]
+
+    @property
+    def patient(self) -> bool:
+        return self.started == PATIENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,8 @@ def deadlocked(waiting: Iterable[Waiting], blockers: Mapping[Process, Sequence[i
     edges: dict[str, dict[str, str]] = {}  # who → whom → in which group
     for (group, pid), others in blockers.items():
         who = owner.get((group, pid), f"{group}/{pid}")
+        if who in transactions and transactions[who].patient:
+            continue
         for other in others:
             whom = owner.get((group, other), f"{group}/{other}")
             if whom != who:

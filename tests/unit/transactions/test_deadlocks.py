@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from hanse.transactions.deadlocks import Process, Waiting, deadlocked
+from hanse.transactions.deadlocks import PATIENT, Process, Waiting, deadlocked
 
 
 def transaction(name: str, started: float, *processes: Process) -> Waiting:
@@ -34,6 +34,14 @@ def test_a_transaction_of_one_group_may_close_the_circle() -> None:
     """t1 waits in g2 for t2, which waits in g1 for process 19, which waits there for t1."""
     (found,) = deadlocked([T1, T2], {("g2", 21): [22], ("g1", 12): [19], ("g1", 19): [11]})
     assert found.victim == "t2" and found.members == ("g1/19", "t1", "t2")
+
+
+def test_a_schema_change_lets_go_by_itself() -> None:
+    """It waits in g1 for t1, which waits in g2 for it; and it may stand between t1 and t2 without their waiting for each other."""
+    change = transaction("change", PATIENT, ("g1", 19), ("g2", 29))
+    assert deadlocked([T1, change], {("g1", 19): [11], ("g2", 21): [29]}) == []
+    (found,) = deadlocked([T1, T2, change], {("g2", 21): [22, 29], ("g1", 12): [11], ("g1", 19): [11, 12]})
+    assert found.members == ("t1", "t2")
 
 
 def test_a_cycle_inside_one_group_of_others_is_the_groups_own_affair() -> None:
