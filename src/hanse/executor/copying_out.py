@@ -23,7 +23,7 @@ from .copy_formats import CopyOptions
 from .copy_stream import copy_out_pieces, start_copy_out
 from .environment import Environment
 from .gathering import gathered
-from .request import Places, Request, Sink
+from .request import Places, Query, Request, Sink
 from .scattering import groups_for
 
 ROWS_AT_ONCE = 1_000
@@ -36,7 +36,7 @@ async def run_out(environment: Environment, planned: Planned, request: Request, 
         await places.begin()
     if plan.query_sql is None:
         query, groups = _of_relation(plan, request.snapshot)
-        return await _of_groups(environment, groups, query, query, plan, request, places)
+        return await _of_groups(environment, groups, query, plan, places)
     return await _of_query(environment, plan, plan.query_sql, request, places)
 
 
@@ -54,16 +54,12 @@ async def _of_query(environment: Environment, plan: CopyOut, query: str, request
     if isinstance(inner.plan, Forward):
         place = await environment.resolve(inner, query, places)
         if place is not None:
-            return await _of_groups(environment, (place,), query, query, plan, request, places)
+            return await _of_groups(environment, (place,), query, plan, places)
         inner = environment.plan_everywhere(query)
     if isinstance(inner.plan, Scatter) and _concatenates(inner.plan):
         own = Request(text=query.encode(), snapshot=request.snapshot, literals=parse_one(query).parts[1::2])
         groups = groups_for(inner.plan.prunes, inner.plan.groups, own)
-        if inner.writes:
-            backends = [await places.backend(group) for group in groups]
-            sql = _copy_sql(inner.plan.sql or query, plan)
-            return await _relay(environment, backends, sql, CopyOptions.of(plan.options))
-        return await _of_groups(environment, groups, inner.plan.sql or query, query, plan, request, places)
+        return await _of_groups(environment, groups, inner.plan.sql or query, plan, places)
     if inner.writes:
         return await _of_rows(environment, plan, query, request)
     return await _gathered(environment, plan, query, request, places)
@@ -73,7 +69,7 @@ async def _gathered(environment: Environment, plan: CopyOut, query: str, request
     gather = environment.plan_gather(query).plan
     assert isinstance(gather, Gather)
     async with gathered(environment, gather, request, places) as backend:
-        return await _relay(environment, [backend], _copy_sql(gather.sql or query, plan), CopyOptions.of(plan.options))
+        return await _copied(environment, [backend], _copy_sql(gather.sql or query, plan), plan)
 
 
 def _concatenates(plan: Scatter) -> bool:
@@ -109,36 +105,34 @@ async def _of_rows(environment: Environment, plan: CopyOut, query: str, request:
             f"{name} AS {quote_identifier(field.name)}" for (name, _), field in zip(columns, fields, strict=True)
         )
         sql = _copy_sql(f"SELECT {shown} FROM {filling.name}", plan)
-        return await _relay(environment, [await environment.room_backend(room)], sql, CopyOptions.of(plan.options))
+        return await _copied(environment, [await environment.room_backend(room)], sql, plan)
     finally:
         rows.close()
         await environment.release_room(room)
 
 
-async def _of_groups(
-    environment: Environment,
-    groups: Sequence[str],
-    sql: str,
-    query: str,
-    plan: CopyOut,
-    request: Request,
-    places: Places,
-) -> bytes:
-    """`sql` in each group gives the rows of `query`. COPY has no portal that could be bound: such rows are gathered."""
+async def _of_groups(environment: Environment, groups: Sequence[str], sql: str, plan: CopyOut, places: Places) -> bytes:
+    """`sql` gives each group's part of the rows."""
+    copy = _copy_sql(sql, plan)
     if places.binds(groups):
-        return await _gathered(environment, plan, query, request, places)
+        started = await places.start_copies([Query(place=group, sql=sql.encode()) for group in groups], copy)
+        return await _relay(environment, started, CopyOptions.of(plan.options))
     await places.snapshot(groups)
     backends = [await places.backend(group) for group in groups]
-    return await _relay(environment, backends, _copy_sql(sql, plan), CopyOptions.of(plan.options))
+    return await _copied(environment, backends, copy, plan)
 
 
-async def _relay(environment: Environment, backends: Sequence[Backend], sql: str, options: CopyOptions) -> bytes:
-    """All groups begin at once; their messages go out one group after another."""
-    answers = [await start_copy_out(backend, sql) for backend in backends]
-    environment.write_to_client(answers[0])
-    joined = Concatenation(options, len(backends))
+async def _copied(environment: Environment, backends: Sequence[Backend], sql: str, plan: CopyOut) -> bytes:
+    started = [(backend, await start_copy_out(backend, sql)) for backend in backends]
+    return await _relay(environment, started, CopyOptions.of(plan.options))
+
+
+async def _relay(environment: Environment, started: Sequence[tuple[Backend, bytes]], options: CopyOptions) -> bytes:
+    """All groups have begun; their messages go out one group after another."""
+    environment.write_to_client(started[0][1])
+    joined = Concatenation(options, len(started))
     counts: list[int] = []
-    for backend in backends:
+    for backend, _ in started:
         joined.next_stream()
         async for messages in copy_out_pieces(backend, counts):
             environment.write_to_client(joined.feed(messages))

@@ -73,16 +73,19 @@ async def _copy_temporary(environment: Environment, name: str, source: Backend, 
 async def _at_one_moment(plan: Gather, request: Request, places: Places) -> dict[int, dict[str, Query]]:
     """Queries that have their snapshots already, by the number of the pull and the group.
 
-    What is read with its owner's rights has a view made for it first, and is read as it is when its turn comes; so are rows
-    that are locked, which must be the newest.
+    What is read with its owner's rights has a view made for it first, and cannot be bound: a statement of its own that does
+    so keeps one snapshot instead, and in a transaction such rows are read as they are when their turn comes.
     """
-    if not places.binds(_all_groups(plan, request)):
-        await places.snapshot(_all_groups(plan, request))
+    groups = _all_groups(plan, request)
+    if any(pull.as_owner is not None for pull in plan.pulls):
+        await places.snapshot(groups)
+    if not places.binds(groups):
+        await places.snapshot(groups)
         return {}
     relations = request.snapshot.relation_by_identity
     queries: dict[int, dict[str, Query]] = {}
     for number, pull in enumerate(plan.pulls):
-        if pull.as_owner is None and not pull.lock:
+        if pull.as_owner is None:
             name, sql = b"hanse_pull_%d" % number, _select(pull).encode()
             groups = _groups(pull, relations[pull.relation], request)
             queries[number] = {g: Query(place=g, sql=sql, name=name, result_formats=(1,)) for g in groups}

@@ -79,10 +79,16 @@ class Places(Protocol):
         """The statement reads in several places, which it is to see at one moment. Before the first `backend()`."""
 
     def binds(self, groups: Sequence[str]) -> bool:
-        """Whether one moment for these groups can only be had by `bind`, because their branches cannot be begun anew."""
+        """Whether one moment for these groups is had by one of the next three, instead of by `snapshot`."""
 
     async def bind(self, queries: Sequence[Query]) -> None:
-        """Instead of `snapshot`: all queries of the statement, which from now on are run by `Query.rows`."""
+        """All queries of the statement, which from now on are run by `Query.rows`."""
+
+    async def start(self, queries: Sequence[Query]) -> list[Backend]:
+        """The statement writes, and is sent to its places; their answers are to be read."""
+
+    async def start_copies(self, queries: Sequence[Query], sql: str) -> list[tuple[Backend, bytes]]:
+        """`sql` copies what `queries` give; it is sent to their places, which have answered with CopyOutResponse."""
 
     def prepare_early(self, places: Sequence[str]) -> str | None:
         """SQL that prepares the first of two places, to be sent behind its only statement; None: not now."""
@@ -118,7 +124,10 @@ class Query:
     def rows(self) -> bytes:
         """The messages that run it, once."""
         run = frontend.describe_portal(self.name) + frontend.execute(self.name)
-        return run + frontend.close_portal(self.name) + frontend.close_statement(self.name) + frontend.sync()
+        return run + self.close() + frontend.sync()
+
+    def close(self) -> bytes:
+        return frontend.close_portal(self.name) + frontend.close_statement(self.name)
 
 
 @dataclass(slots=True, kw_only=True)

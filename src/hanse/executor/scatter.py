@@ -88,4 +88,9 @@ async def concatenate(groups: Sequence[str], message: bytes, places: Places, sin
     backends = await open_all(places, groups)
     for backend in backends:
         backend.write(message)
+    return await answered(backends, sink)
+
+
+async def answered(backends: Sequence[Backend], sink: Sink) -> bytes:
+    """They have the statement already."""
     return await drain_all(backends, _Once(sink))

@@ -16,7 +16,7 @@ from ..planner.values import NO_PARAMETERS, shards_for
 from .environment import Environment
 from .merge import Merger, Unsortable, bounds, key_function, merged
 from .request import DESCRIPTION, ERROR, ROWS, Places, Request, Sink
-from .scatter import concatenate, open_all
+from .scatter import answered, concatenate, open_all
 
 
 async def run(environment: Environment, planned: Planned, request: Request, places: Places, sink: Sink) -> bytes:
@@ -25,13 +25,15 @@ async def run(environment: Environment, planned: Planned, request: Request, plac
     groups = groups_for(plan.prunes, plan.groups, request)
     sql = await scattered_sql(environment, plan.sql, plan.clock)
     message = request.message(sql)
-    if planned.writes and len(groups) > 1:
-        await places.begin(groups if planned.verb != "SELECT" else ())  # row locks are taken on the newest rows
-    elif not planned.writes and places.binds(groups):
+    if places.binds(groups):
         queries = [request.query(group, sql) for group in groups]
+        if planned.writes and planned.verb != "SELECT":
+            return await answered(await places.start(queries), sink)
         await places.bind(queries)
         message = queries[0].rows()
-    elif not planned.writes:
+    elif planned.writes and len(groups) > 1:
+        await places.begin(groups)
+    else:
         await places.snapshot(groups)
     merge = plan.merge
     if not merge.keys and merge.limit is None and not merge.offset:

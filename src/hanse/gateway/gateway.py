@@ -85,11 +85,13 @@ class Gateway:
     _system_key: str = ""
     barriers: Barriers = field(init=False)
     witnesses: SystemSessions = field(init=False)
+    snapshot_watchers: SystemSessions = field(init=False)
     watch: Watch = field(init=False)
 
     def __post_init__(self) -> None:
         self.barriers = Barriers(self)
         self.witnesses = SystemSessions(self, witnesses.SETTINGS)
+        self.snapshot_watchers = SystemSessions(self, "SET application_name = 'hanse snapshot watch'")
         self.watch = Watch(self)
 
     # --- catalog -----------------------------------------------------------------------------------------------
@@ -103,6 +105,7 @@ class Gateway:
         if snapshot.groups != old.groups:
             self.barriers.sessions.forget()
             self.witnesses.forget()
+            self.snapshot_watchers.forget()
         for name, pool in self.pools.items():
             if name != WORKSPACE_PLACE and snapshot.group_by_name.get(name) != old.group_by_name.get(name):
                 pool.retire()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..catalog.model import Kind
 from ..config import WORKSPACE_PLACE
+from ..core.errors import PgError
 from ..core.ids import quote_qualified
 from ..engines.postgres.backend import Backend
 from ..executor.request import Query
@@ -40,37 +41,51 @@ class StatementPlaces:
 
     async def begin(self, reads: Sequence[str] = ()) -> None:
         """Several places will be written: one transaction around the statement, unless there is one already."""
-        if self.session.transaction is not None:
-            return
-        at_one_moment = len(reads) > 1 and not snapshots.reads_fast(self.session)
-        transaction = self._begin(at_one_moment)
-        if self._attempt is not None and self._attempt.locks_first:
-            await self._lock(reads)
-        if at_one_moment:
-            await snapshots.take(self.session, transaction, reads)
-
-    def _begin(self, at_one_moment: bool) -> Transaction:
         session = self.session
+        if session.transaction is not None:
+            return
+        if len(reads) < 2 or snapshots.reads_fast(session):
+            self._begin(self._implicit())
+            return
+        transaction = self._begin(self._at_one_level())
+        locks_first = self._attempt is not None and self._attempt.locks_first
+        await self._lock(reads, "SHARE ROW EXCLUSIVE" if locks_first else "ACCESS SHARE")
+        await snapshots.take(session, transaction, reads)
+
+    def _implicit(self, modes: str = "") -> Transaction:
+        return Transaction(modes, self.session.state, explicit=False)
+
+    def _at_one_level(self) -> Transaction:
+        """At a level where one snapshot is for all that the statement reads."""
+        transaction = self._implicit()
+        return transaction if transaction.keeps_snapshot else self._implicit("ISOLATION LEVEL REPEATABLE READ")
+
+    def _begin(self, transaction: Transaction) -> Transaction:
         assert not self._own, "the transaction comes before the first backend()"
-        transaction = Transaction("", session.state, explicit=False)
-        if at_one_moment and not transaction.keeps_snapshot:
-            transaction = Transaction("ISOLATION LEVEL REPEATABLE READ", session.state, explicit=False)
         transaction.touched[id(self.planned)] = self.planned
         if self._attempt is not None:
             transaction.started = self._attempt.since
-        session.transaction = transaction
+        self.session.transaction = transaction
         self._began = True
         return transaction
 
-    async def _lock(self, groups: Sequence[str]) -> None:
-        """Before the snapshot, so that nobody can change what it sees: in the global order, or two would wait for each other."""
+    async def _lock(self, groups: Sequence[str], mode: str) -> None:
+        """Before the snapshot, so that nobody can change what it sees: in the global order, or two would wait for each other.
+
+        ACCESS SHARE is against those who would rewrite a table; who may read only some of its columns goes without.
+        """
         snapshot = self.session.plans.snapshot
         relations = (snapshot.relation_by_identity.get(identity) for identity in sorted(self.planned.relations))
         tables = [quote_qualified(*found.identity) for found in relations if found and found.kind is Kind.SHARDED]
         for group in snapshot.group_names:
             if tables and group in groups:
                 backend = await self.backend(group)  # among what runs: it may have to be cancelled
-                await backend.query(f"LOCK TABLE {', '.join(tables)} IN SHARE ROW EXCLUSIVE MODE")
+                try:
+                    await backend.query(f"SAVEPOINT hanse_lock; LOCK TABLE {', '.join(tables)} IN {mode} MODE")
+                except PgError as error:
+                    if error.sqlstate != "42501" or mode != "ACCESS SHARE":
+                        raise
+                    await backend.query("ROLLBACK TO hanse_lock")
 
     async def snapshot(self, groups: Sequence[str]) -> None:
         """The statement reads in these groups, and is to see them at one moment. Comes before the first `backend()`.
@@ -80,23 +95,31 @@ class StatementPlaces:
         session = self.session
         if len(groups) < 2 or session.transaction is not None or snapshots.reads_fast(session):
             return
-        await snapshots.take(session, self._begin(True), groups)
+        await snapshots.take(session, self._begin(self._at_one_level()), groups)
 
     def binds(self, groups: Sequence[str]) -> bool:
-        """In a transaction at READ COMMITTED the branches stay as they are; each statement has a snapshot of its own."""
+        """At READ COMMITTED each statement has a snapshot of its own, which is taken when its tables are locked."""
         session = self.session
-        transaction = session.transaction
-        return (
-            len(groups) > 1
-            and transaction is not None
-            and not self._began
-            and not transaction.keeps_snapshot
-            and not snapshots.reads_fast(session)
-        )
+        if len(groups) < 2 or snapshots.reads_fast(session):
+            return False
+        return not (session.transaction or self._implicit()).keeps_snapshot
 
     async def bind(self, queries: Sequence[Query]) -> None:
-        backends = {query.place: await self.backend(query.place) for query in queries}
-        await snapshots.bind(self.session, backends, queries)
+        await snapshots.bind(self.session, await self._backends(queries), queries)
+
+    async def start(self, queries: Sequence[Query]) -> list[Backend]:
+        backends = await self._backends(queries)
+        await snapshots.start(self.session, backends, queries)
+        return list(backends.values())
+
+    async def start_copies(self, queries: Sequence[Query], sql: str) -> list[tuple[Backend, bytes]]:
+        backends = await self._backends(queries)
+        return await snapshots.start_copies(self.session, backends, queries, sql)
+
+    async def _backends(self, queries: Sequence[Query]) -> dict[str, Backend]:
+        if self.session.transaction is None:
+            self._begin(self._implicit())
+        return {query.place: await self.backend(query.place) for query in queries}
 
     def prepare_early(self, places: Sequence[str]) -> str | None:
         """The statement is all that the transaction does: of two places the first may prepare in the same breath.

@@ -1,23 +1,27 @@
 """Statements and transactions of a session that see several groups at one moment (`transactions.snapshots` says why that holds).
 
-* A statement of its own that reads several groups: an implicit transaction at REPEATABLE READ around it, begun under a barrier
-  over the groups it reads.
-* The same inside a transaction at READ COMMITTED, where each statement sees the newest state and what the transaction itself
-  has written: the statement's queries are bound to portals under a barrier, in the branches that the transaction has.
+* A statement at READ COMMITTED, of its own or in a transaction, in the branches that this has. It locks its tables first: each
+  group parses and binds its part, and keeps the locks. Then, under a barrier over the groups, come the snapshots: a query is
+  bound again, to the portal that it will run in and that keeps the snapshot of that moment; a COPY or a statement that
+  writes is started, and the barrier held until each group has a snapshot for it. Locks before snapshots because
+  PostgreSQL's rewrites (ALTER TABLE) leave a table empty for a snapshot that is older (manual, 13.6); and so nothing is
+  waited for under the barrier that a schema change has locked (A6).
 * A transaction at REPEATABLE READ or SERIALIZABLE: a snapshot in *every* group, at its first statement, because nobody knows yet
   what it will read. It costs a branch in each group; a transaction that wants one group only may say READ COMMITTED.
-* `hanse.read_consistency = 'fast'`: neither; each group answers as it is when it is asked.
+* A statement of its own that reads in several steps: the same around it, in the groups that it reads.
+* `hanse.read_consistency = 'fast'`: none of it; each group answers as it is when it is asked.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..core.errors import PgError
 from ..engines.postgres.backend import Backend
+from ..executor.copy_stream import start_copy_out
 from ..executor.request import Discard, Query, pump
 from ..pgwire.frontend import sync
 from .interruption import interruptible
@@ -66,16 +70,73 @@ async def take(session: Session, transaction: Transaction, groups: Sequence[str]
 
 
 async def bind(session: Session, backends: Mapping[str, Backend], queries: Sequence[Query]) -> None:
-    """Opens a portal for each query, under a barrier; it keeps the snapshot that it was opened with (A3).
-
-    They are opened once before, so that under the barrier nothing is waited for that a schema change has locked (A6).
-    """
+    """Opens a portal for each query, all at one moment; each keeps the snapshot that it was opened with (A3)."""
     places = dict.fromkeys(query.place for query in queries)
     parse = {place: b"".join(q.parse() + q.bind() for q in queries if q.place == place) + sync() for place in places}
     again = {place: b"".join(q.bind() for q in queries if q.place == place) + sync() for place in places}
     await _send(backends, parse)
-    groups = tuple(name for name in session.gateway.snapshot.group_names if name in places)
-    await interruptible(session, session.gateway.barriers.during(groups, lambda: _send(backends, again)))
+    await _under_barrier(session, places, lambda: _send(backends, again))
+
+
+async def start(session: Session, backends: Mapping[str, Backend], queries: Sequence[Query]) -> None:
+    """Sends each group its statement that writes, all at one moment; the answers are the caller's to read.
+
+    A portal of such a statement has no snapshot before it runs, and that it has one then is seen from outside only:
+    `backend_xmin` appears. A branch that has one anyhow (of an open cursor) shows nothing by it; it reads at its own moment.
+    """
+    await _send(backends, {query.place: query.parse() + query.bind() + sync() for query in queries})
+
+    async def begin() -> None:
+        for query in queries:
+            backends[query.place].write(query.rows())
+
+    watched = [backend for backend in backends.values() if not await _has_snapshot(session, backend)]
+    if len(watched) < 2:
+        await begin()
+        return
+
+    async def begin_and_wait() -> None:
+        await begin()
+        await asyncio.gather(*(_until_snapshot(session, backend) for backend in watched))
+
+    await _under_barrier(session, backends, begin_and_wait)
+
+
+async def start_copies(
+    session: Session, backends: Mapping[str, Backend], queries: Sequence[Query], sql: str
+) -> list[tuple[Backend, bytes]]:
+    """Starts COPY … TO STDOUT of the rows of `queries`, all at one moment; gives each with its CopyOutResponse."""
+    await _send(backends, {query.place: query.parse() + query.bind() + query.close() + sync() for query in queries})
+    answers: list[bytes] = []
+
+    async def begin() -> None:
+        answers.extend(await asyncio.gather(*(start_copy_out(backend, sql) for backend in backends.values())))
+
+    await _under_barrier(session, backends, begin)
+    return list(zip(backends.values(), answers, strict=True))
+
+
+async def _has_snapshot(session: Session, backend: Backend) -> bool:
+    watchers = session.gateway.snapshot_watchers
+    watcher = await watchers.take(backend.place)
+    try:
+        rows = await watcher.query(f"SELECT backend_xmin IS NOT NULL FROM pg_stat_get_activity({backend.pid})")
+    except BaseException:
+        watcher.close()
+        raise
+    watchers.keep(watcher)
+    return bool(rows) and rows[0][0] == "t"
+
+
+async def _until_snapshot(session: Session, backend: Backend) -> None:
+    """What it answers comes after it."""
+    while not (backend.unread or backend.closed or await _has_snapshot(session, backend)):
+        continue
+
+
+async def _under_barrier(session: Session, places: Iterable[str], work: Callable[[], Awaitable[None]]) -> None:
+    groups = tuple(name for name in session.gateway.snapshot.group_names if name in set(places))
+    await interruptible(session, session.gateway.barriers.during(groups, work))
 
 
 async def _send(backends: Mapping[str, Backend], messages: Mapping[str, bytes]) -> None:
