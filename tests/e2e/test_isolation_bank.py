@@ -178,7 +178,6 @@ MODES = (
     "repeatable read, after own writes",
     "serializable",
 )
-in_order = pytest.mark.xfail(strict=False, reason="the order of commits of single groups is not kept yet")
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -221,7 +220,7 @@ def test_the_default_level_is_that_of_every_transaction(bank: Schema, begins: tu
             reader.execute("ROLLBACK")
 
 
-@pytest.mark.parametrize("mode", [pytest.param(mode, marks=in_order) for mode in ("autocommit", "repeatable read")])
+@pytest.mark.parametrize("mode", ["autocommit", "repeatable read"])
 def test_of_two_commits_the_later_is_not_seen_alone(cluster: Cluster, bank: Schema, mode: str) -> None:
     """Somebody counts in one group, and after each commit there in the other: the second is never ahead of the first."""
     stop = threading.Event()

@@ -44,8 +44,9 @@ async def run(environment: Environment, planned: Planned, request: Request, plac
     by_group = await insert.by_group(environment)
     if len(by_group) == 1:
         ((group, rows),) = by_group.items()
+        message = await places.alone(group, insert.message(await insert.sql(rows)))
         backend = await places.backend(group)
-        backend.write(insert.message(await insert.sql(rows)))
+        backend.write(message)
         return await pump(backend, sink)
     await places.begin()
     groups = [group for group in request.snapshot.group_names if group in by_group]

@@ -90,6 +90,9 @@ class Places(Protocol):
     async def start_copies(self, queries: Sequence[Query], sql: str) -> list[tuple[Backend, bytes]]:
         """`sql` copies what `queries` give; it is sent to their places, which have answered with CopyOutResponse."""
 
+    async def alone(self, place: str, message: bytes) -> bytes:
+        """The statement's only message, as it is to be sent to `place`. Before the first `backend()`."""
+
     def prepare_early(self, places: Sequence[str]) -> str | None:
         """SQL that prepares the first of two places, to be sent behind its only statement; None: not now."""
 
@@ -179,12 +182,12 @@ class Request:
 
 
 async def pump(backend: Backend, sink: Sink) -> bytes:
-    """Reads one answer up to ReadyForQuery into `sink`; gives the last command tag (b'' if none).
+    """Reads one answer up to ReadyForQuery into `sink`; gives the first command tag (b'' if none).
 
     Raises the server's error, after ReadyForQuery has come: the backend is usable again.
     """
     tags = await pump_tags(backend, sink)
-    return tags[-1] if tags else b""
+    return tags[0] if tags else b""
 
 
 async def pump_tags(backend: Backend, sink: Sink) -> list[bytes]:
@@ -213,9 +216,10 @@ async def pump_tags(backend: Backend, sink: Sink) -> list[bytes]:
 
 
 async def run(backend: Backend, sql: str) -> bytes:
-    """A statement of our own whose rows do not matter; gives its tag, raises its error."""
+    """Statements of our own whose rows do not matter; gives the last one's tag, raises the error."""
     backend.write(frontend.query(sql.encode()))
-    return await pump(backend, _DISCARD)
+    tags = await pump_tags(backend, _DISCARD)
+    return tags[-1] if tags else b""
 
 
 _DISCARD = Discard()

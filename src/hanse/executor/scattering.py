@@ -33,6 +33,8 @@ async def run(environment: Environment, planned: Planned, request: Request, plac
         message = queries[0].rows()
     elif planned.writes and len(groups) > 1:
         await places.begin(groups)
+    elif planned.writes:
+        message = await places.alone(groups[0], message)
     else:
         await places.snapshot(groups)
     merge = plan.merge

@@ -31,7 +31,7 @@ from ..transactions.commit import (
     new_global_id,
 )
 from ..transactions.recovery import outcome_sql, record_abort_sql
-from . import leaving, witnesses
+from . import gating, leaving, witnesses
 from .transaction import Transaction
 
 if TYPE_CHECKING:
@@ -125,9 +125,10 @@ async def _commit_single(session: Session, transaction: Transaction) -> None:
     """At most one branch has written: its COMMIT decides; the others have nothing to lose."""
     writers = tuple(transaction.writers)
     readers = tuple(place for place in transaction.branches if place not in writers)
-    errors = await _perform(transaction, Run(writers, "COMMIT", "COMMIT"))
+    gated = any(gating.due(session, place) for place in writers)
+    errors = await _perform(transaction, Run(writers, gating.COMMIT_SQL if gated else "COMMIT", "COMMIT"))
     if errors:
-        await _perform(transaction, Run(readers, "ROLLBACK"))
+        await _perform(transaction, Run((*writers, *readers), "ROLLBACK"))
         raise next(iter(errors.values()))
     errors = await _perform(transaction, Run(readers, "COMMIT", "COMMIT"))
     for error in errors.values():

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 from ..config import WORKSPACE_PLACE
 from ..core.errors import PgError
-from ..engines.postgres.backend import Backend, close_statement, lost_connection
+from ..engines.postgres.backend import FIRST, LAST, Backend, close_statement, lost_connection
 from ..pgwire import backend as server_messages
 from ..pgwire import frontend
 from ..pgwire.diagnostics import error_response, parse_error
 from ..planner.plan import Forward, Planned, SessionVerb
 from ..planner.plan import Session as SessionPlan
 from ..planner.values import NO_PARAMETERS, Parameters
-from . import drawing
+from . import drawing, gating
 from .autoprepare import USES_BEFORE, Prepared, consider, parameterised
 from .ending import finish
 from .plans import LONG_TEXT_BYTES, Plans
@@ -162,8 +162,11 @@ class FastPath:
             self._end(transaction)
             session.output.write(_COMMITTED if commits else _ROLLED_BACK)
             return True
-        ((_, branch),) = transaction.branches.items()
-        self._relay(branch.backend, _COMMIT_QUERY if commits else _ROLLBACK_QUERY, None, 0, 0)
+        ((place, branch),) = transaction.branches.items()
+        if commits and branch.wrote and gating.due(session, place):
+            self._relay(branch.backend, gating.COMMIT, None, hidden=FIRST)
+        else:
+            self._relay(branch.backend, _COMMIT_QUERY if commits else _ROLLBACK_QUERY, None)
         return True
 
     def _ends_simply(self, transaction: Transaction, commits: bool) -> bool:
@@ -176,6 +179,7 @@ class FastPath:
             and not session.cursors
             and not session.pinned
             and not transaction.left
+            and not (commits and gating.impatient(session))
         )
 
     def _end(self, transaction: Transaction) -> None:
@@ -194,8 +198,9 @@ class FastPath:
             and not session.gateway.frozen
             and planned.verb != "COPY"
             and (
-                transaction is None
-                or (
+                not (planned.writes and gating.needs_transaction(session, planned))
+                if transaction is None
+                else (
                     transaction.explicit
                     and not transaction.failed
                     and not transaction.awaits_snapshot
@@ -220,7 +225,15 @@ class FastPath:
         self._send_to(backend, place, message, planned)
         return True
 
-    def _relay(self, backend: Backend, message: bytes, planned: Planned | None, skip: int, swallow: int) -> None:
+    def _relay(
+        self,
+        backend: Backend,
+        message: bytes,
+        planned: Planned | None,
+        skip: int = 0,
+        swallow: int = 0,
+        hidden: int = 0,
+    ) -> None:
         session = self.session
         self.backend = backend
         self.planned = planned
@@ -228,7 +241,7 @@ class FastPath:
         session.unit += 1
         session.sentence = None
         session.running[backend.place] = backend
-        backend.relay_to(self, skip_ready=skip, swallow=swallow)
+        backend.relay_to(self, skip_ready=skip, swallow=swallow, hidden=hidden)
         try:
             backend.write(message)
         except PgError:
@@ -347,12 +360,17 @@ class FastPath:
             branch.used = True
             transaction.touched[id(planned)] = planned
         ahead = planned.draws is not None and drawing.begin(self.session, backend, planned.draws)
+        hidden = 0
+        if gating.due_alone(self.session, planned, place):
+            message, added = gating.behind(backend, message)
+            swallow += added
+            hidden = LAST
         if strip:
-            if skip or ahead:
-                swallow = 1
+            if skip or ahead or swallow:
+                swallow += 1
             else:
                 backend.strip_bind_complete = True
-        self._relay(backend, message, planned, skip, swallow)
+        self._relay(backend, message, planned, skip, swallow, hidden)
 
     def _try_parse(self, data: bytes, end: int) -> bool:
         """Parse of the unnamed statement and its Bind … Sync in one chunk, as libpq's PQexecParams sends them."""
@@ -373,6 +391,10 @@ class FastPath:
     # --- from the backend (Relay) ------------------------------------------------------------------------------
 
     def chunk(self, data: bytes) -> None:
+        if self.ending is not None and data.endswith(
+            _STILL_OPEN
+        ):  # COMMIT did not come to its turn, and the pool will end this session
+            data = data[:-1] + b"I"
         self.session.output.write(data)
 
     def error(self, message: bytes) -> None:
@@ -478,6 +500,7 @@ _BEGUN = server_messages.command_complete("BEGIN") + server_messages.ready_for_q
 _COMMITTED = server_messages.command_complete("COMMIT") + server_messages.ready_for_query(b"I")
 _ROLLED_BACK = server_messages.command_complete("ROLLBACK") + server_messages.ready_for_query(b"I")
 _COMMIT_QUERY, _ROLLBACK_QUERY = frontend.query(b"COMMIT"), frontend.query(b"ROLLBACK")
+_STILL_OPEN = server_messages.ready_for_query(b"E")
 _EXECUTE = frontend.execute(b"", 0)
 _TAILS = frozenset(
     (

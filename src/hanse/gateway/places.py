@@ -13,7 +13,7 @@ from ..engines.postgres.backend import Backend
 from ..executor.request import Query
 from ..planner.plan import Planned
 from ..transactions.commit import new_global_id, prepare_sql
-from . import snapshots
+from . import gating, snapshots
 from .ending import commit_transaction, rollback_transaction
 from .interruption import check
 from .retrying import Try
@@ -120,6 +120,16 @@ class StatementPlaces:
         if self.session.transaction is None:
             self._begin(self._implicit())
         return {query.place: await self.backend(query.place) for query in queries}
+
+    async def alone(self, place: str, message: bytes) -> bytes:
+        """Where it commits by itself it takes the group's gate."""
+        session = self.session
+        if not gating.due_alone(session, self.planned, place):
+            return message
+        if gating.needs_transaction(session, self.planned):
+            await self.begin()
+            return message
+        return gating.behind_unprepared(message)
 
     def prepare_early(self, places: Sequence[str]) -> str | None:
         """The statement is all that the transaction does: of two places the first may prepare in the same breath.

@@ -63,6 +63,7 @@ _AFTER_FAILURE = frozenset(
 )
 STALE_RETRIES_MAX, STALE_PAUSE_S = 6, 0.005
 _MEETS = (Scatter, InsertRows, Replicate, WriteBack, WithWrites)
+_MEETS_IN_ONE_GROUP = frozenset(("SELECT", "INSERT", "UPDATE", "DELETE", "MERGE"))  # others may commit in the middle
 _MAY_UNPIN = frozenset(("SELECT", "DROP", "UNLISTEN", "DISCARD", "CREATE", "CLOSE", "CALL", "DO"))
 
 
@@ -158,8 +159,10 @@ async def execute(session: Session, planned: Planned, request: Request, sink: Si
 
 
 async def _execute_again(session: Session, planned: Planned, request: Request, sink: Sink) -> bytes:
-    """A statement of its own that writes in several groups may meet others."""
-    if session.transaction is not None or not planned.writes or not isinstance(planned.plan, _MEETS):
+    """A statement of its own that writes may meet others."""
+    meets = isinstance(planned.plan, _MEETS)
+    meets |= isinstance(planned.plan, Forward) and planned.verb in _MEETS_IN_ONE_GROUP
+    if session.transaction is not None or not planned.writes or not meets:
         return await _execute(session, planned, request, sink)
 
     async def attempt(own: Request, held: Sink, this: retrying.Try) -> bytes:
@@ -242,15 +245,16 @@ async def _forward(session: Session, planned: Planned, request: Request, places:
         place = session.any_place()
     if place is None:
         return await _everywhere(session, request, places, sink)
-    backend = await places.backend(place)
-    if planned.draws is not None:
-        await drawing.begin_saving(session, backend, planned.draws)
     text = plan.sql.encode() if plan.sql is not None else request.text
     if shard is not None and plan.sql is None:
         text = render(route, shard, text, list(request.parts or split(text)))
+    message = await places.alone(place, request.message(text))
+    backend = await places.backend(place)
+    if planned.draws is not None:
+        await drawing.begin_saving(session, backend, planned.draws)
     if planned.verb == "COPY":
         return await copying.forward(session, backend, text.decode(), sink)
-    backend.write(request.message(text))
+    backend.write(message)
     try:
         return await pump(backend, sink)
     except PgError as error:

@@ -51,7 +51,8 @@ from .serializable import MARK
 CATALOG_DECIDER = "catalog"
 GID_PREFIX = "hanse:"
 # ROW EXCLUSIVE needs no other right than INSERT (findings-transactions D22). The client's lock_timeout is for his locks.
-TAKE_GATE = "SET LOCAL lock_timeout = 0; LOCK TABLE ONLY hanse.gate IN ROW EXCLUSIVE MODE"
+GATE = "LOCK TABLE ONLY hanse.gate IN ROW EXCLUSIVE MODE"
+TAKE_GATE = f"SET LOCAL lock_timeout = 0; {GATE}"
 CHECK_CONSTRAINTS = "SET CONSTRAINTS ALL IMMEDIATE"
 
 

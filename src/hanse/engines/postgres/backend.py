@@ -31,8 +31,13 @@ _READY, _ERROR, _ROW, _COPY_DATA, _COMPLETE = ord("Z"), ord("E"), ord("D"), ord(
 _ACKNOWLEDGEMENTS = frozenset(b"123")  # ParseComplete, BindComplete, CloseComplete
 _BIND_COMPLETE = b"2\x00\x00\x00\x04"
 _PARAMETER, _NOTIFICATION, _NOTICE = ord("S"), ord("A"), ord("N")
+_COUNTED = frozenset(b"2CI")  # what the answers to an additional statement and to the client's own are told apart by
 
 _KINDS = frozenset(b"123ACDEGHIKNRSTVWZcdnstv")  # all that a server may send
+
+
+_BIND = ord("2")
+_NONE, FIRST, LAST, _REST = range(4)
 
 
 class Relay(Protocol):
@@ -77,6 +82,7 @@ class Backend(asyncio.Protocol):
         self.strip_bind_complete = (
             False  # relay mode: the next answer begins with a BindComplete that is not the client's
         )
+        self._hidden = _NONE  # relay mode: which statement of the message is not the client's
         self._swallow = 0  # so many ParseComplete and CloseComplete answer what we added, not the client's
         self._tail = b""  # the start of a message whose rest has not come yet (pull mode, or an unfinished header)
         self._parts: list[bytes] = []  # a long message that is being put together, joined once when it is whole
@@ -157,9 +163,13 @@ class Backend(asyncio.Protocol):
 
     # --- relay -------------------------------------------------------------------------------------------------
 
-    def relay_to(self, relay: Relay, *, skip_ready: int = 0, swallow: int = 0) -> None:
-        """From now on answers go to `relay`. The first `skip_ready` ReadyForQuery and all before them are our own."""
+    def relay_to(self, relay: Relay, *, skip_ready: int = 0, swallow: int = 0, hidden: int = 0) -> None:
+        """From now on answers go to `relay`. The first `skip_ready` ReadyForQuery and all before them are our own.
+
+        `hidden`: FIRST or LAST, of two statements that of ours, which has no rows.
+        """
         self._relay = relay
+        self._hidden = hidden
         self._skip_ready, self._prelude = skip_ready + self._prelude, 0
         self._swallow = swallow
 
@@ -227,7 +237,14 @@ class Backend(asyncio.Protocol):
             if not _is_sound(kind, following - position - 1):
                 self.abort()
                 return
-            if kind == _ERROR or kind == _PARAMETER:
+            if self._hidden and kind in _COUNTED:
+                if following > size:
+                    break
+                if self._is_hidden(kind):
+                    if position > start:
+                        relay.chunk(data[start:position])
+                    start = following
+            elif kind == _ERROR or kind == _PARAMETER:
                 if following > size:
                     break
                 if kind == _PARAMETER:
@@ -250,6 +267,15 @@ class Backend(asyncio.Protocol):
         self._tail = data[position:]
         if position > start:
             relay.chunk(data[start:position])
+
+    def _is_hidden(self, kind: int) -> bool:
+        if self._hidden == LAST:  # up to the end of the client's own
+            if kind != _BIND:
+                self._hidden = _REST
+            return False
+        if self._hidden == FIRST:
+            self._hidden = _NONE
+        return True
 
     def _finish(self, relay: Relay, last: bytes, status: int) -> None:
         self._skip = 0

@@ -1,0 +1,86 @@
+"""The gate for transactions in one group: `transactions.snapshots` says what it is for.
+
+A transaction over several groups takes its gates in steps of their own (`transactions.commit`). One that has written in one
+group only must not pay a round trip for it, so the lock travels with what commits it:
+
+* an explicit COMMIT becomes `LOCK …; COMMIT` in one text;
+* a statement of its own has the lock behind it, in the same text or before the same Sync, and so in the same transaction,
+  which commits next. Before a Sync PostgreSQL refuses LOCK; an INSERT of no rows takes the same lock.
+
+The lock is the last thing before the commit, so that nobody who waits for rows holds a gate. Its answers are taken out of
+what the client sees.
+
+A SELECT that writes (FOR UPDATE, a function) may do so in a session that is READ ONLY, where that INSERT may not: it gets a
+transaction around it. Without a gate go CALL and DO, which may commit in the middle and so must not run in a transaction.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..config import WORKSPACE_PLACE
+from ..engines.postgres.backend import Backend, close_statement
+from ..pgwire import frontend
+from ..planner.plan import Planned
+from ..transactions.commit import GATE, TAKE_GATE
+
+if TYPE_CHECKING:
+    from .session import Session
+
+_ONE_MESSAGE = frozenset(("INSERT", "UPDATE", "DELETE", "MERGE"))
+_VERBS = _ONE_MESSAGE | {"SELECT", "COPY"}
+_NAME = b"hanse_gate"
+_SQL = b"INSERT INTO hanse.gate SELECT 0 WHERE false"
+_BEHIND_TEXT = b"\n; " + GATE.encode()  # on a line of its own: the text may end in a comment
+_SYNC = frontend.sync()
+_BEHIND = frontend.bind(b"", _NAME, ()) + frontend.execute() + _SYNC
+_PARSE = close_statement(_NAME) + frontend.parse(_NAME, _SQL)
+_BEHIND_UNPREPARED = frontend.parse(b"", _SQL) + frontend.bind(b"", b"", ()) + frontend.execute() + _SYNC
+
+COMMIT = frontend.query(GATE.encode() + b"; COMMIT")
+COMMIT_SQL = f"{TAKE_GATE}; COMMIT"  # whatever the client's lock_timeout
+
+
+def due(session: Session, place: str) -> bool:
+    """Whether a commit in `place` is to take a gate: where there are several, and it is a group's."""
+    return place != WORKSPACE_PLACE and _several(session)
+
+
+def _several(session: Session) -> bool:
+    return len(session.gateway.snapshot.group_names) > 1
+
+
+def due_alone(session: Session, planned: Planned, place: str) -> bool:
+    """The same for a statement that commits by itself."""
+    return planned.writes and session.transaction is None and planned.verb in _VERBS and due(session, place)
+
+
+def needs_transaction(session: Session, planned: Planned) -> bool:
+    """For a statement of its own that writes."""
+    return _several(session) and (planned.verb not in _ONE_MESSAGE or impatient(session))
+
+
+def impatient(session: Session) -> bool:
+    """The client's lock_timeout would count for the gate, too, unless it is set otherwise, in a transaction."""
+    settings = session.state.settings
+    if settings and session.state.get("lock_timeout"):
+        return True
+    transaction = session.transaction
+    return transaction is not None and any("lock_timeout" in statement for statement in transaction.local)
+
+
+def behind(backend: Backend, message: bytes) -> tuple[bytes, int]:
+    """The gate's lock behind a statement's message. Gives how many more acknowledgements than asked for come first."""
+    if message[0] == 81:
+        return frontend.query(message[5:-1] + _BEHIND_TEXT), 0
+    message = message[: -len(_SYNC)] + _BEHIND
+    if backend.knows(_NAME):
+        return message, 0
+    evicted, closed = backend.remember(_NAME, len(_SQL))
+    return evicted + _PARSE + message, 2 + closed
+
+
+def behind_unprepared(message: bytes) -> bytes:
+    if message[0] == 81:
+        return frontend.query(message[5:-1] + _BEHIND_TEXT)
+    return message[: -len(_SYNC)] + _BEHIND_UNPREPARED
