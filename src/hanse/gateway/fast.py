@@ -8,11 +8,14 @@ answer; nothing here may be the only place that does something.
 
 from __future__ import annotations
 
+import asyncio
+import random
 import struct
 from typing import TYPE_CHECKING
 
 from ..config import WORKSPACE_PLACE
 from ..core.errors import PgError
+from ..core.limits import CONFLICT_PAUSE_S, CONFLICT_RETRIES_MAX
 from ..engines.postgres.backend import FIRST, LAST, Backend, close_statement, lost_connection
 from ..pgwire import backend as server_messages
 from ..pgwire import frontend
@@ -23,7 +26,9 @@ from ..planner.values import NO_PARAMETERS, Parameters
 from . import drawing, gating
 from .autoprepare import USES_BEFORE, Prepared, consider, parameterised
 from .ending import finish
+from .interruption import check
 from .plans import LONG_TEXT_BYTES, Plans
+from .retrying import CONFLICTS
 from .route import Route
 from .shown import as_one_table, moved_back
 from .transaction import Branch, Transaction
@@ -33,13 +38,26 @@ if TYPE_CHECKING:
     from .prepared import Statement
     from .session import Session
 
+HELD_BYTES_MAX = 1 << 14  # of the answer of a statement that may be repeated
+
 _LENGTH = struct.Struct("!I").unpack_from
 
 
 class FastPath:
     """One session's fast path; it is also the `Relay` of the backend that serves it."""
 
-    __slots__ = ("_long", "backend", "ending", "parts", "planned", "prepared", "preparing", "session", "shard")
+    __slots__ = (
+        "_again",
+        "_long",
+        "backend",
+        "ending",
+        "parts",
+        "planned",
+        "prepared",
+        "preparing",
+        "session",
+        "shard",
+    )
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -52,6 +70,7 @@ class FastPath:
         ] = []  # of the text that runs, for its errors; whether it names a shard, has `$n` for literals
         self.shard: int | None = None
         self.prepared = False
+        self._again: _Again | None = None  # the running statement is to be repeated if it meets another transaction
         self._long: tuple[bytes, Plans, Hit | None] | None = None  # the running unit's text, where it is long
 
     # --- from the client ---------------------------------------------------------------------------------------
@@ -365,6 +384,7 @@ class FastPath:
             message, added = gating.behind(backend, message)
             swallow += added
             hidden = LAST
+            self._again = _Again(message, swallow + strip)
         if strip:
             if skip or ahead or swallow:
                 swallow += 1
@@ -391,14 +411,24 @@ class FastPath:
     # --- from the backend (Relay) ------------------------------------------------------------------------------
 
     def chunk(self, data: bytes) -> None:
-        if self.ending is not None and data.endswith(
-            _STILL_OPEN
-        ):  # COMMIT did not come to its turn, and the pool will end this session
+        if self.ending is not None and data.endswith(_STILL_OPEN):  # COMMIT had no turn; the pool ends such a session
             data = data[:-1] + b"I"
+        again = self._again
+        if again is not None:
+            again.held += data
+            if len(again.held) <= HELD_BYTES_MAX:
+                return
+            data, self._again = again.held, None
         self.session.output.write(data)
 
     def error(self, message: bytes) -> None:
         session = self.session
+        again, self._again = self._again, None
+        if again is not None:
+            if again.wanted(session, message):
+                self._again = again
+                return
+            session.output.write(again.held)
         transaction = session.transaction
         if transaction is not None:
             transaction.failed = True
@@ -423,11 +453,20 @@ class FastPath:
 
     def ready(self, backend: Backend, status: int) -> None:
         session = self.session
+        again = self._again
+        if again is not None:
+            if again.met:
+                again.met, again.held = False, b""
+                del session.running[backend.place]  # it does not hear a cancel request now
+                session.gateway.spawn(self._repeat(backend, again))
+                return
+            self._again = None
+            session.output.write(again.held)
         self.backend = None
         self.preparing = None
         if session.blocked:  # its reading was paused for this client; the next owner must hear it
             backend.resume_reading()
-        del session.running[backend.place]
+        session.running.pop(backend.place, None)
         transaction = session.transaction
         if transaction is None:
             session.gateway.pool(backend.place).release(backend)
@@ -437,9 +476,31 @@ class FastPath:
             transaction.failed = True
         session.done()
 
+    async def _repeat(self, backend: Backend, again: _Again) -> None:
+        """Another transaction was in the way: the same messages to the same backend, where they have left nothing behind."""
+        session = self.session
+        await asyncio.sleep(again.pause())
+        if self.backend is not backend:  # the client has gone meanwhile
+            backend.close()
+            return
+        if backend.closed:
+            self.lost(backend)
+            return
+        try:
+            check(session)
+        except PgError as error:
+            self._again = None
+            self.chunk(error_response(error) + _OUTSIDE)
+            self.ready(backend, _IDLE)
+            return
+        session.running[backend.place] = backend
+        backend.relay_to(self, swallow=again.swallow, hidden=LAST)
+        backend.write(again.message)
+
     def lost(self, backend: Backend) -> None:
         """The backend died under the statement. What it had answered is already with the client."""
         session = self.session
+        self._again = None
         self.backend = None
         session.running.pop(backend.place, None)
         transaction = session.transaction
@@ -464,6 +525,31 @@ class FastPath:
         if self.backend is not None:
             self.backend.relay_to(_Nowhere())
             self.backend = None
+
+
+class _Again:
+    """A write of its own, which `retrying.py` says more about: sent once more if it fails for another transaction's sake.
+
+    Its answer is held back until then, or until it is too long.
+    """
+
+    __slots__ = ("_tries", "held", "message", "met", "swallow")
+
+    def __init__(self, message: bytes, swallow: int) -> None:
+        self.message = message
+        self.swallow = swallow
+        self.held = b""
+        self.met = False
+        self._tries = 0
+
+    def wanted(self, session: Session, message: bytes) -> bool:
+        sqlstate = parse_error(message).sqlstate
+        self.met = sqlstate in CONFLICTS and self._tries < CONFLICT_RETRIES_MAX and session.sentence is None
+        self._tries += self.met
+        return self.met
+
+    def pause(self) -> float:
+        return CONFLICT_PAUSE_S * self._tries * random.uniform(0.5, 1.5)
 
 
 class _Nowhere:
@@ -500,6 +586,8 @@ _BEGUN = server_messages.command_complete("BEGIN") + server_messages.ready_for_q
 _COMMITTED = server_messages.command_complete("COMMIT") + server_messages.ready_for_query(b"I")
 _ROLLED_BACK = server_messages.command_complete("ROLLBACK") + server_messages.ready_for_query(b"I")
 _COMMIT_QUERY, _ROLLBACK_QUERY = frontend.query(b"COMMIT"), frontend.query(b"ROLLBACK")
+_IDLE = ord("I")
+_OUTSIDE = server_messages.ready_for_query(b"I")
 _STILL_OPEN = server_messages.ready_for_query(b"E")
 _EXECUTE = frontend.execute(b"", 0)
 _TAILS = frozenset(

@@ -8,7 +8,7 @@ import pytest
 
 from hanse.core.errors import PgError
 from hanse.core.limits import PREPARED_BYTES_PER_BACKEND_MAX
-from hanse.engines.postgres.backend import Backend, split_messages
+from hanse.engines.postgres.backend import FIRST, LAST, Backend, split_messages
 from hanse.pgwire import backend as server
 from hanse.pgwire import frontend
 from hanse.pgwire.diagnostics import error_response
@@ -128,6 +128,41 @@ def test_a_bind_complete_in_front_is_taken_off(cut: int) -> None:
     backend.relay_to(relay)
     feed(backend, BIND_COMPLETE + ANSWER, cut)
     assert relay.data == ANSWER
+
+
+GATED = server.command_complete("INSERT 0 0") + server.ready_for_query(b"I")
+GATED_ANSWER = BIND_COMPLETE + ANSWER[:-6] + BIND_COMPLETE + GATED
+COMMITTED = server.command_complete("COMMIT") + server.ready_for_query(b"I")
+
+
+@pytest.mark.parametrize("cut", range(1, len(GATED_ANSWER)))
+def test_what_a_statement_behind_the_clients_answers_is_taken_out(cut: int) -> None:
+    backend, _ = made()
+    relay = Relay()
+    backend.relay_to(relay, hidden=LAST)
+    feed(backend, GATED_ANSWER, cut)
+    assert relay.data == BIND_COMPLETE + ANSWER
+    assert relay.ends == [ord("I")]
+    backend.relay_to(relay)
+    backend.data_received(GATED_ANSWER)
+    assert relay.data == BIND_COMPLETE + ANSWER + GATED_ANSWER
+
+
+@pytest.mark.parametrize("cut", range(1, 40))
+def test_what_a_statement_before_commit_answers_is_taken_out(cut: int) -> None:
+    backend, _ = made()
+    relay = Relay()
+    backend.relay_to(relay, hidden=FIRST)
+    feed(backend, server.command_complete("LOCK TABLE") + COMMITTED, cut)
+    assert relay.data == COMMITTED
+
+
+def test_an_error_of_the_statement_behind_is_the_clients() -> None:
+    backend, _ = made()
+    relay = Relay()
+    backend.relay_to(relay, hidden=LAST)
+    backend.data_received(BIND_COMPLETE + ANSWER[:-6] + FAILURE)
+    assert relay.data == BIND_COMPLETE + ANSWER[:-6] + FAILURE
 
 
 def test_an_error_in_the_place_of_bind_complete_passes() -> None:
