@@ -11,7 +11,7 @@ then it lets go::
 
     g1  BEGIN; LOCK TABLE hanse.gate IN SHARE MODE                    ← sessions of the system
     g2  BEGIN; LOCK TABLE hanse.gate IN SHARE MODE
-    g1, g2  BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1           ← the readers' own backends
+    g1, g2  a snapshot is taken (`gateway/snapshots.py` says how)     ← the readers' own backends
     g1, g2  COMMIT
 
 **Why a snapshot holds a transaction T whole or not at all.** PostgreSQL makes a commit visible before it releases the
@@ -31,9 +31,12 @@ waiting, too. So a gate that cannot be had at once (`WAIT_MS`) is a reason to gi
 nothing in the hands, and to begin anew (A5). Nor may it stand in that gate's queue for long, because later commits of the
 stuck group would stand behind it: it leaves after `WAIT_MS` and comes back after a pause, which grows.
 
-*What this is not.* A transaction in one group takes no gate, so that it costs nothing. It is one commit, hence never seen
-by halves; but of two of them, one after the other in two groups, a snapshot may hold the second alone, if both came in
-the moment in which it was taken.
+**Transactions in one group** are never seen by halves, and could do without. But of two of them, one after the other in
+two groups, a snapshot could hold the second alone, if both came in the moment in which it was taken. So they take their
+group's gate, too, in the message that commits them (`gateway/gating.py`). While a barrier holds all its gates then, nothing
+at all becomes visible in its groups, and the snapshots are of one moment in real time.
+
+*What this is not.* CALL and DO, which may commit in the middle, and maintenance commands take no gate in one group.
 """
 
 from __future__ import annotations
