@@ -160,15 +160,15 @@ class FastPath:
         self._send_to(backend, place, evicted + close_statement(name) + parse + message, route.planned, swallow)
         return True
 
-    def _try_verb(self, plan: SessionPlan, text: bytes) -> bool:
-        """BEGIN, and the end of a transaction that has touched one place at most."""
+    def _try_verb(self, plan: SessionPlan, text: bytes, acknowledged: bytes = b"") -> bool:
+        """BEGIN, and the end of a transaction that has touched one place at most. `acknowledged`: what is answered first."""
         session = self.session
         transaction = session.transaction
         if plan.verb is SessionVerb.BEGIN:
             if transaction is not None or text[:5].upper() != b"BEGIN":
                 return False
             session.transaction = Transaction(plan.argument, session.state)
-            session.output.write(_BEGUN)
+            session.output.write(acknowledged + _BEGUN)
             return True
         commits = plan.verb is SessionVerb.COMMIT
         if not commits and plan.verb is not SessionVerb.ROLLBACK:
@@ -179,8 +179,10 @@ class FastPath:
         self.parts = []
         if not transaction.branches:
             self._end(transaction)
-            session.output.write(_COMMITTED if commits else _ROLLED_BACK)
+            session.output.write(acknowledged + (_COMMITTED if commits else _ROLLED_BACK))
             return True
+        if acknowledged:
+            session.output.write(acknowledged)
         ((place, branch),) = transaction.branches.items()
         if commits and branch.wrote and gating.due(session, place):
             self._relay(branch.backend, gating.COMMIT, None, hidden=FIRST)
@@ -286,6 +288,9 @@ class FastPath:
         if found is None:
             return False
         planned, parts = found
+        if type(planned.plan) is SessionPlan and not bind.values:
+            acknowledged = (_PARSED if parse else b"") + (_BOUND if rest[0] == 69 else _BOUND_NO_DATA)
+            return self._try_verb(planned.plan, statement.text, acknowledged)
         if type(planned.plan) is not Forward or not self._allowed(planned):
             return False
         route = plans.route(planned)
@@ -582,6 +587,8 @@ def render_parts(route: Route, shard: int, parts: list[bytes]) -> list[bytes]:
     return changed
 
 
+_PARSED, _BOUND = server_messages.parse_complete(), server_messages.bind_complete()
+_BOUND_NO_DATA = _BOUND + server_messages.no_data()
 _BEGUN = server_messages.command_complete("BEGIN") + server_messages.ready_for_query(b"T")
 _COMMITTED = server_messages.command_complete("COMMIT") + server_messages.ready_for_query(b"I")
 _ROLLED_BACK = server_messages.command_complete("ROLLBACK") + server_messages.ready_for_query(b"I")
