@@ -1,8 +1,8 @@
 """The same statement on two servers gives the same answer: what "the same" is, and how a difference is shown.
 
-Compared are: the number of results; for each its command tag, SQLSTATE, column names, column types (the OID of a built-in
-type, the name of a user's, and the type modifier), and its rows as bytes: in order where the statement orders them, else as a
-multiset. Not compared: error texts, OIDs of user objects, where a column comes from.
+Compared are: the number of results, and the transaction status after them; for each result its command tag, SQLSTATE, column
+names, column types (the OID of a built-in type, the name of a user's, and the type modifier), and its rows as bytes: in order
+where the statement orders them, else as a multiset. Not compared: error texts, OIDs of user objects, where a column comes from.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ def difference(expected: list[Outcome], got: list[Outcome], how: Comparison) -> 
 def _outcome_difference(left: Outcome, right: Outcome, how: Comparison) -> str | None:
     if left.sqlstate != right.sqlstate:
         return f"expected {_ending(left)}\ngot      {_ending(right)}"
+    if left.status != right.status:
+        return f"transaction status expected {left.status}, got {right.status}"
     if left.sqlstate:
         return None
     if left.columns != right.columns:

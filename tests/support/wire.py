@@ -9,7 +9,7 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from psycopg import pq
@@ -36,6 +36,7 @@ class Outcome:
     types: tuple[tuple[str, int], ...] = ()  # (oid, or name of a user's type; type modifier)
     rows: tuple[tuple[bytes | None, ...], ...] = ()
     copied: tuple[bytes, ...] | None = None  # one entry for each CopyData message
+    status: str = ""  # of the last result: whether the session is then in a transaction, and in a failed one
 
 
 class Timeout(Exception):
@@ -74,6 +75,16 @@ class Wire:
         data: bytes = b"",
     ) -> list[Outcome]:
         """Sends one statement (in SIMPLE mode: any number), with `data` for a COPY FROM STDIN; all its results."""
+        outcomes = self._run(sql, mode, parameters, types, data)
+        return [*outcomes[:-1], replace(outcomes[-1], status=self._status)] if outcomes else outcomes
+
+    @property
+    def _status(self) -> str:
+        return pq.TransactionStatus(self.connection.transaction_status).name.lower()
+
+    def _run(
+        self, sql: str, mode: Mode, parameters: Sequence[str | None], types: Sequence[int], data: bytes
+    ) -> list[Outcome]:
         values = [None if value is None else value.encode() for value in parameters]
         oids = list(types) or None
         if mode is Mode.SIMPLE:

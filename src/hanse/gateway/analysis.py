@@ -60,7 +60,8 @@ async def _analyze(session: Session, statement: Statement) -> Analysis:
         return await _ask_in(session, statement, WORKSPACE_PLACE)  # an INSERT whose tree would take long to make
     plans = session.plans
     parsed = parse_one(statement.text)
-    if parsed.node is not None and not drawn.asks_drawn(statement.text):
+    asks = parsed.node is not None and not drawn.asks_drawn(statement.text)
+    if asks and not cursors.names_current_of(parsed):  # where the cursor is only matters when it runs
         plan = plans.make(parsed).plan
         if isinstance(plan, SessionPlan):
             return await _of_verb(session, plan, statement)

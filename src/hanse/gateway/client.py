@@ -12,6 +12,7 @@ import os
 from typing import TYPE_CHECKING, cast
 
 from ..core.errors import FatalError, PgError
+from ..core.ids import quote_literal
 from ..core.limits import AUTHENTICATION_TIMEOUT_S, CLIENT_BUFFER_BYTES_MAX, CLIENTS_MAX, CLOSING_S_MAX
 from ..pgwire import backend as server_messages
 from ..pgwire.diagnostics import error_response
@@ -28,13 +29,18 @@ from ..pgwire.server_handshake import (
 )
 from . import roles
 from .encoding import canonical
+from .modes import DEFAULTS, STANDARD, with_defaults
 from .role_slots import Slot
 from .session import Session
+from .settings import with_role_modes
 from .tls import TlsLayer
 
 if TYPE_CHECKING:
     from .gateway import Gateway
 
+_GREETING = (
+    f"SELECT {', '.join(f'pg_catalog.current_setting({quote_literal(name)})' for name in ('search_path', *DEFAULTS))}"
+)
 _NOT_OURS_TO_SET = frozenset(("replication", "user", "database", "options"))
 
 
@@ -280,8 +286,10 @@ class Client(asyncio.Protocol):
         gateway = self.gateway
         backend = await session.acquire(gateway.snapshot.home_group)
         try:
-            rows = await backend.query("SELECT pg_catalog.current_setting('search_path')")
-            session.default_search_path = rows[0][0] or ""
+            ((search_path, *modes),) = await backend.query(_GREETING)
+            session.default_search_path = search_path or ""
+            given = with_defaults(STANDARD, {name: value or "" for name, value in zip(DEFAULTS, modes, strict=True)})
+            session.base_state = session.state = backend.state = with_role_modes(session.state, given)
             session.refresh_context()
             session.pid, session.secret = gateway.register(session)
             session.report_parameters(backend)

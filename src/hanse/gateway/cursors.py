@@ -57,6 +57,7 @@ class Cursor(Portal):
     place: str | None = None
     partition: tuple[Relation, Shard] | None = None  # the only one that it can read, where that is known
     settled: bool = False  # WITH HOLD, and its transaction has been committed
+    failed: bool = False  # a FETCH has failed: it can only be closed
 
 
 async def declare(session: Session, plan: SessionPlan, request: Request, sink: Sink) -> bytes:
@@ -172,13 +173,19 @@ async def _fields_in_place(session: Session, place: str, name: str) -> tuple[Fie
     return server_messages.parse_row_description(description.description) if description.description else ()
 
 
+def names_current_of(statement: Parsed) -> bool:
+    return statement.verb in ("UPDATE", "DELETE") and b"current" in statement.text.lower()
+
+
 def plan_current_of(session: Session, statement: Parsed) -> Planned | None:
     """`UPDATE … WHERE CURRENT OF cursor` goes where PostgreSQL has the cursor. None: it is no such statement."""
-    if statement.verb not in ("UPDATE", "DELETE"):
-        return None
     for found in walk(statement.node):
         if isinstance(found, ast.CurrentOfExpr):
             cursor = session.cursors.get(found.cursor_name or "")
+            if cursor is None and (found.cursor_name or "").encode() not in session.portals:
+                if session.transaction is not None and session.transaction.modes.read_only:
+                    raise PgError("25006", f"cannot execute {statement.verb} in a read-only transaction")
+                raise PgError("34000", f'cursor "{found.cursor_name}" does not exist')
             if not isinstance(cursor, Cursor) or cursor.place is None:
                 return None
             refs = table_refs(statement.node, session.plans.snapshot, session.context)
@@ -220,6 +227,8 @@ async def fetch(session: Session, plan: SessionPlan, request: Request, sink: Sin
         return await _in_place(session, cursor.place, request, sink)
     buffer = cursor.buffer
     assert buffer is not None
+    if isinstance(cursor, Cursor) and cursor.failed:
+        raise PgError("55000", f'portal "{plan.name}" cannot be run')
     rows = _move(cursor, plan, len(buffer))
     if plan.move:
         return b"MOVE %d" % len(rows)
@@ -302,18 +311,21 @@ def _move(cursor: Portal, plan: SessionPlan, size: int) -> range:
     PostgreSQL manual, FETCH: a count of 0 fetches the current row again; a negative one goes the other way.
     """
     count, direction = plan.count, plan.direction
-    if direction in ("absolute", "relative"):
+    if direction == "absolute" or (direction == "relative" and count):
         assert count is not None
         target = count if direction == "absolute" else cursor.position + count
         if direction == "absolute" and count < 0:
             target = size + 1 + count
-        _check_scroll(cursor, target <= cursor.position and not (direction == "relative" and count == 0))
+        backward = target <= cursor.position and not target == cursor.position == 0
+        _check_scroll(cursor, backward or count < 0)
         cursor.position = max(0, min(target, size + 1))
         return range(cursor.position, cursor.position + 1) if 1 <= cursor.position <= size else range(0)
     if count is not None and count < 0:
         count, direction = -count, "backward" if direction == "forward" else "forward"
     if count == 0:
-        return range(cursor.position, cursor.position + 1) if 1 <= cursor.position <= size else range(0)
+        on_row = 1 <= cursor.position <= size
+        _check_scroll(cursor, on_row and not plan.move)  # PostgreSQL goes one row back to fetch it again
+        return range(cursor.position, cursor.position + 1) if on_row else range(0)
     if direction == "forward":
         first = cursor.position + 1
         last = size if count is None else min(size, cursor.position + count)
@@ -328,6 +340,8 @@ def _move(cursor: Portal, plan: SessionPlan, size: int) -> range:
 
 def _check_scroll(cursor: Portal, backward: bool) -> None:
     if backward and not (isinstance(cursor, Cursor) and cursor.scroll):
+        if isinstance(cursor, Cursor):
+            cursor.failed = True
         raise PgError(
             "55000", "cursor can only scan forward", hint="Declare it with SCROLL option to enable backward scan."
         )

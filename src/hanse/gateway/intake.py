@@ -96,6 +96,8 @@ def _run_before(session: Session, message: Message) -> None:
 def _query(session: Session, message: Message) -> None:
     if session.portals and session.transaction is None:
         session.end_portals()  # of a pipeline without Sync: its transaction ends with this message
+    elif (unnamed := session.portals.pop(b"", None)) is not None:  # a Query message has the unnamed portal itself
+        unnamed.close()
     try:
         text = frontend.parse_query(message.raw)
     except PgError as error:

@@ -219,7 +219,7 @@ async def owners_rows(
     transaction = session.transaction
     if owner == session.context.user:
         yield await places.backend(place), select
-    elif transaction is not None and "READ ONLY" not in transaction.options.upper():
+    elif transaction is not None and not transaction.modes.read_only:
         async with _through_view(await places.backend(place), session.gateway.system_proof, owner, select) as found:
             yield found
     else:

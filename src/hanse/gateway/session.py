@@ -427,7 +427,7 @@ class Session:
             self.refresh_context()
 
     def base_state_with_role(self) -> SessionState:
-        state = intern(self.base_state.settings, self.state.role)
+        state = with_setting(self.base_state, "role", self.state.role)
         return with_setting(state, "session_authorization", self.state.get("session_authorization"))
 
     def begin_with(self, settings: tuple[tuple[str, str], ...]) -> None:

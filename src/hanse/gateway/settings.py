@@ -18,6 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..core.ids import quote_literal
+from .modes import DEFAULTS, STANDARD, Modes, with_defaults
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,6 +27,8 @@ class SessionState:
     role: str | None = None  # SET ROLE
     names: frozenset[str] = frozenset()  # of custom settings that the session has ever made
     sync_sql: str = ""
+    role_modes: Modes = STANDARD  # that transactions of the role in this database begin with
+    modes: Modes = STANDARD  # that they begin with in this session
 
     def get(self, name: str) -> str | None:
         for setting, value in self.settings:
@@ -36,20 +39,24 @@ class SessionState:
 
 UNKNOWN = "?"  # begins a mark among the names: a session's own, for those that dynamic SQL may have made
 _NO_NAMES: frozenset[str] = frozenset()
-_Key = tuple[tuple[tuple[str, str], ...], str | None, frozenset[str]]
+_Key = tuple[tuple[tuple[str, str], ...], str | None, frozenset[str], Modes]
 _known: dict[_Key, SessionState] = {}
 
 
 def intern(
-    settings: tuple[tuple[str, str], ...], role: str | None = None, names: frozenset[str] = _NO_NAMES
+    settings: tuple[tuple[str, str], ...],
+    role: str | None = None,
+    names: frozenset[str] = _NO_NAMES,
+    role_modes: Modes = STANDARD,
 ) -> SessionState:
     """The one state object for these settings."""
-    key = (tuple(sorted(settings)), role, names)
+    key = (tuple(sorted(settings)), role, names, role_modes)
     state = _known.get(key)
     if state is None:
         if len(_known) > 10_000:
             _known.clear()  # identities of live sessions differ from new ones then; that only costs a needless sync
-        state = _known[key] = SessionState(*key, _sync_sql(*key))
+        modes = with_defaults(role_modes, {name: value for name, value in settings if name in DEFAULTS})
+        state = _known[key] = SessionState(*key[:3], _sync_sql(*key[:3]), role_modes, modes)
     return state
 
 
@@ -76,11 +83,16 @@ DEFAULT = intern(())
 def with_setting(state: SessionState, name: str, value: str | None) -> SessionState:
     """The state after SET name = value, or after RESET name (None)."""
     if name == "role":
-        return intern(state.settings, None if value in (None, "none") else value, state.names)
+        return intern(state.settings, None if value in (None, "none") else value, state.names, state.role_modes)
     rest = tuple(pair for pair in state.settings if pair[0] != name)
-    return intern(rest if value is None else (*rest, (name, value)), state.role, state.names)
+    return intern(rest if value is None else (*rest, (name, value)), state.role, state.names, state.role_modes)
 
 
 def with_names(state: SessionState, names: frozenset[str]) -> SessionState:
     """The state of a session that has made these custom settings at some time."""
-    return state if state.names == names else intern(state.settings, state.role, names)
+    return state if state.names == names else intern(state.settings, state.role, names, state.role_modes)
+
+
+def with_role_modes(state: SessionState, modes: Modes) -> SessionState:
+    """The state of a session whose role's transactions begin with these modes."""
+    return intern(state.settings, state.role, state.names, modes)

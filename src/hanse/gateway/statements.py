@@ -106,7 +106,7 @@ def plan_statement(session: Session, statement: Parsed) -> tuple[Planned, list[b
     found = plans.find(statement.text)
     if found is not None:
         return found
-    if session.cursors and (current := cursors.plan_current_of(session, statement)) is not None:
+    if cursors.names_current_of(statement) and (current := cursors.plan_current_of(session, statement)) is not None:
         return current, statement.parts
     planned = plans.make(statement)
     if not drawn.asks_drawn(statement.text):  # it is another statement when the session has drawn

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..catalog.model import Snapshot
 from ..config import WORKSPACE_PLACE
@@ -24,9 +24,11 @@ from ..pgwire import frontend
 from ..planner.leaving import Leaves
 from ..planner.plan import Planned
 from ..transactions.commit import GlobalId
+from .modes import STANDARD, Modes, after
 from .settings import SessionState
 
 BEGIN_ATTEMPTS_MAX = 5
+WRITES_UNTIL_HERE = "hanse writes until here"  # a savepoint of ours
 
 
 @dataclass(slots=True)
@@ -45,6 +47,7 @@ class Savepoint:
     statements: int = 0  # how many logged statements of the change came before it
     cursors: int = 0  # how many cursors the session had ever declared
     planned_by: tuple[tuple[str, str], ...] = ()  # `Transaction.planned_by` then
+    modes: Modes = STANDARD  # the transaction's, then
 
 
 @dataclass(slots=True)
@@ -60,7 +63,7 @@ class SchemaChange:
 
 @dataclass(slots=True)
 class Transaction:
-    options: str  # the text after BEGIN: 'ISOLATION LEVEL …, READ ONLY'
+    options: str  # the text after BEGIN: 'ISOLATION LEVEL … READ ONLY'
     state_before: SessionState
     explicit: bool = True
     message: bool = False  # implicit, of a Query message with several statements
@@ -84,21 +87,34 @@ class Transaction:
     left: dict[str, Leaves] = field(default_factory=dict)  # by place: what functions may have set for the session
     parses_alone: bool = False  # a local setting decides what texts mean: nothing that is prepared under it may be kept
     mixed: bool = False  # settings of the branches were changed by us in the middle: known to nobody at the end
+    modes: Modes = STANDARD
+    modes_begun: Modes = STANDARD  # that a late branch begins with; later ones are in `local`
+    modes_before: Modes = STANDARD  # without what was set in it
 
     def __post_init__(self) -> None:
-        if self.options or self.state_before.settings:
-            self.note_isolation(self.options)
+        if self.options or self.state_before.modes is not STANDARD:
+            self.begin_with(self.state_before.modes, self.options)
 
-    def note_isolation(self, modes: str) -> None:
-        """Transaction modes have been set: `ISOLATION LEVEL …`, or the session's default."""
-        level = modes if "ISOLATION LEVEL" in modes else self.state_before.get("default_transaction_isolation") or ""
-        self.serializable = "SERIALIZABLE" in level.upper()
-        self.keeps_snapshot = self.serializable or "REPEATABLE READ" in level.upper()
+    def begin_with(self, modes: Modes, options: str = "") -> None:
+        self.modes_before, self.modes_begun = modes, after(modes, options)
+        self.set_modes(self.modes_begun)
         self.awaits_snapshot = self.explicit and self.keeps_snapshot
+
+    def set_modes(self, modes: Modes) -> None:
+        """From now on. PostgreSQL has seen to it that the level changes only before the first statement."""
+        if modes.isolation != self.modes.isolation:
+            self.serializable, self.keeps_snapshot = modes.serializable, modes.keeps_snapshot
+            self.awaits_snapshot = self.explicit and self.keeps_snapshot
+        self.modes = modes
 
     @property
     def begin_sql(self) -> str:
-        return f"BEGIN {self.options}" if self.options else "BEGIN"
+        """With all modes where a backend's defaults may differ. DEFERRABLE only if this transaction's own words say so."""
+        default = self.state_before.modes
+        if self.modes_begun == default == STANDARD and not self.local:
+            return "BEGIN"
+        modes = replace(self.modes_begun, deferrable=False) if default.deferrable else self.modes_begun
+        return f"BEGIN {modes.sql}"
 
     @property
     def plain(self) -> bool:
@@ -133,6 +149,17 @@ class Transaction:
         if not self.serializable or not writers:
             return writers
         return [place for place, branch in self.branches.items() if branch.used and place != WORKSPACE_PLACE]
+
+
+def chained(transaction: Transaction, state: SessionState) -> Transaction:
+    """The one that AND CHAIN begins. What was set in a transaction, or since its last savepoint, an error has undone."""
+    modes = transaction.modes
+    if transaction.failed:
+        theirs = [each for each in transaction.savepoints if each.name != WRITES_UNTIL_HERE]
+        modes = theirs[-1].modes if theirs else transaction.modes_before
+    begun = Transaction("", state)
+    begun.begin_with(modes)
+    return begun
 
 
 async def open_branch(transaction: Transaction, place: str, acquire: Callable[[str], Awaitable[Backend]]) -> Backend:

@@ -20,13 +20,15 @@ from ..pgwire.diagnostics import notice_response
 from ..planner.plan import Session as SessionPlan
 from ..planner.plan import SessionVerb
 from ..sql.parse import parse_one
+from ..sql.render import render
 from . import cursors, snapshots, sqlprepare
 from .encoding import canonical
 from .ending import commit_transaction, rollback_transaction
+from .modes import after, without_waiting
 from .setconfig import PLANNED_BY
 from .settings import with_setting
 from .snapshots import READ_CONSISTENCY
-from .transaction import Savepoint, Transaction
+from .transaction import WRITES_UNTIL_HERE, Savepoint, Transaction, chained
 
 if TYPE_CHECKING:
     from .session import Session
@@ -50,11 +52,10 @@ async def begin(session: Session, plan: SessionPlan, text: bytes, sink: Sink) ->
     elif transaction.explicit:
         _warning(sink, "25001", "there is already a transaction in progress")
     else:
-        if plan.argument:
-            transaction.note_isolation(plan.argument)
-            await _everywhere(session, f"SET TRANSACTION {plan.argument}")
-            transaction.local.append(f"SET TRANSACTION {plan.argument}")
         transaction.explicit = True  # BEGIN inside a multi-statement message or a pipeline
+        transaction.awaits_snapshot = transaction.keeps_snapshot and not transaction.branches
+    if transaction is not None and plan.argument:
+        await _set_modes(session, transaction, plan.argument)
     return tag
 
 
@@ -79,9 +80,14 @@ async def _end(session: Session, plan: SessionPlan, sink: Sink, end: Callable[[S
             raise PgError("25P01", f"{ours.decode()} AND CHAIN can only be used in transaction blocks")
         _warning(sink, "25P01", "there is no transaction in progress")
         return ours if transaction is None else await end(session)
+    following = chained(transaction, session.state) if plan.argument == "chain" else None
+    index = transaction.find_savepoint(WRITES_UNTIL_HERE)
+    if index is not None and not transaction.failed:
+        await _release(session, transaction, index)
     tag = await end(session)
-    if plan.argument == "chain":
-        session.transaction = Transaction(transaction.options, session.state)
+    if following is not None:
+        following.state_before = session.state
+        session.transaction = following
     return tag
 
 
@@ -92,21 +98,25 @@ def _block(session: Session, what: str) -> Transaction:
 
 
 async def savepoint(session: Session, plan: SessionPlan, text: bytes, sink: Sink) -> bytes:
-    transaction = _block(session, "SAVEPOINT")
-    await _everywhere(session, f"SAVEPOINT {quote_identifier(plan.name)}")
+    await _set_savepoint(session, _block(session, "SAVEPOINT"), plan.name)
+    return b"SAVEPOINT"
+
+
+async def _set_savepoint(session: Session, transaction: Transaction, name: str) -> None:
+    await _everywhere(session, f"SAVEPOINT {quote_identifier(name)}")
     change = transaction.change
     transaction.savepoints.append(
         Savepoint(
-            plan.name,
+            name,
             session.state,
             len(transaction.local),
             None if change is None else change.snapshot,
             0 if change is None else len(change.statements),
             session.cursors_declared,
             transaction.planned_by,
+            transaction.modes,
         )
     )
-    return b"SAVEPOINT"
 
 
 def _find(transaction: Transaction, name: str) -> int:
@@ -118,10 +128,18 @@ def _find(transaction: Transaction, name: str) -> int:
 
 async def release(session: Session, plan: SessionPlan, text: bytes, sink: Sink) -> bytes:
     transaction = _block(session, "RELEASE SAVEPOINT")
-    index = _find(transaction, plan.name)
-    await _everywhere(session, f"RELEASE SAVEPOINT {quote_identifier(plan.name)}")
-    del transaction.savepoints[index:]
+    await _release(session, transaction, _find(transaction, plan.name))
     return b"RELEASE"
+
+
+async def _release(session: Session, transaction: Transaction, index: int) -> None:
+    await _everywhere(session, f"RELEASE SAVEPOINT {quote_identifier(transaction.savepoints[index].name)}")
+    kept = transaction.savepoints[index]
+    del transaction.savepoints[index:]
+    if transaction.modes != kept.modes:  # READ ONLY ends with the subtransaction that it was set in
+        transaction.set_modes(kept.modes)
+        since = [sql for sql in transaction.local[kept.local_count :] if not sql.startswith("SET TRANSACTION ")]
+        transaction.local[kept.local_count :] = since
 
 
 async def rollback_to(session: Session, plan: SessionPlan, text: bytes, sink: Sink) -> bytes:
@@ -132,6 +150,7 @@ async def rollback_to(session: Session, plan: SessionPlan, text: bytes, sink: Si
     cursors.end_savepoint(session, kept.cursors)
     del transaction.savepoints[index + 1 :]
     del transaction.local[kept.local_count :]
+    transaction.set_modes(kept.modes)
     transaction.failed = False
     if transaction.planned_by != kept.planned_by:
         transaction.planned_by = kept.planned_by
@@ -143,6 +162,9 @@ async def rollback_to(session: Session, plan: SessionPlan, text: bytes, sink: Si
         session.set_state(kept.state)
         transaction.mixed = True  # a branch opened after the SET has it outside the transaction: bring all to the state
         await _everywhere(session, kept.state.sync_sql)
+        for sql in transaction.local:  # RESET ALL has taken these away
+            if not sql.startswith(("SET TRANSACTION ", "SET CONSTRAINTS ")):
+                await _everywhere(session, sql)
     return b"ROLLBACK"
 
 
@@ -213,11 +235,15 @@ async def set_setting(session: Session, plan: SessionPlan, text: bytes, sink: Si
     if plan.name == READ_CONSISTENCY:
         _check_read_consistency(text)
     await _judge(session, text.decode(), sink)
-    value = await _current(session, plan.name)
+    *others, name = plan.name.split(",")  # SET SESSION CHARACTERISTICS sets several
+    values = {other: await _current(session, other) for other in others}
+    value = await _current(session, name)
     if plan.name == "standard_conforming_strings" and value == "off":
         await _judge(session, "SET standard_conforming_strings = on", sink)
         raise not_supported("standard_conforming_strings cannot be turned off", hint="Write E'' strings where needed.")
-    await _remember(session, plan.name, value)
+    for other, its_value in values.items():
+        session.set_state(with_setting(session.state, other, its_value))
+    await _remember(session, name, value)
     return b"SET"
 
 
@@ -301,29 +327,57 @@ async def _bring_all(session: Session) -> None:
 
 
 async def set_in_transaction(session: Session, plan: SessionPlan, text: bytes, sink: Sink) -> bytes:
-    """SET LOCAL, SET TRANSACTION, SET CONSTRAINTS: for this transaction only, on present and future branches."""
-    sql = text.decode()
+    """SET LOCAL, SET CONSTRAINTS: for this transaction only, on present and future branches."""
+    constraints = plan.verb is SessionVerb.SET_CONSTRAINTS
+    sql = render(parse_one(text).node) if constraints else text.decode()
     if plan.name == "client_encoding":
         raise not_supported("client_encoding cannot be set for one transaction", hint="Use SET without LOCAL.")
     transaction = session.transaction
+    tag = b"SET CONSTRAINTS" if constraints else b"SET"
     if transaction is None:
-        what = " ".join(sql.split()[:2]).upper()
+        what = "SET CONSTRAINTS" if constraints else "SET LOCAL"
         _warning(sink, "25P01", f"{what} can only be used in transaction blocks")
-        return b"SET CONSTRAINTS" if plan.verb is SessionVerb.SET_CONSTRAINTS else b"SET"
+        return tag
     if plan.name == READ_CONSISTENCY:
         _check_read_consistency(text)
     if not transaction.branches:
         await session.branch(session.gateway.snapshot.home_group)
     await _everywhere(session, sql)
     transaction.local.append(sql)
-    if plan.verb is SessionVerb.SET_TRANSACTION and "ISOLATION LEVEL" in sql.upper():
-        transaction.note_isolation(sql.upper())
     if plan.name == READ_CONSISTENCY:
         transaction.read_consistency = await _current(session, plan.name)
     if plan.verb is SessionVerb.SET_LOCAL:
         session.note_custom(plan.name)
         session.note_local(plan.name, await _current(session, plan.name) if plan.name in PLANNED_BY else None)
-    return b"SET CONSTRAINTS" if plan.verb is SessionVerb.SET_CONSTRAINTS else b"SET"
+    return tag
+
+
+async def set_transaction(session: Session, plan: SessionPlan, text: bytes, sink: Sink) -> bytes:
+    if session.transaction is not None:
+        await _set_modes(session, session.transaction, plan.argument)
+    elif plan.name:  # SET transaction_isolation = …, whose transaction is over
+        pass
+    else:
+        _warning(sink, "25P01", "SET TRANSACTION can only be used in transaction blocks")
+    return b"SET"
+
+
+async def _set_modes(session: Session, transaction: Transaction, text: str) -> None:
+    """SET TRANSACTION. Where PostgreSQL knows the transaction already it says whether it is too late for that."""
+    modes = after(transaction.modes, text)
+    if modes.read_only and not transaction.modes.read_only and transaction.writers:
+        # Its commit writes, too, and READ ONLY cannot be taken back; it ends with the subtransaction that it was set in.
+        await _set_savepoint(session, transaction, WRITES_UNTIL_HERE)
+    if transaction.branches or transaction.savepoints:
+        if len(session.gateway.snapshot.group_names) > 1:
+            text = without_waiting(text)
+        if not transaction.branches:
+            await session.branch(session.gateway.snapshot.home_group)
+        await _everywhere(session, f"SET TRANSACTION {text}")
+        transaction.local.append(f"SET TRANSACTION {text}")
+    else:
+        transaction.modes_begun = modes
+    transaction.set_modes(modes)
 
 
 async def show(session: Session, plan: SessionPlan, text: bytes, sink: Sink) -> bytes:
@@ -391,7 +445,7 @@ HANDLERS: dict[SessionVerb, Handler] = {
     SessionVerb.PREPARE_TRANSACTION: user_two_phase,
     SessionVerb.SET: set_setting,
     SessionVerb.SET_LOCAL: set_in_transaction,
-    SessionVerb.SET_TRANSACTION: set_in_transaction,
+    SessionVerb.SET_TRANSACTION: set_transaction,
     SessionVerb.SET_CONSTRAINTS: set_in_transaction,
     SessionVerb.RESET: reset,
     SessionVerb.SHOW: show,

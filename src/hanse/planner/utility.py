@@ -132,6 +132,13 @@ def _constraints(utility: Utility) -> Planned:
 # --- settings ----------------------------------------------------------------------------------------------------
 
 _SETS = enums.VariableSetKind
+_LEVELS = ("read uncommitted", "read committed", "repeatable read", "serializable")
+_ON, _OFF = ("on", "true", "yes"), ("off", "false", "no")
+_MODES = {
+    "transaction_isolation": {level: f"ISOLATION LEVEL {level.upper()}" for level in _LEVELS},
+    "transaction_read_only": dict.fromkeys(_ON, "READ ONLY") | dict.fromkeys(_OFF, "READ WRITE"),
+    "transaction_deferrable": dict.fromkeys(_ON, "DEFERRABLE") | dict.fromkeys(_OFF, "NOT DEFERRABLE"),
+}
 
 
 def _set(utility: Utility) -> Planned:
@@ -144,7 +151,17 @@ def _set(utility: Utility) -> Planned:
     if kind is _SETS.VAR_SET_MULTI:
         return _set_modes(utility, text)
     verb = SessionVerb.SET_LOCAL if node.is_local else SessionVerb.SET
-    return utility.session(verb, node.name.lower(), text)
+    name = node.name.lower()
+    if name in _MODES and (mode := _mode(name, node.args)):
+        return utility.session(SessionVerb.SET_TRANSACTION, name, mode)
+    return utility.session(verb, name, text)
+
+
+def _mode(name: str, values: Iterable[Any] | None) -> str | None:
+    """A transaction's mode that is set by its parameter's name, as SET TRANSACTION has it. None: no value that is known to fit."""
+    (value, *_) = values or (None,)
+    given = getattr(getattr(value, "val", None), "sval", None) or ""
+    return _MODES[name].get(given.lower())
 
 
 def _set_modes(utility: Utility, text: str) -> Planned:
@@ -153,12 +170,9 @@ def _set_modes(utility: Utility, text: str) -> Planned:
         return utility.session(SessionVerb.SET_TRANSACTION, "", transaction_modes(node.args))
     if node.name == "TRANSACTION SNAPSHOT":
         raise not_supported("SET TRANSACTION SNAPSHOT is not supported", hint="A snapshot is one group's only.")
-    if len(node.args) > 1:
-        raise not_supported(
-            "SET SESSION CHARACTERISTICS takes one mode at a time here",
-            hint="Set default_transaction_isolation and default_transaction_read_only one after the other.",
-        )
-    return utility.session(SessionVerb.SET, f"default_{node.args[0].defname}", text)
+    return utility.session(
+        SessionVerb.SET, ",".join(dict.fromkeys(f"default_{mode.defname}" for mode in node.args)), text
+    )
 
 
 def _show(utility: Utility) -> Planned:
