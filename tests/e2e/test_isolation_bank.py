@@ -76,6 +76,7 @@ READS: dict[str, Way] = {
     "join with a table sharded otherwise": asked("SELECT a.v FROM t a JOIN seats s ON s.id = a.id + 1"),
     "lateral": asked("SELECT x.v FROM owners o CROSS JOIN LATERAL (SELECT sum(v) v FROM t WHERE t.owner = o.owner) x"),
     "view": asked("SELECT sum(v) FROM all_of_it"),
+    "view with another's rights": asked("SELECT v FROM theirs"),
     "prepared": asked("SELECT sum(v) FROM t", prepare=True),
     "keys": asked(f"SELECT v FROM t WHERE id IN ({', '.join(map(str, range(ACCOUNTS)))})"),
     "cursor": fetched,
@@ -95,8 +96,9 @@ WRITES: dict[str, Way] = {
 
 
 @pytest.fixture
-def bank(cluster_schema: Schema) -> Schema:
+def bank(cluster_schema: Schema) -> Iterator[Schema]:
     """Accounts 0 to 19 in g1 and 20 to 39 in g2."""
+    teller = f"{cluster_schema.name}_teller"
     with cluster_schema.connect() as connection:
         for statement in (
             "CREATE TABLE t (id int PRIMARY KEY, owner int, v int) PARTITION BY RANGE (id)",
@@ -112,9 +114,15 @@ def bank(cluster_schema: Schema) -> Schema:
             "INSERT INTO owners SELECT generate_series(0, 3)",
             f"INSERT INTO seats SELECT generate_series(1, {ACCOUNTS})",
             "INSERT INTO totals VALUES (-1, 0)",
+            f"CREATE ROLE {teller}",
+            f"GRANT ALL ON SCHEMA {cluster_schema.name} TO {teller}; GRANT SELECT ON t TO {teller}",
+            "CREATE VIEW theirs AS SELECT a.v FROM t a JOIN t b ON b.id = 39 - a.id",
+            f"ALTER VIEW theirs OWNER TO {teller}",
         ):
             connection.execute(statement)  # type: ignore[call-overload]
-    return cluster_schema
+    yield cluster_schema
+    with cluster_schema.connect() as connection:
+        connection.execute(f"DROP OWNED BY {teller}; DROP ROLE {teller}")  # type: ignore[call-overload]
 
 
 @contextmanager

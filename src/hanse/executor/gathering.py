@@ -17,7 +17,7 @@ from ..pgwire import frontend
 from ..planner.plan import Gather, Planned, Pull, TwoPhase
 from .copy_stream import binary_copy, binary_rows, finish_copy_in, send_copy_data, start_copy_in, start_copy_out
 from .environment import Environment, Reading
-from .request import Places, Query, Request, Sink, pump
+from .request import Places, Query, Request, Sink, Source, pump
 from .room import Filling, Room
 from .scattering import groups_for, scattered_sql, shards_groups
 
@@ -46,9 +46,10 @@ async def gathered(environment: Environment, plan: Gather, request: Request, pla
     """The user's connection to a database that holds everything the plan pulls."""
     room = await environment.acquire_room()
     try:
-        queries = await _at_one_moment(plan, request, places)
-        for number, pull in enumerate(plan.pulls):
-            await _pull(environment, room, pull, request, places, queries.get(number, {}))
+        async with contextlib.AsyncExitStack() as sources:
+            bound = await _at_one_moment(environment, plan, request, places, sources)
+            for number, pull in enumerate(plan.pulls):
+                await _pull(environment, room, pull, request, places, bound.get(number, {}))
         await room.ready()
         backend = await environment.room_backend(room)
         for name in plan.temporary:
@@ -70,42 +71,42 @@ async def _copy_temporary(environment: Environment, name: str, source: Backend, 
     await finish_copy_in(backend)
 
 
-async def _at_one_moment(plan: Gather, request: Request, places: Places) -> dict[int, dict[str, Query]]:
-    """Queries that have their snapshots already, by the number of the pull and the group.
-
-    What is read with its owner's rights has a view made for it first, and cannot be bound: a statement of its own that does
-    so keeps one snapshot instead, and in a transaction such rows are read as they are when their turn comes.
-    """
-    groups = _all_groups(plan, request)
-    if any(pull.as_owner is not None for pull in plan.pulls):
-        await places.snapshot(groups)
-    if not places.binds(groups):
-        await places.snapshot(groups)
+async def _at_one_moment(
+    environment: Environment,
+    plan: Gather,
+    request: Request,
+    places: Places,
+    sources: contextlib.AsyncExitStack,
+) -> dict[int, dict[str, Source]]:
+    """Queries that have their snapshots already, by the number of the pull and the group."""
+    if not places.binds(_all_groups(plan, request)):
+        await places.snapshot(_all_groups(plan, request))
         return {}
-    relations = request.snapshot.relation_by_identity
-    queries: dict[int, dict[str, Query]] = {}
+    await places.begin()
+    bound: dict[int, dict[str, Source]] = {}
     for number, pull in enumerate(plan.pulls):
-        if pull.as_owner is None:
-            name, sql = b"hanse_pull_%d" % number, _select(pull).encode()
-            groups = _groups(pull, relations[pull.relation], request)
-            queries[number] = {g: Query(place=g, sql=sql, name=name, result_formats=(1,)) for g in groups}
-    await places.bind([query for found in queries.values() for query in found.values()])
-    return queries
+        relation = request.snapshot.relation_by_identity[pull.relation]
+        for group in _groups(pull, relation, request):
+            source = _source(environment, pull, group, _select(pull), places)
+            backend, sql = await sources.enter_async_context(source)
+            query = Query(place=group, sql=sql.encode(), name=b"hanse_pull_%d" % number, result_formats=(1,))
+            bound.setdefault(number, {})[group] = (backend, query)
+    await places.bind([each for found in bound.values() for each in found.values()])
+    return bound
 
 
 async def _pull(
-    environment: Environment, room: Room, pull: Pull, request: Request, places: Places, queries: Mapping[str, Query]
+    environment: Environment, room: Room, pull: Pull, request: Request, places: Places, bound: Mapping[str, Source]
 ) -> None:
     relation = request.snapshot.relation_by_identity[pull.relation]
-    select = _select(pull)
     filling = await room.load(relation, pull.columns)
     for group in _groups(pull, relation, request):
-        if group in queries:
-            backend = await places.backend(group)
-            backend.write(queries[group].rows())
+        if group in bound:
+            backend, query = bound[group]
+            backend.write(query.rows())
             await _fill(filling, binary_rows(backend))
         else:
-            async with _source(environment, pull, group, select, places) as (backend, sql):
+            async with _source(environment, pull, group, _select(pull), places) as (backend, sql):
                 await start_copy_out(backend, f"COPY ({sql}) TO STDOUT (FORMAT binary)")
                 await _fill(filling, binary_copy(backend))
     await filling.finish()
@@ -183,8 +184,9 @@ async def _load_partial(
     """All groups work at the same time; their rows come one group after another."""
     message, chunks = frontend.query(b"COPY (" + sql + b") TO STDOUT (FORMAT binary)"), binary_copy
     if places.binds(groups):
+        await places.begin()
         queries = [Query(place=group, sql=sql, result_formats=(1,)) for group in groups]
-        await places.bind(queries)
+        await places.bind([(await places.backend(query.place), query) for query in queries])
         message, chunks = queries[0].rows(), binary_rows
     else:
         await places.snapshot(groups)

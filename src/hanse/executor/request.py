@@ -81,8 +81,8 @@ class Places(Protocol):
     def binds(self, groups: Sequence[str]) -> bool:
         """Whether one moment for these groups is had by one of the next three, instead of by `snapshot`."""
 
-    async def bind(self, queries: Sequence[Query]) -> None:
-        """All queries of the statement, which from now on are run by `Query.rows`."""
+    async def bind(self, sources: Sequence[Source]) -> None:
+        """All queries of the statement, in transactions; from now on they are run by `Query.rows`."""
 
     async def start(self, queries: Sequence[Query]) -> list[Backend]:
         """The statement writes, and is sent to its places; their answers are to be read."""
@@ -131,6 +131,9 @@ class Query:
 
     def close(self) -> bytes:
         return frontend.close_portal(self.name) + frontend.close_statement(self.name)
+
+
+Source = tuple[Backend, Query]
 
 
 @dataclass(slots=True, kw_only=True)

@@ -29,7 +29,8 @@ async def run(environment: Environment, planned: Planned, request: Request, plac
         queries = [request.query(group, sql) for group in groups]
         if planned.writes and planned.verb != "SELECT":
             return await answered(await places.start(queries), sink)
-        await places.bind(queries)
+        await places.begin()
+        await places.bind([(await places.backend(query.place), query) for query in queries])
         message = queries[0].rows()
     elif planned.writes and len(groups) > 1:
         await places.begin(groups)

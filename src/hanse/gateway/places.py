@@ -10,7 +10,7 @@ from ..config import WORKSPACE_PLACE
 from ..core.errors import PgError
 from ..core.ids import quote_qualified
 from ..engines.postgres.backend import Backend
-from ..executor.request import Query
+from ..executor.request import Query, Source
 from ..planner.plan import Planned
 from ..transactions.commit import new_global_id, prepare_sql
 from . import gating, snapshots
@@ -104,8 +104,8 @@ class StatementPlaces:
             return False
         return not (session.transaction or self._implicit()).keeps_snapshot
 
-    async def bind(self, queries: Sequence[Query]) -> None:
-        await snapshots.bind(self.session, await self._backends(queries), queries)
+    async def bind(self, sources: Sequence[Source]) -> None:
+        await snapshots.bind(self.session, sources)
 
     async def start(self, queries: Sequence[Query]) -> list[Backend]:
         backends = await self._backends(queries)

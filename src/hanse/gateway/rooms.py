@@ -23,6 +23,7 @@ The same idea serves tables that a view reads with its owner's rights, in a tran
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
 Prove = Callable[[int, str], Awaitable[str]]  # (backend's pid, statement) → the proof that run_as_system wants
 SAVEPOINT = "hanse_room"
+_numbers = itertools.count()
 _TAKE_BACK = f"ROLLBACK TO SAVEPOINT {SAVEPOINT}; RELEASE SAVEPOINT {SAVEPOINT}"
 
 
@@ -229,7 +231,7 @@ async def owners_rows(
 
 @contextlib.asynccontextmanager
 async def _through_view(backend: Backend, prove: Prove, owner: str, select: str) -> AsyncIterator[tuple[Backend, str]]:
-    view = f"hanse.pulled_as_{backend.pid}"
+    view = f"hanse.pulled_as_{backend.pid}_{next(_numbers)}"
     await backend.query(f"SAVEPOINT {SAVEPOINT}")
     await run_as_system(
         backend,
@@ -245,7 +247,7 @@ async def _through_view(backend: Backend, prove: Prove, owner: str, select: str)
 async def _other_session(session: Session, place: str, owner: str) -> AsyncIterator[Backend]:
     backend = await session.gateway.system_backend(place)
     try:
-        await backend.query(f"SET ROLE {quote_identifier(owner)}")
+        await backend.query(f"SET ROLE {quote_identifier(owner)}; BEGIN")
         yield backend
     finally:
         backend.close()

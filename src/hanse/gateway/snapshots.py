@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from ..core.errors import PgError
 from ..engines.postgres.backend import Backend
 from ..executor.copy_stream import start_copy_out
-from ..executor.request import Discard, Query, pump
+from ..executor.request import Discard, Query, Source, pump
 from ..pgwire.frontend import sync
 from .interruption import interruptible
 from .transaction import Branch, Transaction
@@ -69,13 +69,16 @@ async def take(session: Session, transaction: Transaction, groups: Sequence[str]
     await _take(session, transaction, groups, opening, {})
 
 
-async def bind(session: Session, backends: Mapping[str, Backend], queries: Sequence[Query]) -> None:
+async def bind(session: Session, sources: Sequence[Source]) -> None:
     """Opens a portal for each query, all at one moment; each keeps the snapshot that it was opened with (A3)."""
-    places = dict.fromkeys(query.place for query in queries)
-    parse = {place: b"".join(q.parse() + q.bind() for q in queries if q.place == place) + sync() for place in places}
-    again = {place: b"".join(q.bind() for q in queries if q.place == place) + sync() for place in places}
-    await _send(backends, parse)
-    await _under_barrier(session, places, lambda: _send(backends, again))
+    parse: dict[Backend, bytes] = {}
+    again: dict[Backend, bytes] = {}
+    for backend, query in sources:
+        parse[backend] = parse.get(backend, b"") + query.parse() + query.bind()
+        again[backend] = again.get(backend, b"") + query.bind()
+    await _send({backend: message + sync() for backend, message in parse.items()})
+    places = {query.place for _, query in sources}
+    await _under_barrier(session, places, lambda: _send({each: message + sync() for each, message in again.items()}))
 
 
 async def start(session: Session, backends: Mapping[str, Backend], queries: Sequence[Query]) -> None:
@@ -84,7 +87,7 @@ async def start(session: Session, backends: Mapping[str, Backend], queries: Sequ
     A portal of such a statement has no snapshot before it runs, and that it has one then is seen from outside only:
     `backend_xmin` appears. A branch that has one anyhow (of an open cursor) shows nothing by it; it reads at its own moment.
     """
-    await _send(backends, {query.place: query.parse() + query.bind() + sync() for query in queries})
+    await _send({backends[query.place]: query.parse() + query.bind() + sync() for query in queries})
 
     async def begin() -> None:
         for query in queries:
@@ -106,7 +109,8 @@ async def start_copies(
     session: Session, backends: Mapping[str, Backend], queries: Sequence[Query], sql: str
 ) -> list[tuple[Backend, bytes]]:
     """Starts COPY … TO STDOUT of the rows of `queries`, all at one moment; gives each with its CopyOutResponse."""
-    await _send(backends, {query.place: query.parse() + query.bind() + query.close() + sync() for query in queries})
+    messages = {query.place: query.parse() + query.bind() + query.close() + sync() for query in queries}
+    await _send({backends[place]: message for place, message in messages.items()})
     answers: list[bytes] = []
 
     async def begin() -> None:
@@ -139,10 +143,10 @@ async def _under_barrier(session: Session, places: Iterable[str], work: Callable
     await interruptible(session, session.gateway.barriers.during(groups, work))
 
 
-async def _send(backends: Mapping[str, Backend], messages: Mapping[str, bytes]) -> None:
-    for place, message in messages.items():
-        backends[place].write(message)
-    await asyncio.gather(*(pump(backends[place], Discard()) for place in messages))
+async def _send(messages: Mapping[Backend, bytes]) -> None:
+    for backend, message in messages.items():
+        backend.write(message)
+    await asyncio.gather(*(pump(backend, Discard()) for backend in messages))
 
 
 async def _take(
