@@ -187,18 +187,25 @@ async def parameter_literals(session: Session, types: tuple[int, ...], bind: fro
     texts: list[str | None] = []
     binary: list[int] = []
     for index, value in enumerate(bind.values):
-        if value is not None and bind.parameter_format(index) == 1:
+        if value is None or bind.parameter_format(index) == 0:
+            texts.append(None if value is None else value.decode())
+        elif len(value) == _INTEGER_BYTES.get(types[index]):
+            texts.append(str(int.from_bytes(value, "big", signed=True)))
+        else:
             binary.append(index)
             texts.append(None)
-        else:
-            texts.append(None if value is None else value.decode())
-    if binary:
-        for index, text in zip(binary, await _as_text(session, types, bind, binary), strict=True):
+    for first in range(0, len(binary), COLUMNS_MAX):
+        some = binary[first : first + COLUMNS_MAX]
+        for index, text in zip(some, await _as_text(session, types, bind, some), strict=True):
             texts[index] = text
     return [
         f"NULL::{name}" if text is None else f"{quote_literal(text).strip()}::{name}"
         for text, name in zip(texts, names, strict=True)
     ]
+
+
+_INTEGER_BYTES = {21: 2, 23: 4, 20: 8}
+COLUMNS_MAX = 1_600  # of one SELECT; PostgreSQL's limit is 1,664
 
 
 async def _as_text(session: Session, types: tuple[int, ...], bind: frontend.Bind, which: list[int]) -> list[str | None]:
