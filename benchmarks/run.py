@@ -4,6 +4,7 @@
     python -m benchmarks                          everything; writes docs/benchmarks.md (about half an hour)
     python -m benchmarks --quick                  small tables, short runs, nothing written (about two minutes)
     python -m benchmarks --workload point_read --seconds 5 --rounds 1
+    python -m benchmarks --workload atomic_transfer --workload global_snapshots
 
 Both servers are made here, with the same settings, and are gone at the end. The plain one is given the settings that a group's
 instance of Hanse has.
@@ -27,7 +28,7 @@ for _place in (ROOT, ROOT / "tests"):  # tests/support starts servers
 
 import psycopg  # noqa: E402
 
-from benchmarks import profiling, report  # noqa: E402
+from benchmarks import profiling, report, transactions  # noqa: E402
 from benchmarks.data import Sizes, blocks, tables  # noqa: E402
 from benchmarks.measure import ALL, ANALYTIC, WORKLOADS, Settings, measure, modes_of, pgbench  # noqa: E402
 from support import servers  # noqa: E402
@@ -60,6 +61,16 @@ def main() -> None:
         stack.callback(sweep, directory)
         cluster = stack.enter_context(running_cluster(directory / "hanse"))
         same = server_settings(cluster)
+        over_groups = [workload for workload in args.workload or () if workload in transactions.ALL]
+        if over_groups:
+            pair = [stack.enter_context(running_plain(directory / name, same)) for name in ("first", "second")]
+            print(
+                f"{settings.clients} clients, {settings.seconds} s a run, medians of {settings.rounds} interleaved rounds"
+            )
+            for line in transactions.run(over_groups, cluster.server, pair, settings):
+                print(line, flush=True)
+            if len(over_groups) == len(args.workload):
+                return
         plain = stack.enter_context(running_plain(directory / "plain", same))
         load(plain, sizes, spread=False)
         load(cluster.server, sizes, spread=True)
@@ -69,7 +80,7 @@ def main() -> None:
         )
         print(report.HEAD, flush=True)
         results = []
-        for workload in args.workload or ALL:
+        for workload in [each for each in args.workload or ALL if each not in over_groups]:
             for mode in modes_of(workload):
                 if mode in args.modes:
                     results.append(measure(workload, mode, plain, cluster.server, settings))
@@ -91,7 +102,9 @@ def _arguments() -> argparse.Namespace:
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="small tables, 3 s runs, one round")
-    parser.add_argument("--workload", action="append", choices=ALL, help="only these (may be repeated)")
+    parser.add_argument(
+        "--workload", action="append", choices=ALL + transactions.ALL, help="only these (may be repeated)"
+    )
     parser.add_argument("--modes", default="simple,prepared", help="pgbench's query modes for the short transactions")
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--seconds", type=int, help="of one run (10; with --quick 3)")

@@ -1,10 +1,11 @@
 """kill -9 at every step of the commit protocol, many times: of gateways, of an agent, of a group's servers.
 
-One cluster of its own. A *battle* has ten gateway workers, each with the fault point of one step in its way, and clients that make
-transfers through them. At that very step the worker is killed, or stops while something else is killed and then goes on; each
-is a *round*. What is left prepared is ended by recovery (which takes branches of any age here, those of living gateways among
-them), and then it is judged: sums are constant, each transfer is there wholly or not at all, those that were
-acknowledged are, those that were refused are not, nothing is prepared, nobody waits.
+One cluster of its own, started by `hanse up`, with ten gateway workers. In a *battle* each has the fault point of one step in its
+way, and clients make transfers through it. At that very step the worker is killed, or stops while something else is killed and then
+goes on; each is a *round*. Nobody helps: the supervisor starts the agent again, the agent gateways and servers, and it ends what
+is left prepared (branches of one second here, those of living gateways among them). When all are back it is judged: sums are
+constant, each transfer is there wholly or not at all, those that were acknowledged are, those that were refused are not, nothing
+is prepared, nobody waits.
 
 Every transfer moves money between the groups and writes its number into a journal of each; now and then a number is written
 again, which a deferred constraint refuses at the end, so that the protocol undoes, too.
@@ -28,10 +29,9 @@ import psutil
 import psycopg
 import pytest
 
-from hanse.agent.recovery import Recovery, Times
-from hanse.config import NodeConfig, load_node_config, load_secrets
-from hanse.core.errors import PgError
-from support.nursery import Nursery
+from hanse.agent.presence import find_process, read_record
+from hanse.agent.workers import worker_name
+from hanse.gateway.gateway import CANCEL_PID_BITS
 from support.processes import free_ports, sweep
 from support.servers import PASSWORD, Cluster, Server, hanse
 
@@ -79,9 +79,13 @@ class Gateway:
 
     number: int
     point: str
-    port: int
+    action: str
     fault: Path
     process: psutil.Process
+    clients: int = 0
+
+    def arm(self) -> None:
+        self.fault.write_text(f"{self.point} {self.action}")
 
     @property
     def reached(self) -> bool:
@@ -99,9 +103,8 @@ class Gateway:
 @dataclass
 class War:
     cluster: Cluster
-    nursery: Nursery
-    config: NodeConfig
     directory: Path
+    dsns: dict[str, str]  # of the groups
     books: Books = field(default_factory=Books)
     rounds: dict[tuple[str, str], int] = field(default_factory=dict)  # what was lost at which point → how often
     draw: random.Random = field(default_factory=lambda: random.Random(20261122))
@@ -109,33 +112,36 @@ class War:
 
     # --- the parts -------------------------------------------------------------------------------------------------
 
-    def gateways(self, action: str) -> list[Gateway]:
-        first = free_ports(len(POINTS))
-        found = []
-        for number, point in enumerate(POINTS):
-            fault = self.directory / f"fault-{number}"
-            fault.write_text(f"{point} {action}")
-            process = self.nursery.worker(number + 1, first + number, fault)
-            found.append(Gateway(number + 1, point, first + number, fault, process))
-        return found
+    async def gateways(self, action: str) -> list[Gateway]:
+        """When all ten serve."""
+        return [await self._gateway(worker, point, action) for worker, point in enumerate(POINTS)]
 
-    async def client(self, gateway: Gateway, over: asyncio.Event) -> None:
+    async def _gateway(self, worker: int, point: str, action: str) -> Gateway:
+        while True:
+            record = read_record(self.cluster.data_directory / "n1" / "run", worker_name(worker))
+            process = find_process(record)
+            if record is not None and process is not None and record.state == "ready":
+                return Gateway(worker, point, action, self.directory / f"fault-{worker}", process)
+            await asyncio.sleep(0.05)
+
+    async def client(self, gateways: list[Gateway], armed: asyncio.Event, over: asyncio.Event) -> None:
         """Makes transfers until its gateway or the battle ends."""
-        server = self.cluster.server
-        parts = Server("127.0.0.1", gateway.port, server.user, server.password, server.database)
-        undoes = gateway.undoes  # others get to the end, so that who is stopped before it will decide
-        dsn = parts.dsn_for(options="-c lock_timeout=3s", sslmode="disable")
-        while not over.is_set() and not gateway.ended:
+        dsn = self.cluster.server.dsn_for(options="-c lock_timeout=3s", sslmode="disable")
+        gateway: Gateway | None = None
+        while not over.is_set() and not (gateway is not None and gateway.ended):
             try:
                 connection = await psycopg.AsyncConnection.connect(dsn, autocommit=True, connect_timeout=10)
             except psycopg.OperationalError:
                 await asyncio.sleep(0.02)
                 continue
-            try:
+            async with connection:
+                gateway = gateways[(connection.info.backend_pid >> CANCEL_PID_BITS) - 1]
+                if not armed.is_set() and gateway.clients == CLIENTS:
+                    continue  # the kernel chose; another shall have it
+                gateway.clients += 1
+                await armed.wait()
                 while not over.is_set() and not connection.closed:
-                    await self._transfer(connection, undone=undoes)
-            finally:
-                await connection.close()
+                    await self._transfer(connection, undone=gateway.undoes)
 
     async def _transfer(self, connection: psycopg.AsyncConnection[Any], *, undone: bool) -> None:
         books = self.books
@@ -160,33 +166,21 @@ class War:
             assert not again, "a number was written twice"
             books.acknowledged.add(number)
 
-    async def recover(self) -> None:
-        """As the agent does, at once, whatever is prepared; again where somebody does not answer."""
-        secrets = load_secrets(Path(self.config.secrets_file))
-        led = [each for each in self.config.instances if each.role == "leader" and each.group.startswith("g")]
-        for instance in led:
-            recovery = Recovery(self.config, secrets, instance, Times(prepared_age_s=0.0))
-            try:
-                while await recovery.end_overdue():
-                    await asyncio.sleep(0.05)
-            finally:
-                recovery.close()
-
     async def recovered(self) -> None:
-        while True:
-            try:
-                await self.recover()
-                return
-            except (PgError, OSError):  # a server or the control plane is not back yet
+        """Until the agent has ended everything."""
+        for dsn in self.dsns.values():
+            while not await _is_recovered(dsn):
                 await asyncio.sleep(0.1)
 
     # --- battles ---------------------------------------------------------------------------------------------------
 
     async def battle(self, kind: str) -> None:
         phase = "the fight"
+        gateways: list[Gateway] = []
         try:
             async with asyncio.timeout(BATTLE_S_MAX):
-                async with self._fighting(kind) as gateways:
+                gateways = await self.gateways("kill" if kind in ("gateway", "agent") else "stop")
+                async with self._fighting(gateways):
                     await BATTLES[kind](self, gateways)
                     phase = "the clients' end"
                 phase = "recovery"
@@ -203,18 +197,23 @@ class War:
             self.rounds[what, gateway.point] = self.rounds.get((what, gateway.point), 0) + 1
 
     @contextlib.asynccontextmanager
-    async def _fighting(self, kind: str) -> AsyncIterator[list[Gateway]]:
-        gateways = self.gateways("kill" if kind in ("gateway", "agent") else "stop")
-        over = asyncio.Event()
-        clients = [asyncio.create_task(self.client(each, over)) for each in gateways for _ in range(CLIENTS)]
+    async def _fighting(self, gateways: list[Gateway]) -> AsyncIterator[None]:
+        armed, over = asyncio.Event(), asyncio.Event()
+        clients = [asyncio.create_task(self.client(gateways, armed, over)) for _ in gateways for _ in range(CLIENTS)]
         try:
-            yield gateways
+            while not all(each.clients for each in gateways):
+                await asyncio.sleep(0.02)
+            for each in gateways:
+                each.arm()
+            armed.set()
+            yield
             over.set()
             await asyncio.gather(*clients)
         finally:
             for each in gateways:
+                each.fault.unlink(missing_ok=True)
                 with contextlib.suppress(psutil.Error):
-                    each.process.kill()
+                    each.process.resume()
             for client in clients:
                 client.cancel()
             await asyncio.gather(*clients, return_exceptions=True)
@@ -234,7 +233,7 @@ class War:
         """Its server ends all others and recovers."""
         await self._reached(gateways)
         group = self._next_group()
-        with psycopg.connect(self.cluster.group_dsns()[group], autocommit=True) as connection:
+        with psycopg.connect(self.dsns[group], autocommit=True) as connection:
             row = connection.execute(
                 "SELECT pid FROM pg_stat_activity WHERE usename = 'hanse' ORDER BY state = 'active', random() LIMIT 1"
             ).fetchone()
@@ -259,11 +258,6 @@ class War:
 
     async def _reached(self, gateways: list[Gateway], *, half: bool = False) -> None:
         while sum(each.reached for each in gateways) < len(gateways) // (2 if half else 1):
-            for each in gateways:
-                if (
-                    not each.reached and not each.process.is_running()
-                ):  # it could not start: an agent would start it again
-                    each.process = self.nursery.worker(each.number, each.port, each.fault)
             await asyncio.sleep(0.02)
 
     async def _go_on(self, gateways: list[Gateway], group: str) -> None:
@@ -271,8 +265,8 @@ class War:
         asking = [each for each in gateways if group == "g2" and each.point in ASK_THEN]
         self._count(f"{group} lost", gateways)
         for gateway in asking:
-            gateway.point = ASK_THEN[gateway.point]
-            gateway.fault.write_text(f"{gateway.point} kill")
+            gateway.point, gateway.action = ASK_THEN[gateway.point], "kill"
+            gateway.arm()
         for gateway in gateways:
             gateway.process.resume()
         await asyncio.sleep(0.3)  # the fight goes on for a while
@@ -283,7 +277,7 @@ class War:
 
     async def _judge(self) -> None:
         sums, journals = [], []
-        for side, dsn in enumerate(self.cluster.group_dsns().values(), 1):
+        for side, dsn in enumerate(self.dsns.values(), 1):
             async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as group:
                 assert await _rows(group, "SELECT gid FROM pg_prepared_xacts") == [], "something is left prepared"
                 await group.execute("SET lock_timeout = '5s'")
@@ -308,6 +302,15 @@ class War:
                 await asyncio.sleep(0.1)
 
 
+async def _is_recovered(dsn: str) -> bool:
+    """The group's server is back, and nothing is prepared."""
+    try:
+        async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as group:
+            return await _rows(group, "SELECT gid FROM pg_prepared_xacts") == []
+    except psycopg.OperationalError:
+        return False
+
+
 async def _rows(connection: psycopg.AsyncConnection[Any], sql: str) -> list[tuple[Any, ...]]:
     return await (await connection.execute(sql)).fetchall()  # type: ignore[call-overload, no-any-return]
 
@@ -318,7 +321,7 @@ BATTLES: dict[str, Callable[[War, list[Gateway]], Any]] = {
     "server": War.kill_server,
     "agent": War.kill_agent,
 }
-ORDER = ("gateway", "backend", "gateway", "agent", "gateway", "backend", "gateway", "server")
+ORDER = ("gateway", "backend", "server", "agent", "server", "backend", "backend", "server", "server", "backend")
 
 
 @pytest.fixture(scope="module")
@@ -326,10 +329,12 @@ def war(run_directory: Path) -> Iterator[War]:
     directory = run_directory / f"war-{uuid.uuid4().hex[:8]}"
     directory.mkdir()
     data, port = directory / "data", free_ports(1)
-    hanse("up", "--detach", "--data", str(data), "--port", str(port), "--nodes", "1", "--groups", "2",
-          "--password", PASSWORD, timeout_s=90)  # fmt: skip
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("HANSE_FAULT", str(directory / "fault-{worker}"))
+        environment.setenv("HANSE_RECOVERY", "0.25,1")
+        hanse("up", "--detach", "--data", str(data), "--port", str(port), "--nodes", "1", "--groups", "2",
+              "--workers", str(len(POINTS)), "--password", PASSWORD, timeout_s=180)  # fmt: skip
     cluster = Cluster(data, Server("127.0.0.1", port, "hanse", PASSWORD, "hanse"))
-    nursery: Nursery | None = None
     try:
         with psycopg.connect(cluster.dsn, autocommit=True) as connection:
             for statement in SCHEMA.split(";\n"):
@@ -337,11 +342,8 @@ def war(run_directory: Path) -> Iterator[War]:
             connection.execute(
                 f"INSERT INTO accounts SELECT s, i, {BALANCE} FROM generate_series(1, 2) s, generate_series(0, {ACCOUNTS - 1}) i"
             )
-        nursery = Nursery(data / "n1" / "node.json")
-        yield War(cluster, nursery, load_node_config(data / "n1" / "node.json"), directory)
+        yield War(cluster, directory, cluster.group_dsns())
     finally:
-        if nursery is not None:
-            nursery.close()
         with contextlib.suppress(RuntimeError):
             hanse("down", "--data", str(data))
         sweep(directory)

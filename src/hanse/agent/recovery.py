@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets as random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -56,12 +57,21 @@ _GONE = "42704"  # undefined_object: somebody else has ended the branch
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Times:
-    """When recovery acts, in seconds; arguments for tests."""
+    """When recovery acts, in seconds; arguments for tests, and `times_of` for those of whole clusters."""
 
     period_s: float = RECOVERY_PERIOD_S
     prepared_age_s: float = PREPARED_AGE_S_MIN
     records_period_s: float = RECORDS_PERIOD_S
     record_age_s: float = RECORD_AGE_S_MIN
+
+
+def times_of(environment: Mapping[str, str]) -> Times:
+    """HANSE_RECOVERY=PERIOD,AGE in seconds: of turns, and of branches that are ended. Without it, which no user sets, `Times()`."""
+    given = environment.get("HANSE_RECOVERY")
+    if not given:
+        return Times()
+    period_s, age_s = map(float, given.split(","))
+    return Times(period_s=period_s, prepared_age_s=age_s)
 
 
 class Recovery:
@@ -228,4 +238,5 @@ class Recovery:
 def recoveries(config: NodeConfig, secrets: Secrets) -> list[Recovery]:
     """One for each group that this node leads."""
     led = (each for each in config.instances if each.group != WORKSPACE_PLACE and each.role == "leader")
-    return [Recovery(config, secrets, instance) for instance in led]
+    times = times_of(os.environ)
+    return [Recovery(config, secrets, instance, times) for instance in led]

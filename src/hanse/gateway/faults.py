@@ -1,7 +1,7 @@
 """Faults on purpose, for tests of recovery.
 
-The environment variable HANSE_FAULT names a file. A gateway worker that reaches the point which the file names takes the
-file away and does what it says, once::
+The environment variable HANSE_FAULT names a file; `{worker}` in it is the worker's number. A gateway worker that reaches the
+point which the file names takes the file away and does what it says, once::
 
     after_prepare kill     ends itself with SIGKILL when every branch is prepared, before the decision
     after_decide kill      when the decision was answered, before any branch is told of it
@@ -26,12 +26,12 @@ def no_fault(point: str) -> None:
     """Nothing goes wrong."""
 
 
-def fault_of(environment: Mapping[str, str]) -> Fault:
+def fault_of(environment: Mapping[str, str], worker: int) -> Fault:
     """What the commit driver calls at each point."""
     name = environment.get("HANSE_FAULT")
     if not name:
         return no_fault
-    file = Path(name)
+    file = Path(name.replace("{worker}", str(worker)))
 
     def fault(point: str) -> None:
         try:

@@ -13,7 +13,6 @@ DEFAULTS = (ISOLATION, READ_ONLY, DEFERRABLE)  # the settings, in the order of `
 _LEVELS = "READ UNCOMMITTED|READ COMMITTED|REPEATABLE READ|SERIALIZABLE"
 _MODE = re.compile(rf"ISOLATION LEVEL ({_LEVELS})|READ (ONLY|WRITE)|(NOT )?DEFERRABLE")
 _ON = ("on", "true", "yes", "1")  # PostgreSQL's own word is "on"; a startup packet may have the others
-# A safe snapshot (SERIALIZABLE READ ONLY DEFERRABLE) is waited for, and nobody may wait for transactions under a barrier.
 _DEFERRABLE = re.compile(r"(?<!NOT )DEFERRABLE")
 
 
@@ -25,8 +24,8 @@ class Modes:
 
     @property
     def sql(self) -> str:
-        words = (f"ISOLATION LEVEL {self.isolation}", "READ ONLY" if self.read_only else "READ WRITE")
-        return " ".join((*words, "DEFERRABLE" if self.deferrable else "NOT DEFERRABLE"))
+        """For BEGIN. A safe snapshot is waited for, and nobody may wait for transactions under a barrier (findings A7)."""
+        return f"ISOLATION LEVEL {self.isolation} {'READ ONLY' if self.read_only else 'READ WRITE'} NOT DEFERRABLE"
 
     @property
     def serializable(self) -> bool:
@@ -64,5 +63,5 @@ def with_defaults(modes: Modes, settings: Mapping[str, str]) -> Modes:
 
 
 def without_waiting(text: str) -> str:
-    """The modes with NOT DEFERRABLE for DEFERRABLE."""
+    """The modes of a SET TRANSACTION with NOT DEFERRABLE for DEFERRABLE, which comes too late when that does."""
     return _DEFERRABLE.sub("NOT DEFERRABLE", text)

@@ -52,7 +52,7 @@ async def serve(config: NodeConfig, secrets: Secrets, worker: int) -> None:
         snapshot=control.snapshot,
         certificates=certificates,
         mock_secret=secrets.system_password.encode(),
-        fault=fault_of(os.environ),
+        fault=fault_of(os.environ, worker),
     )
     workspace.gate.close_idle = gateway.leave_main
     _follow(gateway)

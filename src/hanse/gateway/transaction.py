@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ..catalog.model import Snapshot
 from ..config import WORKSPACE_PLACE
@@ -109,12 +109,10 @@ class Transaction:
 
     @property
     def begin_sql(self) -> str:
-        """With all modes where a backend's defaults may differ. DEFERRABLE only if this transaction's own words say so."""
-        default = self.state_before.modes
-        if self.modes_begun == default == STANDARD and not self.local:
+        """With all modes where a backend's defaults may differ."""
+        if self.modes_begun == self.state_before.modes == STANDARD and not self.local:
             return "BEGIN"
-        modes = replace(self.modes_begun, deferrable=False) if default.deferrable else self.modes_begun
-        return f"BEGIN {modes.sql}"
+        return f"BEGIN {self.modes_begun.sql}"
 
     @property
     def plain(self) -> bool:

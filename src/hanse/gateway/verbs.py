@@ -369,8 +369,7 @@ async def _set_modes(session: Session, transaction: Transaction, text: str) -> N
         # Its commit writes, too, and READ ONLY cannot be taken back; it ends with the subtransaction that it was set in.
         await _set_savepoint(session, transaction, WRITES_UNTIL_HERE)
     if transaction.branches or transaction.savepoints:
-        if len(session.gateway.snapshot.group_names) > 1:
-            text = without_waiting(text)
+        text = without_waiting(text)
         if not transaction.branches:
             await session.branch(session.gateway.snapshot.home_group)
         await _everywhere(session, f"SET TRANSACTION {text}")
