@@ -20,12 +20,14 @@ from ..engines.postgres.backend import FIRST, LAST, Backend, close_statement, lo
 from ..pgwire import backend as server_messages
 from ..pgwire import frontend
 from ..pgwire.diagnostics import error_response, parse_error
+from ..pgwire.framing import Framer
 from ..planner.plan import Forward, Planned, SessionVerb
 from ..planner.plan import Session as SessionPlan
 from ..planner.values import NO_PARAMETERS, Parameters
-from . import drawing, gating
+from . import drawing, gating, intake
 from .autoprepare import USES_BEFORE, Prepared, consider, parameterised
 from .ending import finish
+from .holding import is_farewell, may_read_again
 from .interruption import check
 from .plans import LONG_TEXT_BYTES, Plans
 from .retrying import CONFLICTS
@@ -48,7 +50,9 @@ class FastPath:
 
     __slots__ = (
         "_again",
+        "_chunk",
         "_long",
+        "_unit",
         "backend",
         "ending",
         "parts",
@@ -70,6 +74,8 @@ class FastPath:
         ] = []  # of the text that runs, for its errors; whether it names a shard, has `$n` for literals
         self.shard: int | None = None
         self.prepared = False
+        self._chunk: bytes | None = None  # what is being tried
+        self._unit: bytes | None = None  # what the relay is on for, as long as nothing of its answer was sent
         self._again: _Again | None = None  # the running statement is to be repeated if it meets another transaction
         self._long: tuple[bytes, Plans, Hit | None] | None = None  # the running unit's text, where it is long
 
@@ -77,6 +83,13 @@ class FastPath:
 
     def try_chunk(self, data: bytes) -> bool:
         """A chunk that is exactly one unit of a well-known shape. False: nothing was done."""
+        self._chunk = data
+        try:
+            return self._try_chunk(data)
+        finally:
+            self._chunk = None
+
+    def _try_chunk(self, data: bytes) -> bool:
         size = len(data)
         if size < 6:
             return False
@@ -258,6 +271,7 @@ class FastPath:
         session = self.session
         self.backend = backend
         self.planned = planned
+        self._unit = self._chunk
         session.busy = True
         session.unit += 1
         session.sentence = None
@@ -424,6 +438,10 @@ class FastPath:
             if len(again.held) <= HELD_BYTES_MAX:
                 return
             data, self._again = again.held, None
+        if self._unit is not None:
+            if data[0] == 78 and is_farewell(data):  # a notice; `lost` comes next
+                return
+            self._unit = None
         self.session.output.write(data)
 
     def error(self, message: bytes) -> None:
@@ -434,6 +452,9 @@ class FastPath:
                 self._again = again
                 return
             session.output.write(again.held)
+        if is_farewell(message) and self._may_ask_again():
+            return
+        self._unit = None
         transaction = session.transaction
         if transaction is not None:
             transaction.failed = True
@@ -516,9 +537,23 @@ class FastPath:
                 self._end(transaction)
         if session.closed:
             return
+        if self._may_ask_again():
+            self._ask_again()
+            return
         session.write(error_response(lost_connection(backend.place)))
         session.write_ready()
         session.done()
+
+    def _may_ask_again(self) -> bool:
+        return self._unit is not None and self.planned is not None and may_read_again(self.session, self.planned)
+
+    def _ask_again(self) -> None:
+        """The thorough way, which waits for the group."""
+        unit, self._unit = self._unit, None
+        assert unit is not None
+        framer = Framer()
+        framer.feed(unit)
+        intake.run(self.session, list(iter(framer.next, None)))
 
     # --- others ------------------------------------------------------------------------------------------------
 

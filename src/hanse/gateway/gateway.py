@@ -33,6 +33,7 @@ from .barriers import Barriers
 from .deadlocks import Watch
 from .doorway import Doorway
 from .faults import Fault, no_fault
+from .holding import Prober
 from .plans import Plans
 from .prepared import Analysis
 from .role_slots import RoleSlots
@@ -87,12 +88,14 @@ class Gateway:
     witnesses: SystemSessions = field(init=False)
     snapshot_watchers: SystemSessions = field(init=False)
     watch: Watch = field(init=False)
+    prober: Prober = field(init=False)
 
     def __post_init__(self) -> None:
         self.barriers = Barriers(self)
         self.witnesses = SystemSessions(self, witnesses.SETTINGS)
         self.snapshot_watchers = SystemSessions(self, "SET application_name = 'hanse snapshot watch'")
         self.watch = Watch(self)
+        self.prober = Prober(self)
 
     # --- catalog -----------------------------------------------------------------------------------------------
 

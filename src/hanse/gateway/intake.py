@@ -107,6 +107,14 @@ def _query(session: Session, message: Message) -> None:
         session.start(_run_simple(session, text))
 
 
+def run(session: Session, unit: list[Message]) -> None:
+    """A whole unit, the thorough way."""
+    if unit[0].kind == frontend.QUERY:
+        session.start(_run_simple(session, frontend.parse_query(unit[0].raw)))
+    else:
+        session.start(_run_batch(session, unit))
+
+
 async def _run_simple(session: Session, text: bytes) -> None:
     from .simple import run_simple
 

@@ -36,7 +36,7 @@ from ..pgwire.framing import Framer, Message
 from ..planner.plan import Context, Identity, Planned, TwoPhase
 from ..sql.functions import FunctionClass, classes
 from ..sql.parse import parse_one
-from . import analysis, cursors, drawing, drawn, intake, pins, roles, rooms
+from . import analysis, cursors, drawing, drawn, holding, intake, pins, rooms
 from .encoding import Codec, Recoder, codec_of
 from .fast import FastPath
 from .gateway import Gateway
@@ -51,7 +51,6 @@ from .transaction import Branch, Transaction, open_branch
 COPY_DATA, COPY_DONE = ord("d"), ord("c")
 OUTPUT_BYTES_AT_ONCE = 1 << 15
 _MAY_SET = frozenset((FunctionClass.SESSION, FunctionClass.USER))
-DEAD_BACKENDS_MAX = 5  # in a row, before a statement gives up
 
 
 class Output(Protocol):
@@ -305,37 +304,7 @@ class Session:
             return pinned
         if place == WORKSPACE_PLACE and database is None:
             await self.gateway.workspace.gate.passed()
-        pool, name = self.gateway.pool(place), database or self.database
-        dead = 0
-        while dead < DEAD_BACKENDS_MAX:
-            backend = await roles.acquire(self, pool, name)
-            if not backend.names <= self.state.names:
-                backend.close()  # given to us in the line of those who wait
-            elif await self._is_alive(backend):
-                return backend
-            else:
-                dead += 1
-        raise lost_connection(place)
-
-    async def _is_alive(self, backend: Backend) -> bool:
-        """Brings the backend to the session's state. False: it had died in the pool, and nothing was lost with it.
-
-        The workspace's are asked in any case: making a private database ends idle sessions there.
-        """
-        try:
-            if backend.state is not self.state:
-                await self.bring_to_state(backend)
-            elif backend.place == WORKSPACE_PLACE:
-                await backend.query("")
-        except PgError as error:
-            backend.close()
-            if error.sqlstate.startswith(("08", "57P")):
-                return False
-            raise
-        except BaseException:
-            backend.close()
-            raise
-        return True
+        return await holding.acquire(self, place, database or self.database)
 
     async def acquire_spare(self, place: str) -> Backend | None:
         """An idle backend in this session's state, for a question of our own beside his statements; None: not now."""

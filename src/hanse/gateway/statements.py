@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ..config import WORKSPACE_PLACE
@@ -40,6 +41,7 @@ from . import (
     drawing,
     drawn,
     explaining,
+    holding,
     leaving,
     retrying,
     setconfig,
@@ -163,6 +165,8 @@ async def _execute_again(session: Session, planned: Planned, request: Request, s
     meets = isinstance(planned.plan, _MEETS)
     meets |= isinstance(planned.plan, Forward) and planned.verb in _MEETS_IN_ONE_GROUP
     if session.transaction is not None or not planned.writes or not meets:
+        if holding.may_read_again(session, planned):
+            return await holding.read_again(request, sink, partial(_execute, session, planned))
         return await _execute(session, planned, request, sink)
 
     async def attempt(own: Request, held: Sink, this: retrying.Try) -> bytes:
