@@ -132,8 +132,8 @@ async def _commit_single(session: Session, transaction: Transaction) -> None:
         raise next(iter(errors.values()))
     errors = await _perform(transaction, Run(readers, "COMMIT", "COMMIT"))
     for error in errors.values():
-        if not writers or not is_lost(error):  # what was decided is so, whoever has gone since
-            raise error
+        if not is_lost(error) or (transaction.serializable and not writers):
+            raise error  # else what was decided is so, and what was read has been read, whoever has gone since
 
 
 def _global_order(session: Session, places: list[str]) -> tuple[str, ...]:

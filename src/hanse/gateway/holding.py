@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .session import Session
 
 DEAD_BACKENDS_MAX = 5  # in a row, before a statement gives up
+READS_MAX = 5  # of one query whose connections are lost
 _SERVER_CRASHED = re.compile(rb"\0C57P02\0")
 _FAREWELL = re.compile(rb"\0C57P0[12]\0")
 _NOT_THERE = ("08001", "08006", "57P03")  # nobody listens, it went away in the login, it starts or stops
@@ -106,14 +107,19 @@ def may_read_again(session: Session, planned: Planned) -> bool:
 
 
 async def read_again(request: Request, sink: Sink, read: Callable[[Request, Sink], Awaitable[bytes]]) -> bytes:
-    """`read` of a query of its own; once more where a connection was lost before anything was said."""
-    first = Untold(sink)
-    try:
-        return await read(replace(request), first)
-    except PgError as error:
-        if first.told or not is_lost(error):
-            raise
-        return await read(request, sink)
+    """`read` of a query of its own, again where a connection was lost before anything was said.
+
+    A server's sessions do not end all at the same moment: the next connection may be one that is about to.
+    """
+    for number in range(1, READS_MAX):
+        untold = Untold(sink)
+        try:
+            return await read(replace(request), untold)
+        except PgError as error:
+            if untold.told or not is_lost(error):
+                raise
+        await asyncio.sleep(number * GROUP_PROBE_S_MIN)
+    return await read(request, sink)
 
 
 def is_farewell(message: bytes) -> bool:
