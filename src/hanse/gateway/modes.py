@@ -54,12 +54,13 @@ def after(modes: Modes, text: str) -> Modes:
 
 
 def with_defaults(modes: Modes, settings: Mapping[str, str]) -> Modes:
-    """The modes that transactions begin with where some of `DEFAULTS` are set."""
-    return Modes(
+    """The modes that transactions begin with where some of `DEFAULTS` are set; `STANDARD` itself where they are that."""
+    found = Modes(
         settings.get(ISOLATION, modes.isolation).upper(),
         settings[READ_ONLY].lower() in _ON if READ_ONLY in settings else modes.read_only,
         settings[DEFERRABLE].lower() in _ON if DEFERRABLE in settings else modes.deferrable,
     )
+    return STANDARD if found == STANDARD else found
 
 
 def without_waiting(text: str) -> str:

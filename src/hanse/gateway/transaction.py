@@ -110,7 +110,7 @@ class Transaction:
     @property
     def begin_sql(self) -> str:
         """With all modes where a backend's defaults may differ."""
-        if self.modes_begun == self.state_before.modes == STANDARD and not self.local:
+        if self.modes_begun is STANDARD and self.state_before.modes is STANDARD and not self.local:
             return "BEGIN"
         return f"BEGIN {self.modes_begun.sql}"
 

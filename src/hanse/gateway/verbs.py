@@ -49,13 +49,14 @@ async def begin(session: Session, plan: SessionPlan, text: bytes, sink: Sink) ->
     transaction = session.transaction
     if transaction is None:
         session.transaction = Transaction(plan.argument, session.state)
-    elif transaction.explicit:
+        return tag
+    if transaction.explicit:
         _warning(sink, "25001", "there is already a transaction in progress")
-    else:
-        transaction.explicit = True  # BEGIN inside a multi-statement message or a pipeline
-        transaction.awaits_snapshot = transaction.keeps_snapshot and not transaction.branches
-    if transaction is not None and plan.argument:
+    if plan.argument:
         await _set_modes(session, transaction, plan.argument)
+    if not transaction.explicit:  # BEGIN inside a multi-statement message or a pipeline
+        transaction.explicit = True
+        transaction.awaits_snapshot = transaction.keeps_snapshot and not transaction.branches
     return tag
 
 
