@@ -37,7 +37,6 @@ from hanse.replication.rejoin import LeaderHistory, LocalData, Reign, Rejoin, re
 from hanse.replication.rule import Clause, Policy, Rule, commit_clause, rule_of
 
 HEALING_EVENTS_MAX = 20_000
-SESSIONS = 8  # of users; each waits for its commit
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,16 +138,17 @@ class World:
         self.draw = draw = random.Random(seed)
         self.faults = faults
         self.now = 0.0
-        self.pace = draw.choice((0.001, 0.004, 0.015)) * LEASE_S  # mean time between two events
+        self.pace = draw.choice((0.004, 0.015, 0.03)) * LEASE_S  # mean time between two events
         self.trouble = draw.choice((0.1, 0.4, 1.0))
         self.policy = draw.choice((Policy.QUORUM, Policy.QUORUM, Policy.ALL, Policy.ASYNC))
         n = draw.choice((1, 2, 3, 3, 3, 3, 4, 4, 5, 5, 6, 7))
-        spares = draw.choice((0, 0, 1, 2))
+        spares = draw.choice((0, 0, 1, 2, 3))
         names = [f"m{i}" for i in range(1, n + spares + 1)]
         self.rule = rule_of(self.policy, names[:n])
         self.durable = self.policy is not Policy.ASYNC
         if n > 2 and self.durable and draw.random() < 0.4:
             self.rule = Rule(self.rule.members, draw.choice((1, 1, draw.randint(1, n - 1))))
+        self.sessions = draw.choice((3, 8, 60))  # of users, each of which waits for its commit
         self.connections = 0
         self.commits = 0
         self.messages: list[tuple[str, str, object]] = []
@@ -520,7 +520,11 @@ class World:
             return
         rule = self._other_rule(leading.record.rule, server.name)
         streaming = {name for name in leading.senders if self.servers[name].stream is not None}
-        if rule != leading.record.rule and rule.members - leading.record.rule.members <= streaming:
+        if (
+            server.name in rule.members
+            and rule != leading.record.rule
+            and rule.members - leading.record.rule.members <= streaming
+        ):
             leading.steps = membership.change(leading.record, rule)
             self._next_step(server, leading)
 
@@ -560,7 +564,7 @@ class World:
 
     def commit(self, server: Server) -> None:
         leading = server.leading
-        if leading is not None and self.serving(server) and len(leading.waiting) < SESSIONS:
+        if leading is not None and self.serving(server) and len(leading.waiting) < self.sessions:
             self.commits += 1
             server.wal.append(Entry(leading.record.term, self.commits))
             server.flushed = len(server.wal)
@@ -663,7 +667,7 @@ class World:
             (self.acknowledge, 6),
             (lambda: self.notice(leader()), 2),
             (lambda: self.reload(leader()), 3),
-            (lambda: self.beat(leader()), 3),
+            (lambda: self.beat(leader()), 5),
             (lambda: self.progress(leader()), 4),
             (lambda: self.expire(leader()), 1),
             (lambda: self.commit(leader()), 2),
@@ -675,16 +679,21 @@ class World:
     def harmful(self) -> list[tuple[Callable[[], None], float]]:
         return [
             (lambda: self.crash(self.one()), 0.4),
-            (lambda: self.start(self.one()), 2.0),
-            (self._lose_leader, 0.4),
-            (self._cut, 0.4),
-            (self._suspect, 0.4),
-            (self._heal_links, 0.3),
+            (self._lose_leader, 0.5),
+            (self._cut, 0.3),
+            (self._suspect, 0.5),
+            (self._turn, 0.3),
             (self._break_stream, 0.3),
             (self._begin_for_no_reason, 0.2),
-            (self._repair_if_needed, 4),
-            (lambda: self.change(self.leader()), 0.7),
+            (lambda: self.change(self.leader()), 2.0),
             (self._forget, 0.1),
+        ]
+
+    def helpful(self) -> list[tuple[Callable[[], None], float]]:
+        return [
+            (lambda: self.start(self.one()), 2.0),
+            (self._heal_links, self.draw.choice((0.05, 0.2, 0.5))),
+            (self._repair_if_needed, 4.0),
         ]
 
     def _lose_leader(self) -> None:
@@ -703,12 +712,21 @@ class World:
                     self.cut.add((one, other))
 
     def _suspect(self) -> None:
-        """A repairer does not reach a leader that is well, and its followers do."""
+        """A repairer does not reach a leader that is well, nor those on the leader's side of a partition."""
         repairer, leader = self.draw.choice(self.repairers), self.leader()
-        for one in self.draw.sample(list(self.servers), self.draw.choice((0, 0, 1, 2)) % len(self.servers)):
-            self.cut |= {(one, leader.name), (leader.name, one)} - {(leader.name, leader.name)}
-        self.cut |= {(repairer.name, leader.name), (leader.name, repairer.name)}
+        side = {leader.name, *self.draw.sample(list(self.servers), self.draw.randint(0, len(self.servers) // 2))}
+        for one in side:
+            for other in [repairer.name, *(self.servers.keys() - side)]:
+                self.cut |= {(one, other), (other, one)}
         self.begin(repairer)
+
+    def _turn(self) -> None:
+        """The newest leader is lost at the moment at which everybody reaches everybody again."""
+        leading = [server for server in self.servers.values() if server.leading is not None]
+        if leading:
+            self.crash(max(leading, key=lambda server: server.pledge.term))
+        self.cut.clear()
+        self.begin(self.draw.choice(self.repairers))
 
     def _heal_links(self) -> None:
         self.cut.clear()
@@ -729,8 +747,8 @@ class World:
 
     def run(self) -> None:
         kinds = [(event, weight * self.trouble * self.draw.choice((0, 1, 1, 4))) for event, weight in self.harmful()]
-        events = self.ordinary() + kinds
-        self._some(events, self.draw.randint(300, 2500))
+        events = self.ordinary() + self.helpful() + kinds
+        self._some(events, self.draw.randint(500, 4000))
         self._heal()
 
     def _some(self, events: list[tuple[Callable[[], None], float]], count: int) -> None:
