@@ -104,7 +104,7 @@ class Attempt:
 
     id: str  # nobody else's, ever
     term: int
-    wanted: Rule | None = None  # None: the group's rule stays as it is
+    wanted: Rule | None = None  # None: the group's rule stays as it is. All of its members are to have data
     prefer: str | None = None  # the leader, if it has as much as any other (a planned switchover)
     record: RuleRecord | None = None
     wait_s: float = 0.0  # before the leader serves, since the choice
@@ -162,6 +162,8 @@ def choose(attempt: Attempt, seen: Observation) -> Attempt:
     with_data = {name: report for name, report in reports.items() if report.record is not None}
     newest = newest_record(with_data)
     if newest is None or not newest.recruited(reports, accounted(reports, newest.term)):
+        return attempt
+    if attempt.wanted is not None and not attempt.wanted.members <= with_data.keys():
         return attempt
     eligible = {name: report for name, report in with_data.items() if name in newest.members}
     leader = best(eligible, prefer=attempt.prefer)

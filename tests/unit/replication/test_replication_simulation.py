@@ -9,7 +9,8 @@ import os
 from collections import Counter
 
 import pytest
-from support.replication_world import Faults, World
+
+from support.replication_world import World
 
 SEEDS, PARTS = int(os.environ.get("HANSE_TEST_REPLICATION_SEEDS", "600")), 2
 
@@ -20,12 +21,22 @@ def test_every_seed(part: int) -> None:
     story: Counter[str] = Counter()
     for seed in range(part, SEEDS, PARTS):
         story.update(_story(seed))
-    wanted = {"promotion", "established", "commit", "read", "rewind", "clone", "rule changed", "lease ran out", "result refused"}
+    wanted = {
+        "promotion",
+        "established",
+        "commit",
+        "read",
+        "rewind",
+        "clone",
+        "rule changed",
+        "lease ran out",
+        "result refused",
+    }
     assert wanted <= story.keys(), "the simulation is too kind"
 
 
-def _story(seed: int, faults: Faults = Faults()) -> Counter[str]:
-    world = World(seed, faults)
+def _story(seed: int) -> Counter[str]:
+    world = World(seed)
     try:
         world.run()
     except AssertionError as error:
