@@ -19,6 +19,7 @@ from .group_files import (
     clone_directory,
     configure_member,
     mark_rewind,
+    remove_clone,
     replace_with_clone,
     start_as_follower,
 )
@@ -55,7 +56,7 @@ async def clone(
         command.append(f"--slot={source.slot}")
     code, said = await _run(instance, command, source.password, _watch(progress))
     if code != 0:
-        await asyncio.to_thread(clone_directory, instance)
+        await asyncio.to_thread(remove_clone, instance)
         raise PgError("58030", f"instance {instance.spec.name} could not be copied from its leader", detail=said)
     await asyncio.to_thread(replace_with_clone, instance, target)
     await asyncio.to_thread(_own_files, instance, source, synchronous_standby_names)
@@ -125,7 +126,6 @@ async def _run(
         process.kill()
         await process.wait()
         raise
-    lines = [
-        line for line in re.split(r"[\r\n]+", printed.decode(errors="replace")) if "error:" in line or "FATAL" in line
-    ]
-    return code, lines[-1] if lines else ""
+    lines = [line for line in re.split(r"[\r\n]+", printed.decode(errors="replace")) if line.strip()]
+    reasons = [line for line in lines if "error:" in line or "FATAL:" in line]
+    return code, (reasons or lines or ["it printed nothing"])[-1]

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .instance import Instance
+from .osuser import give
 from .settings import GROUP_FILE, render_settings
 
 STANDBY_SIGNAL = "standby.signal"
@@ -117,6 +118,14 @@ def _sync_directory(path: Path) -> None:
 
 def clone_directory(instance: Instance) -> Path:
     """An empty place for a base backup. The server's user fills it."""
+    path = remove_clone(instance)
+    path.mkdir(mode=0o700)
+    give(instance.user, path)
+    return path
+
+
+def remove_clone(instance: Instance) -> Path:
+    """One that was not completed."""
     path = _beside(instance, "clone")
     shutil.rmtree(path, ignore_errors=True)
     return path

@@ -1,0 +1,206 @@
+"""A group of three real servers: a leader is killed, followers go astray, copies are interrupted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from hanse.core.errors import PgError
+from hanse.engines.postgres.group_files import mark_rewind, rewind_mark
+from hanse.engines.postgres.promotion import promote, write_record
+from hanse.engines.postgres.streaming import Member
+from hanse.replication.rejoin import LocalData, Rejoin
+from support.processes import sweep
+from support.replicated_group import SECRET, SYSTEM_IDENTIFIER, Group
+
+WAIT_S = 60.0
+
+
+@pytest.fixture
+async def group(run_directory: Path, request: pytest.FixtureRequest) -> AsyncIterator[Group]:
+    path = run_directory / f"group-{abs(hash(request.node.name)) % 10**8}"
+    path.mkdir()
+    path.chmod(0o755)
+    made = Group(path)
+    try:
+        await made.found()
+        yield made
+    finally:
+        with contextlib.suppress(Exception):
+            await made.stop()
+        sweep(path)
+        shutil.rmtree(path, ignore_errors=True)
+
+
+async def until(what: str, condition: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        value = await condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"not within {WAIT_S:g} s: {what}"
+        await asyncio.sleep(0.05)
+
+
+async def ask(member: Member, sql: str, *arguments: object) -> list[Any]:
+    async with member.access.connected() as connection:
+        return [row[0] for row in await connection.fetch(sql, *arguments)]
+
+
+async def same_rows(group: Group, name: str) -> None:
+    """`name` has in the end what the leader has, by a hash over all rows."""
+    sql = "SELECT md5(string_agg(t::text, ',' ORDER BY t)) FROM public.t"
+    wanted = await ask(group.leader, sql)
+
+    async def equal() -> bool:
+        return await ask(group.members[name], sql) == wanted
+
+    await until(f"{name} equals the leader", equal)
+
+
+async def streams(group: Group, name: str) -> None:
+    async def seen() -> bool:
+        return any(each.name == name and each.state == "streaming" for each in await group.leader.followers())
+
+    await until(f"{name} streams", seen)
+
+
+class Writers:
+    """Sessions that insert rows and remember what was acknowledged. A lost connection ends its writer."""
+
+    def __init__(self, member: Member, count: int) -> None:
+        self.acknowledged: set[int] = set()
+        self._member = member
+        self._next = 0
+        self.tasks = [asyncio.create_task(self._write()) for _ in range(count)]
+
+    async def _write(self) -> None:
+        access = self._member.access
+        connection = await asyncpg.connect(
+            host=access.host, port=access.port, user="hanse", password=SECRET, database="hanse", ssl=False
+        )
+        try:
+            while True:
+                self._next += 1
+                number = self._next
+                await connection.execute("INSERT INTO t VALUES ($1)", number)
+                self.acknowledged.add(number)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
+            pass
+        finally:
+            connection.terminate()
+
+
+async def test_a_killed_leader_loses_nothing_and_comes_back(group: Group) -> None:
+    await ask(group.leader, "CREATE TABLE public.t (x int PRIMARY KEY)")
+    for name in ("b", "c"):
+        await streams(group, name)
+    writers = Writers(group.leader, 8)
+
+    async def busy() -> bool:
+        return len(writers.acknowledged) > 200
+
+    await until("writers write", busy)
+    begin = time.monotonic()
+    group.kill("a")
+    record = await group.fail_over(("b", "c"), term=5)
+    await ask(group.leader, "INSERT INTO public.t VALUES (-1)")
+    group.took["first commit"] = time.monotonic() - begin
+    await asyncio.wait_for(asyncio.gather(*writers.tasks), WAIT_S)
+    print({what: round(seconds, 3) for what, seconds in group.took.items()}, len(writers.acknowledged), "acknowledged")
+    rows = set(await ask(group.leader, "SELECT x FROM public.t"))
+    assert writers.acknowledged <= rows
+    assert record.leader in ("b", "c")
+    other = "c" if record.leader == "b" else "b"
+    await streams(group, other)
+    local = await group.alone("a")
+    way = await group.way_back(local)
+    assert way in (Rejoin.STREAM, Rejoin.REWIND)
+    await group.come_back("a", way)
+    await streams(group, "a")
+    for name in ("a", other):
+        await same_rows(group, name)
+
+
+async def test_a_leader_that_went_on_alone_is_rewound(group: Group) -> None:
+    """Also: a term far above the last one, a follower that was told late, a rewind that was interrupted."""
+    await ask(group.leader, "CREATE TABLE public.t (x int PRIMARY KEY)")
+    for name in ("b", "c"):
+        await streams(group, name)
+    await group.members["b"].fence()
+    await group.members["c"].fence()
+    async with group.leader.access.connected() as alone:
+        await alone.execute("SET synchronous_commit = local; INSERT INTO public.t SELECT generate_series(1, 1000)")
+    group.kill("a")
+    await group.fail_over(("b", "c"), term=7)
+    await ask(group.leader, "INSERT INTO public.t SELECT generate_series(2001, 2010)")
+    local = await group.alone("a")
+    assert (local.timeline, local.promotion_id) == (1, "founding")
+    assert await group.way_back(local) is Rejoin.REWIND
+    await group.come_back("a", Rejoin.REWIND)
+    assert rewind_mark(group.instance("a")) is None
+    await streams(group, "a")
+    await same_rows(group, "a")
+    assert await ask(group.members["a"], "SELECT count(*) FROM public.t WHERE x <= 1000") == [0]
+
+    await asyncio.to_thread(group.instance("a").stop)
+    mark_rewind(group.instance("a"), 7)
+    (group.instance("a").directory / "global" / "pg_control").unlink()  # as far as it had come
+    marked = LocalData(system_identifier=SYSTEM_IDENTIFIER, marked=True, timeline=7, promotion_id=None, lsn=0)
+    assert await group.way_back(marked) is Rejoin.CLONE
+    progress = await group.clone("a")
+    assert progress and progress[-1][0] > 1 << 20
+    assert rewind_mark(group.instance("a")) is None
+    await streams(group, "a")
+    await same_rows(group, "a")
+
+
+async def test_two_promotions_with_one_timeline_are_told_apart(group: Group) -> None:
+    """Both fences held, and two were promoted to term 4, as only lost pledges could bring about."""
+    await ask(group.leader, "CREATE TABLE public.t (x int PRIMARY KEY)")
+    for name in ("b", "c"):
+        await streams(group, name)
+    assert group.record is not None
+    for name in ("b", "c"):
+        await group.members[name].fence()
+    group.kill("a")
+    stray = group.members["c"]
+    await stray.follow(None, "")
+    await promote(stray, 4)
+    await ask(stray, "CREATE TABLE public.stray (x int)")
+    await write_record(stray, _row(group, "c", "stray"))
+    await asyncio.to_thread(stray.instance.stop)
+    leader = group.members["b"]
+    await leader.follow(None, "")
+    group.record = _record(group, "b", "right")
+    await group.lead(group.record)
+    await write_record(leader, _row(group, "b", "right"))
+    local = await group.alone("c")
+    assert (local.timeline, local.promotion_id) == (4, "stray")
+    assert await group.way_back(local) is Rejoin.CLONE
+    await group.come_back("c", Rejoin.CLONE)
+    await streams(group, "c")
+    assert await ask(group.members["c"], "SELECT to_regclass('public.stray')") == [None]
+    with pytest.raises(PgError, match="timeline 4 exists already"):
+        await promote(group.members["c"], 4)
+
+
+def _record(group: Group, leader: str, promotion_id: str) -> Any:
+    from dataclasses import replace
+
+    assert group.record is not None
+    return replace(group.record, term=4, leader=leader, promotion_id=promotion_id)
+
+
+def _row(group: Group, leader: str, promotion_id: str) -> Any:
+    from hanse.agent.group_records import row_of
+
+    return row_of(_record(group, leader, promotion_id))
