@@ -751,6 +751,30 @@ class World:
         self._some(events, self.draw.randint(500, 4000))
         self._heal()
 
+    def rival(self) -> None:
+        """In place of chance: a leader that is cut off goes on writing, its successor is lost when it comes back."""
+        self.trouble, self.sessions = 0.0, 60
+        events = self.ordinary()
+        self._some(events, 400)
+        old = self.servers["m1"]
+        others = [*(self.servers.keys() - {"m1"}), "r1"]
+        self.cut = {pair for other in others for pair in (("m1", other), (other, "m1"))}
+        for _ in range(40):
+            self.commit(old)
+        self.begin(self.repairers[0])
+        known = len(self.acknowledged)
+        for _ in range(200):
+            self._some(events, 20)
+            successors = [each for each in self.servers.values() if each is not old and self.serving(each)]
+            if successors and len(self.acknowledged) > known:
+                self.story["rival"] += 1
+                self.crash(successors[0])
+                break
+        self.cut.clear()
+        self.begin(self.repairers[0])
+        self._some(events, 300)
+        self._heal()
+
     def _some(self, events: list[tuple[Callable[[], None], float]], count: int) -> None:
         actions, weights = [event for event, _ in events], [weight for _, weight in events]
         for action in self.draw.choices(actions, weights, k=count):

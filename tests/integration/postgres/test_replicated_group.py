@@ -7,16 +7,18 @@ import contextlib
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
+from hanse.agent.group_records import row_of
 from hanse.core.errors import PgError
 from hanse.engines.postgres.group_files import mark_rewind, rewind_mark
 from hanse.engines.postgres.promotion import promote, write_record
-from hanse.engines.postgres.streaming import Member
+from hanse.engines.postgres.streaming import Member, over_budget, slot_of
 from hanse.replication.rejoin import LocalData, Rejoin
 from support.processes import sweep
 from support.replicated_group import SECRET, SYSTEM_IDENTIFIER, Group
@@ -193,14 +195,77 @@ async def test_two_promotions_with_one_timeline_are_told_apart(group: Group) -> 
         await promote(group.members["c"], 4)
 
 
-def _record(group: Group, leader: str, promotion_id: str) -> Any:
-    from dataclasses import replace
+async def test_fences_slots_lags_and_rules(group: Group) -> None:
+    """One group for what needs no failover."""
+    await ask(group.leader, "CREATE TABLE public.t (x int PRIMARY KEY)")
+    for name in ("b", "c"):
+        await streams(group, name)
+    await _a_fence_ends_a_long_query(group)
+    await _a_slot_keeps_what_its_owner_lacks(group)
+    await _a_rule_that_is_required_holds_for_every_commit(group)
 
+
+async def _a_fence_ends_a_long_query(group: Group) -> None:
+    """Findings C17: a query that replay waits for kept the receiver streaming, and acknowledging, for seconds."""
+    follower = group.members["b"]
+    await follower.follow(group.source("b", slot=slot_of("b")), group.clause)
+    async with follower.access.connected() as reader:
+        await reader.execute("SET statement_timeout = 0")
+        long = asyncio.create_task(reader.execute("SELECT pg_sleep(60), count(*) FROM public.t"))
+        await asyncio.sleep(0.1)
+        lock = asyncio.create_task(ask(group.leader, "ALTER TABLE public.t ADD COLUMN y int"))
+        await follower.fence(timeout_s=30)
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+            await long
+    await lock  # the other follower has it
+    before = await follower.data()
+    await ask(group.leader, "INSERT INTO public.t SELECT generate_series(1, 100)")
+    after = await follower.data()
+    assert after == before and before.row is not None and before.row.promotion_id == "founding"
+
+
+async def _a_slot_keeps_what_its_owner_lacks(group: Group) -> None:
+    slots = {slot.owner: slot for slot in await group.leader.slots(("b", "c"))}
+    assert set(slots) == {"b", "c"}
+    assert slots["c"].active and not slots["b"].active
+    assert slots["b"].retained_bytes > 0
+    assert [slot.owner for slot in over_budget(slots.values(), 0)] == ["b"]
+    assert over_budget(slots.values(), 1 << 40) == []
+    await group.leader.drop_slot(slots["b"].name)
+    await group.leader.drop_slot(slots["b"].name)  # who comes second finds nothing to do
+    assert [slot.owner for slot in await group.leader.slots(("b", "c"))] == ["c"]
+    await group.follow("b")
+    await streams(group, "b")
+    await same_rows(group, "b")
+
+    async def level() -> bool:
+        return all(each.lag_bytes == 0 for each in await group.leader.followers())
+
+    await until("followers have flushed everything", level)
+
+
+async def _a_rule_that_is_required_holds_for_every_commit(group: Group) -> None:
+    """From asynchronous to all: the commit after `require` waits for a follower that does not stream."""
+    await group.leader.require("")
+    await group.members["c"].fence()
+    await ask(group.leader, "INSERT INTO public.t VALUES (1001)")
+    await group.leader.require('ANY 2 ("b", "c")')
+    waiting = asyncio.create_task(ask(group.leader, "INSERT INTO public.t VALUES (1002)"))
+
+    async def waits() -> bool:
+        return bool(await ask(group.leader, "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'"))
+
+    await until("the commit waits", waits)
+    assert not waiting.done()
+    await group.follow("c")
+    await asyncio.wait_for(waiting, WAIT_S)
+    await same_rows(group, "c")
+
+
+def _record(group: Group, leader: str, promotion_id: str) -> Any:
     assert group.record is not None
     return replace(group.record, term=4, leader=leader, promotion_id=promotion_id)
 
 
 def _row(group: Group, leader: str, promotion_id: str) -> Any:
-    from hanse.agent.group_records import row_of
-
     return row_of(_record(group, leader, promotion_id))

@@ -12,7 +12,7 @@ import pytest
 
 from support.replication_world import World
 
-SEEDS, PARTS = int(os.environ.get("HANSE_TEST_REPLICATION_SEEDS", "600")), 2
+SEEDS, PARTS = int(os.environ.get("HANSE_TEST_REPLICATION_SEEDS", "500")), 2
 
 
 @pytest.mark.timeout(7200)
@@ -46,3 +46,15 @@ def _story(seed: int) -> Counter[str]:
 
 def test_a_seed_tells_the_same_story_again() -> None:
     assert _story(11) == _story(11)
+
+
+def test_a_leader_that_was_cut_off_does_not_win_by_its_length() -> None:
+    story: Counter[str] = Counter()
+    for seed in range(40):
+        world = World(seed)
+        try:
+            world.rival()
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}: {error}") from error
+        story.update(world.story)
+    assert story["rival"] >= 5, "no successor ever serves"
