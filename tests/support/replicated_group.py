@@ -144,9 +144,9 @@ class Group:
             lsn=data.lsn,
         )
 
-    async def fail_over(self, recruits: tuple[str, ...], *, term: int) -> RuleRecord:
+    async def fail_over(self, recruits: tuple[str, ...], *, term: int, prefer: str | None = None) -> RuleRecord:
         """From recruits to an established leader; `took` has the times of the steps in seconds."""
-        attempt = Attempt(id=uuid.uuid4().hex, term=term)
+        attempt = Attempt(id=uuid.uuid4().hex, term=term, prefer=prefer)
         begin = time.monotonic()
         await asyncio.gather(*(self.members[name].fence() for name in recruits))
         self.took["fence"] = time.monotonic() - begin

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
+import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -20,7 +22,7 @@ from hanse.engines.postgres.group_files import mark_rewind, rewind_mark
 from hanse.engines.postgres.promotion import promote, write_record
 from hanse.engines.postgres.streaming import Member, over_budget, slot_of
 from hanse.replication.rejoin import LocalData, Rejoin
-from support.processes import sweep
+from support.processes import sweep, wait_until
 from support.replicated_group import SECRET, SYSTEM_IDENTIFIER, Group
 
 WAIT_S = 60.0
@@ -203,6 +205,8 @@ async def test_fences_slots_lags_and_rules(group: Group) -> None:
     await _a_fence_ends_a_long_query(group)
     await _a_slot_keeps_what_its_owner_lacks(group)
     await _a_rule_that_is_required_holds_for_every_commit(group)
+    await _a_planned_switchover_gives_everything_to_its_target(group)
+    await _a_leader_whose_backend_is_killed_does_not_lead_again(group)
 
 
 async def _a_fence_ends_a_long_query(group: Group) -> None:
@@ -259,6 +263,47 @@ async def _a_rule_that_is_required_holds_for_every_commit(group: Group) -> None:
     assert not waiting.done()
     await group.follow("c")
     await asyncio.wait_for(waiting, WAIT_S)
+    await same_rows(group, "c")
+
+
+async def _a_planned_switchover_gives_everything_to_its_target(group: Group) -> None:
+    """A server that is stopped in order sends its followers all it has, its last checkpoint included."""
+    for name in ("b", "c"):
+        await streams(group, name)
+    await ask(group.leader, "INSERT INTO public.t SELECT generate_series(2000, 2999)")
+    count = await ask(group.leader, "SELECT count(*) FROM public.t")
+    begin = time.monotonic()
+    await asyncio.to_thread(group.instance("a").stop)
+    record = await group.fail_over(("b", "c"), term=3, prefer="c")
+    print({"switchover": round(time.monotonic() - begin, 3)})
+    assert record.leader == "c"
+    assert await ask(group.leader, "SELECT count(*) FROM public.t") == count
+    local = await group.alone("a")
+    assert await group.way_back(local) is Rejoin.STREAM, "it has nothing that the new leader lacks"
+    await group.come_back("a", Rejoin.STREAM)
+    await streams(group, "a")
+    await same_rows(group, "a")
+
+
+async def _a_leader_whose_backend_is_killed_does_not_lead_again(group: Group) -> None:
+    """Findings B11: with restart_after_crash it was a leader again, and showed what nobody else had."""
+    await asyncio.gather(group.members["a"].fence(), group.members["b"].fence())
+    waiting = asyncio.create_task(ask(group.leader, "INSERT INTO public.t VALUES (5000)"))
+
+    async def waits() -> list[int]:
+        return await ask(group.leader, "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+
+    (pid,) = await until("the commit waits", waits)
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(PgError):
+        await waiting
+    wait_until("the server ends", lambda: not group.instance("c").is_alive(), timeout_s=WAIT_S)
+    assert (await group.fail_over(("a", "b"), term=4)).leader in ("a", "b")
+    assert await ask(group.leader, "SELECT count(*) FROM public.t WHERE x = 5000") == [0]
+    local = await group.alone("c")
+    assert await group.way_back(local) is Rejoin.REWIND
+    await group.come_back("c", Rejoin.REWIND)
+    await streams(group, "c")
     await same_rows(group, "c")
 
 
