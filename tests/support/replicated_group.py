@@ -35,7 +35,7 @@ from hanse.engines.postgres.promotion import (
     write_record,
 )
 from hanse.engines.postgres.settings import replicated_profile
-from hanse.engines.postgres.streaming import Access, Member
+from hanse.engines.postgres.streaming import Access, Member, make_slot, system_identifier
 from hanse.pgwire.verifier import make_verifier
 from hanse.replication.failover import Attempt, Observation, Report, choose
 from hanse.replication.record import RuleRecord
@@ -44,7 +44,6 @@ from hanse.replication.rule import Policy, establishing_clause, rule_of
 from support.processes import free_ports, wait_until
 
 SECRET = "s3cret"
-SYSTEM_IDENTIFIER = 1  # all instances of a group are copies of one
 
 
 @dataclass
@@ -114,7 +113,7 @@ class Group:
 
     async def clone(self, name: str) -> list[tuple[int, int]]:
         seen: list[tuple[int, int]] = []
-        slot = await self.leader.make_slot(name)
+        slot = await make_slot(self.leader.access, name)
         await clone(
             self.instance(name),
             self.source(name, slot=slot),
@@ -172,7 +171,7 @@ class Group:
         await promote(self.leader, record.term)
 
     async def follow(self, name: str) -> None:
-        slot = await self.leader.make_slot(name)
+        slot = await make_slot(self.leader.access, name)
         await self.members[name].follow(self.source(name, slot=slot), self.clause)
 
     async def alone(self, name: str) -> LocalData:
@@ -185,7 +184,7 @@ class Group:
         data = await member.data()
         timeline = local_timeline(member)
         return LocalData(
-            system_identifier=SYSTEM_IDENTIFIER,
+            system_identifier=await system_identifier(member.access),
             marked=rewind_mark(member.instance) is not None,
             timeline=timeline,
             promotion_id=data.row.promotion_id if data.row is not None and data.row.term == timeline else None,
@@ -193,9 +192,10 @@ class Group:
         )
 
     async def way_back(self, local: LocalData | None) -> Rejoin:
-        branches = await history(self.leader)
-        ids = await promotions(self.leader)
-        return rejoin(local, LeaderHistory(system_identifier=SYSTEM_IDENTIFIER, reigns=reigns(branches, ids)))
+        branches = await history(self.leader.access)
+        identifier = await system_identifier(self.leader.access)
+        ids = await promotions(self.leader.access)
+        return rejoin(local, LeaderHistory(system_identifier=identifier, reigns=reigns(branches, ids)))
 
     async def come_back(self, name: str, way: Rejoin) -> None:
         """`name` runs as a follower of nobody, or not at all."""
@@ -208,7 +208,7 @@ class Group:
             await self.clone(name)
             return
         assert self.record is not None
-        slot = await self.leader.make_slot(name)
+        slot = await make_slot(self.leader.access, name)
         unnamed = self.source(name, slot=slot, name=f"{name} (rejoins)")
         await rewind(instance, unnamed, term=self.record.term, synchronous_standby_names=self.clause)
         await asyncio.to_thread(instance.bring_up)

@@ -268,7 +268,7 @@ class World:
             lsn=server.flushed,
             superseded=None if usable else server.superseded,
             lease_left_s=server.grants.left_s(now),
-            lease_to=server.grants.to,
+            lease_to=server.grants.to(now),
         )
         self.send(server.name, source, report)
 

@@ -54,20 +54,24 @@ class Lease:
 class Grants:
     """A follower's side. Promises are not on disk: who has just started counts as having promised at that moment."""
 
-    until: float
-    to: str | None = None  # None: it does not know any more
+    others_until: float  # promises to earlier leaders, or to nobody knows whom
+    leader: str | None = None
+    until: float = -math.inf  # the promise to `leader`
 
     @classmethod
     def after_start(cls, now: float) -> Grants:
         return cls(now + PROMISED_S)
 
     def grant(self, leader: str, now: float) -> None:
-        if self.to != leader and now < self.until:
-            self.to = None  # an earlier promise, to another, still counts: nobody's end proves that it is void
-        else:
-            self.to = leader
-        self.until = max(self.until, now + PROMISED_S)
+        if leader != self.leader:
+            self.others_until = max(self.others_until, self.until)
+            self.leader = leader
+        self.until = now + PROMISED_S
 
     def left_s(self, now: float) -> float:
         """For how long, by its own clock, somebody may still believe in its promise."""
-        return max(0.0, self.until - now)
+        return max(0.0, self.until - now, self.others_until - now)
+
+    def to(self, now: float) -> str | None:
+        """The only one who may; None: there may be several, or none."""
+        return self.leader if now >= self.others_until else None

@@ -21,9 +21,9 @@ from hanse.core.errors import PgError
 from hanse.engines.postgres.group_files import mark_rewind, rewind_mark
 from hanse.engines.postgres.promotion import promote, write_record
 from hanse.engines.postgres.streaming import Member, over_budget, slot_of
-from hanse.replication.rejoin import LocalData, Rejoin
+from hanse.replication.rejoin import Rejoin
 from support.processes import sweep, wait_until
-from support.replicated_group import SECRET, SYSTEM_IDENTIFIER, Group
+from support.replicated_group import SECRET, Group
 
 WAIT_S = 60.0
 
@@ -158,8 +158,7 @@ async def test_a_leader_that_went_on_alone_is_rewound(group: Group) -> None:
     await asyncio.to_thread(group.instance("a").stop)
     mark_rewind(group.instance("a"), 7)
     (group.instance("a").directory / "global" / "pg_control").unlink()  # as far as it had come
-    marked = LocalData(system_identifier=SYSTEM_IDENTIFIER, marked=True, timeline=7, promotion_id=None, lsn=0)
-    assert await group.way_back(marked) is Rejoin.CLONE
+    assert await group.way_back(replace(local, marked=rewind_mark(group.instance("a")) == 7)) is Rejoin.CLONE
     progress = await group.clone("a")
     assert progress and progress[-1][0] > 1 << 20
     assert rewind_mark(group.instance("a")) is None

@@ -247,11 +247,14 @@ def test_a_lease_counts_from_the_question_and_takes_enough_followers() -> None:
 
 def test_a_promise_outlives_its_leader_and_a_restart() -> None:
     grants = Grants.after_start(100.0)
-    assert grants.left_s(101.0) == pytest.approx(PROMISED_S - 1.0) and grants.to is None
-    grants.grant("a", 110.0)
-    assert grants.to == "a"
-    grants.grant("b", 111.0)  # of two promises nobody can say which one somebody relies on
-    assert grants.to is None and grants.left_s(111.0) == pytest.approx(PROMISED_S)
+    assert grants.left_s(101.0) == pytest.approx(PROMISED_S - 1.0) and grants.to(101.0) is None
+    grants.grant("a", 101.0)
+    assert grants.to(101.5) is None, "before its start it may have promised to somebody else"
+    grants.grant("a", 102.0)
+    assert grants.to(102.5) == "a"
+    grants.grant("b", 103.0)
+    assert grants.to(103.5) is None and grants.left_s(103.5) == pytest.approx(PROMISED_S - 0.5)
+    assert grants.to(104.5) == "b"
     assert grants.left_s(120.0) == 0.0
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from ...core.errors import PgError
-from .streaming import POLL_S, Leadership, Member
+from .streaming import POLL_S, Access, Leadership, Member
 
 _HISTORY_LINE = re.compile(r"^(\d+)\s+([0-9A-F]+)/([0-9A-F]+)", re.MULTILINE)
 
@@ -102,9 +102,9 @@ async def establish(member: Member, lsn: int, names: Collection[str], count: int
             await asyncio.sleep(POLL_S)
 
 
-async def history(member: Member) -> tuple[Branch, ...]:
+async def history(leader: Access) -> tuple[Branch, ...]:
     """The timelines of a leader, oldest first."""
-    async with member.access.connected() as connection:
+    async with leader.connected() as connection:
         timeline = int(str(await connection.fetchval("SELECT pg_walfile_name(pg_current_wal_lsn())"))[:8], 16)
         text = ""
         if timeline > 1:
@@ -118,9 +118,9 @@ def parse_history(text: str, timeline: int) -> tuple[Branch, ...]:
     return (*ended, Branch(timeline, None))
 
 
-async def promotions(member: Member) -> dict[int, str]:
+async def promotions(leader: Access) -> dict[int, str]:
     """By term: the promotion id, as the data have it."""
-    async with member.access.connected() as connection:
+    async with leader.connected() as connection:
         rows = await connection.fetch("SELECT DISTINCT term, promotion_id FROM hanse.leadership")
     return {row["term"]: row["promotion_id"] for row in rows}
 

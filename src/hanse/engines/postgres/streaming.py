@@ -124,6 +124,24 @@ def over_budget(slots: Collection[Slot], budget_bytes: int) -> list[Slot]:
     return sorted(found, key=lambda slot: -slot.retained_bytes)
 
 
+async def make_slot(leader: Access, owner: str) -> str:
+    """The slot of a follower; it keeps WAL from now on. One that exists stays as it is."""
+    name = slot_of(owner)
+    async with leader.connected() as connection:
+        await connection.execute(
+            "SELECT pg_create_physical_replication_slot($1, true) "
+            "WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1)",
+            name,
+        )
+    return name
+
+
+async def system_identifier(server: Access) -> int:
+    """Equal on all copies of one instance, and on no others."""
+    async with server.connected() as connection:
+        return int(await connection.fetchval("SELECT system_identifier FROM pg_control_system()"))
+
+
 class Member:
     """See the module's docstring."""
 
@@ -196,10 +214,11 @@ class Member:
                     await asyncio.sleep(POLL_S)
 
     async def data(self) -> Data:
-        """Of a server in recovery that streams from nobody."""
+        """Of a leader, or of a follower that streams from nobody."""
         async with self.access.connected() as connection:
             lsn = await connection.fetchval(
-                "SELECT greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0'::pg_lsn"
+                "SELECT CASE WHEN pg_is_in_recovery() THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) "
+                "ELSE pg_current_wal_lsn() END - '0/0'::pg_lsn"
             )
             return Data(await _newest(connection), int(lsn or 0))
 
@@ -235,17 +254,6 @@ class Member:
             )
             for row in rows
         ]
-
-    async def make_slot(self, owner: str) -> str:
-        """The slot of a follower; it keeps WAL from now on. One that exists stays as it is."""
-        name = slot_of(owner)
-        async with self.access.connected() as connection:
-            await connection.execute(
-                "SELECT pg_create_physical_replication_slot($1, true) "
-                "WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1)",
-                name,
-            )
-        return name
 
     async def drop_slot(self, name: str) -> None:
         """Of an owner that does not stream. One that is gone is no error."""
