@@ -97,6 +97,15 @@ WORKSPACE_CLEAN_S_MAX = 5.0  # for the truncation after a query; then the slot i
 WORKSPACE_PARTIALS_PER_SLOT_MAX = 32  # tables for partial rows that a slot keeps for statements of the same shape
 REPLAY_LOCK_WAIT_S_MAX = 60.0  # for a schema change under way in the main database
 
+# Replication
+INSTANCES_PER_GROUP_MAX = 7
+LEASE_S = 2.0  # a leader serves for so long after its followers were asked, if enough of them renewed
+CLOCK_DRIFT_MAX = 0.02  # by which the rate of a machine's monotonic clock may be wrong
+HEARTBEAT_S = 0.4  # between two questions of a leader for its lease
+SUSPICION_S = LEASE_S  # of a leader that is not heard of
+PEER_ANSWER_S_MAX = 5.0  # for a member to stop streaming and report; heartbeats are given HEARTBEAT_S
+PEER_MESSAGE_BYTES_MAX = 1 << 20
+
 # Agent
 ANALYZE_PERIOD_S = 30.0  # between looks for partitioned tables whose statistics are old
 ANALYZES_PER_TURN_MAX = 100

@@ -42,7 +42,7 @@ from .postmaster import (
     read_pid_file,
 )
 from .reach import reachable_home
-from .settings import INCLUDED_FILE, Profile, address_settings, plain_profile, render_hba, render_settings
+from .settings import GROUP_FILE, INCLUDED_FILE, Profile, address_settings, plain_profile, render_hba, render_settings
 
 READY_TIMEOUT_S = 60.0  # a server that was killed replays its log first; longer ones are waited for by calling again
 STOP_TIMEOUT_S = 20.0  # for a fast shutdown, which writes a checkpoint
@@ -117,7 +117,7 @@ class Instance:
         main_file = directory / "postgresql.conf"
         with open(main_file, "a", encoding="utf-8") as file:
             file.write(f"\ninclude '{INCLUDED_FILE}'\n")
-        self._configure(directory)
+        self.configure(directory)
         if content is not None:
             bootstrap_instance(directory, self.binaries, self.user, content)
 
@@ -131,7 +131,7 @@ class Instance:
 
     def set_password(self, role: str, verifier: str) -> None:
         """Set a role's password (or SCRAM verifier) while the server is stopped."""
-        self._configure(self.directory)
+        self.configure(self.directory)
         set_password(self.directory, self.binaries, self.user, role=role, verifier=verifier)
 
     def check(self) -> None:
@@ -157,15 +157,20 @@ class Instance:
             )
         check_disk(directory, DISK_FREE_BYTES_TO_START)
 
-    def _configure(self, directory: Path) -> None:
+    def configure(self, directory: Path) -> None:
+        """Write the settings. Any copy of another server's directory has that server's."""
         spec = self.spec
         settings = dict(spec.profile.settings) | address_settings(
             host=spec.host, port=spec.port, socket_directory=spec.socket_directory, name=spec.name
         )
-        self._write(directory / INCLUDED_FILE, render_settings(settings))
-        self._write(directory / "pg_hba.conf", render_hba(spec.profile.authentication))
+        text = render_settings(settings)
+        if spec.profile.replicated:
+            text += f"include_if_exists '{GROUP_FILE}'\n"
+        self.write(directory / INCLUDED_FILE, text)
+        self.write(directory / "pg_hba.conf", render_hba(spec.profile.authentication))
 
-    def _write(self, path: Path, text: str) -> None:
+    def write(self, path: Path, text: str) -> None:
+        """Write a file for the server, whole or not at all."""
         unfinished = path.with_name(path.name + ".new")
         unfinished.write_text(text, encoding="utf-8")
         unfinished.chmod(0o600)
@@ -202,7 +207,7 @@ class Instance:
         """Start the server; `wait_ready` tells when it serves. Raises UserMistake where it cannot be started."""
         self.check()
         clear_stale_locks(self.directory, self._socket_lock())
-        self._configure(self.directory)
+        self.configure(self.directory)
         self._log_offset = _prepare_log(self.spec.log_file)
         with open(self.spec.log_file, "ab") as log:
             try:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ...config import SYSTEM_ROLE
 
 INCLUDED_FILE = "hanse.conf"
+GROUP_FILE = "hanse_group.conf"  # included by it where the instance is one of several
 BIG_MEMORY_BYTES = 8 << 30  # from here on a group instance takes twice the buffers
 
 _EVERYWHERE = {
@@ -45,6 +46,20 @@ _GROUP = {
     "max_prepared_transactions": "200",
 }
 
+# Of an instance that has others beside it (probes E; findings-transactions B11, C17).
+_REPLICATED = {
+    "restart_after_crash": "off",  # a server that comes back by itself would lead with what nobody else has
+    "wal_log_hints": "on",  # pg_rewind needs it
+    "wal_keep_size": "256MB",  # pg_rewind reads the WAL back to the last common checkpoint
+    "max_wal_senders": "20",
+    "max_replication_slots": "20",
+    "hot_standby": "on",
+    "wal_sender_timeout": "5s",
+    "wal_receiver_timeout": "5s",
+    "wal_receiver_status_interval": "1s",
+    "wal_retrieve_retry_interval": "100ms",
+}
+
 _WORKSPACE = {
     # Nothing durable is kept here; an instance that outlived its machine's crash is made anew (see instance.py).
     "fsync": "off",
@@ -68,13 +83,15 @@ _PLAIN = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """A kind of instance. `unique`: it needs a system identifier of its own, because it is, or may be, replicated."""
+    """A kind of instance. `unique`: it needs a system identifier of its own, because it is, or may be, replicated.
+    `replicated`: it has settings of its group (group_files.py), which win over these."""
 
     name: str
     superuser: str
     settings: Mapping[str, str] = field(default_factory=dict)
     authentication: str = "scram-sha-256"
     unique: bool = False
+    replicated: bool = False
 
 
 def group_profile() -> Profile:
@@ -83,6 +100,11 @@ def group_profile() -> Profile:
         # A backend that waits for a lock does not notice that its client has died, and its queued lock stops others.
         settings["client_connection_check_interval"] = "100ms"
     return Profile(name="group", superuser=SYSTEM_ROLE, settings=settings, unique=True)
+
+
+def replicated_profile() -> Profile:
+    """A group instance among several."""
+    return replace(group_profile(), settings=dict(group_profile().settings) | _REPLICATED, replicated=True)
 
 
 def workspace_profile() -> Profile:

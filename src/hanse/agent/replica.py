@@ -1,0 +1,508 @@
+"""One member of a group, as its agent drives it: answers for its pledge, leads or follows, and repairs.
+
+    replica = Replica("n1", member, PledgeFile.load(…), peers)
+    server = PeerServer(replica.handle, key)            # other agents' questions
+    await replica.run()                                 # until cancelled; the PostgreSQL server goes on
+
+Three loops: a leader asks for its lease, and stops its server when the lease has run out; a member that is pledged to
+another's lead comes to it (`replication/rejoin.py`); a member that has not heard of its leader for SUSPICION_S, or whose own
+leading server has ended, begins a failover. Those who suspect first are told apart by their place among the names; that
+two begin at once costs a term, nothing else.
+
+What changes the server takes `_work`, one at a time; a recruit cancels a way back that is under way, because base backups
+take long. Whatever goes wrong while leading ends in a server that is a follower of nobody, which the next failover recruits.
+
+Not here: changes of the rule from outside, slots beyond their budget, gateways (they ask `serving`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeVar
+
+from ..core.errors import PgError, UserMistake
+from ..core.limits import CLOCK_DRIFT_MAX, HEARTBEAT_S, PEER_ANSWER_S_MAX, SUSPICION_S
+from ..engines.postgres.cloning import clone, rewind
+from ..engines.postgres.group_files import (
+    Source,
+    clear_rewind_mark,
+    configure_member,
+    rewind_mark,
+    settle,
+    start_as_follower,
+)
+from ..engines.postgres.instance import StopMode
+from ..engines.postgres.promotion import establish, history, local_timeline, promote, promotions, write_record
+from ..engines.postgres.streaming import Access, Member, make_slot, system_identifier
+from ..replication.failover import Attempt, Established, Observation, Refusal, Report, decide
+from ..replication.lease import Grants, Lease
+from ..replication.membership import Use, finish
+from ..replication.pledge import Act, Heartbeat, Message, Promote, Recruit, judge
+from ..replication.record import RuleRecord
+from ..replication.rejoin import LeaderHistory, LocalData, Rejoin, rejoin
+from .group_records import record_of, reigns, row_of
+from .peers import Heard, Renewed, Reply
+from .pledges import PledgeFile
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+WATCH_S = 0.05
+ATTEMPT_S_MAX = 15.0  # for one failover; then it is begun anew, above the terms that were heard of
+TROUBLE = (PgError, UserMistake, OSError, EOFError, ValueError, TimeoutError)
+
+
+class Peers(Protocol):
+    """The members of the group, this one included."""
+
+    @property
+    def names(self) -> frozenset[str]: ...
+    def access(self, name: str) -> Access: ...
+    async def ask(self, name: str, message: Message, timeout_s: float) -> Reply: ...
+
+
+@dataclass(slots=True, eq=False)
+class Leading:
+    record: RuleRecord
+    attempt: str
+    serve_at: float
+    established: bool = False
+    lease: Lease = field(default_factory=Lease)
+
+
+class Replica:
+    """See the module's docstring."""
+
+    def __init__(
+        self,
+        name: str,
+        member: Member,
+        pledges: PledgeFile,
+        peers: Peers,
+        *,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
+        self._member = member
+        self._pledges = pledges
+        self._peers = peers
+        self._now = now
+        self._grants = Grants.after_start(now())
+        self._leading: Leading | None = None
+        self._known: RuleRecord | None = pledges.pledge.record  # the newest rule it has seen
+        self._following: tuple[int, str] | None = None
+        self._quiet = False  # fenced, and nothing was done since
+        self._heard_at = now()
+        self._highest_term = pledges.pledge.term
+        self._judging = asyncio.Lock()
+        self._work = asyncio.Lock()
+        self._job: asyncio.Task[None] | None = None
+        self._promotion: asyncio.Task[None] | None = None
+        self._beats: set[asyncio.Task[None]] = set()  # a task that nobody holds may be collected
+
+    @property
+    def term(self) -> int:
+        return self._pledges.pledge.term
+
+    @property
+    def serving(self) -> bool:
+        """Whether a result of this leader that arrives now may be used."""
+        leading = self._leading
+        if leading is None or not leading.established or leading.record.term != self.term:
+            return False
+        now = self._now()
+        return now >= leading.serve_at and leading.lease.covers(now, leading.record.lease_clauses())
+
+    async def run(self) -> None:
+        await self._resume()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._lead_on())
+                tasks.create_task(self._beat())
+                tasks.create_task(self._follow_on())
+                tasks.create_task(self._repair_on())
+        finally:
+            await _end(self._promotion)
+            await _end(self._job)
+            for task in tuple(self._beats):
+                await _end(task)
+
+    # --- questions
+
+    async def handle(self, message: Message) -> Reply:
+        """The answer to another agent. Its pledge is on disk when this returns."""
+        async with self._judging:
+            verdict = judge(self.name, self._pledges.pledge, message)
+            if verdict.pledge != self._pledges.pledge:
+                await _in_thread(self._pledges.store, verdict.pledge)
+        act, term = verdict.act, verdict.pledge.term
+        if act is Act.REFUSE:
+            return Refusal(self.name, term)
+        if act is Act.REPORT:
+            assert isinstance(message, Recruit)
+            return await self._report(message)
+        if act is Act.LEAD:
+            assert isinstance(message, Promote)
+            self._promotion = asyncio.create_task(self._lead(message))
+        if act is Act.FOLLOW and isinstance(message, Heartbeat):
+            self._heard_at = self._now()
+            if message.sent_at is not None:
+                self._grants.grant(message.leader, self._now())
+                return Renewed(self.name, term)
+        if isinstance(message, Promote) and self._leading is not None and self._leading.established:
+            return Established(self.name, message.term, message.attempt)
+        return Heard(self.name, term)
+
+    async def _report(self, message: Recruit) -> Report:
+        """A server that has ended reports that it has stopped, without data: it would have to replay first."""
+        self._heard_at = self._now()
+        self._following = None
+        await _end(self._promotion)
+        await _end(self._job)
+        report = Report(name=self.name, term=message.term, attempt=message.attempt, record=None, lsn=0)
+        async with self._work:
+            instance = self._member.instance
+            mark = rewind_mark(instance)
+            if mark is not None or not instance.is_alive():
+                self._leading = None
+            else:
+                report = await self._fenced(report)
+        now = self._now()
+        superseded = mark if report.record is None else None
+        left_s, to = self._grants.left_s(now), self._grants.to(now)
+        return replace(report, superseded=superseded, lease_left_s=left_s, lease_to=to)
+
+    async def _fenced(self, report: Report) -> Report:
+        try:
+            await self._quieten()
+            data = await self._member.data()
+        except TROUBLE as error:
+            log.warning("%s has no data to report: %s", self.name, error)
+            return report
+        self._know(None if data.row is None else record_of(data.row))
+        return replace(report, record=None if data.row is None else record_of(data.row), lsn=data.lsn)
+
+    # --- the server
+
+    def _know(self, record: RuleRecord | None) -> None:
+        if record is not None and (self._known is None or record.order > self._known.order):
+            self._known = record
+
+    def _names(self) -> str:
+        """What commits would wait for if this member led."""
+        return "" if self._known is None else replace(self._known, leader=self.name).clause().text
+
+    async def _quieten(self) -> None:
+        """The server leads nobody and streams from nobody, and has replayed what it has. `_work` is held."""
+        if self._leading is not None or not self._member.instance.is_alive():
+            await self._alone()
+        elif not self._quiet:
+            try:
+                await self._member.fence()
+                self._quiet = True
+            except (PgError, TimeoutError):
+                await self._alone()
+
+    async def _alone(self) -> None:
+        """The server, whatever it was, runs as a follower of nobody. `_work` is held."""
+        self._leading = None
+        self._following = None
+        instance = self._member.instance
+        await _in_thread(instance.stop, StopMode.IMMEDIATE)
+        await _in_thread(settle, instance)
+        configure_member(instance, source=None, synchronous_standby_names=self._names())
+        start_as_follower(instance)
+        await _in_thread(instance.bring_up)
+        self._quiet = True
+
+    async def _resume(self) -> None:
+        """An agent that comes back finds the server as a leader still, or as something that the loops see to."""
+        instance = self._member.instance
+        await _in_thread(settle, instance)
+        if not instance.exists or not await _in_thread(instance.adopt):
+            return
+        pledge = self._pledges.pledge
+        async with self._member.access.connected() as connection:
+            recovers = await connection.fetchval("SELECT pg_is_in_recovery()")
+        data = None if recovers else await self._member.data()
+        if data is None or data.row is None:
+            return
+        record = record_of(data.row)
+        self._know(record)
+        if (pledge.leader, pledge.term) == (self.name, record.term) and record.leader == self.name:
+            leading = Leading(record, pledge.attempt, self._now())
+            self._leading = leading
+            self._promotion = asyncio.create_task(self._guarded(self._establish(leading, data.lsn)))
+        else:
+            async with self._work:
+                await self._alone()
+
+    # --- leading
+
+    async def _lead(self, message: Promote) -> None:
+        await self._guarded(self._begin_to_lead(message))
+
+    async def _guarded(self, work: Any) -> None:
+        try:
+            await work
+        except TROUBLE as error:
+            log.warning("%s does not lead: %s", self.name, error)
+            async with self._work:
+                with contextlib.suppress(*TROUBLE):
+                    await self._alone()
+
+    async def _begin_to_lead(self, message: Promote) -> None:
+        record = message.record
+        leading = Leading(record, message.attempt, self._now() + message.wait_s * (1 + 2 * CLOCK_DRIFT_MAX))
+        async with self._work:
+            self._know(record)
+            self._quiet = False
+            await self._member.follow(None, record.clause().text)
+            await promote(self._member, record.term)
+            self._leading = leading
+            lsn = await write_record(self._member, row_of(record))
+        await self._establish(leading, lsn)
+
+    async def _establish(self, leading: Leading, lsn: int) -> None:
+        record = leading.record
+        clause = record.establishing()
+        await establish(self._member, lsn, clause.names, clause.count)
+        if record.previous is not None:
+            for step in finish(record):
+                if isinstance(step, Use):
+                    await self._member.require(step.clause.text)
+                else:
+                    lsn = await write_record(self._member, row_of(step.record))
+                    await establish(self._member, lsn, clause.names, clause.count)
+                    leading.record = step.record
+        leading.established = True
+        log.info("%s leads in term %d", self.name, record.term)
+
+    async def _beat(self) -> None:
+        """A leader's questions. Each follower is asked by itself: one that hangs delays nobody else's answer."""
+        while True:
+            leading = self._leading
+            if leading is not None:
+                for name in sorted(self._peers.names - {self.name}):
+                    self._spawn_beat(leading, name)
+            await asyncio.sleep(HEARTBEAT_S)
+
+    def _spawn_beat(self, leading: Leading, name: str) -> None:
+        task = asyncio.create_task(self._beat_one(leading, name))
+        self._beats.add(task)
+        task.add_done_callback(self._beats.discard)
+
+    async def _beat_one(self, leading: Leading, name: str) -> None:
+        sent_at = self._now()
+        message = Heartbeat(leading.record.term, leading.attempt, self.name, sent_at)
+        with contextlib.suppress(*TROUBLE):
+            reply = await self._peers.ask(name, message, 2 * HEARTBEAT_S)
+            if isinstance(reply, Renewed) and reply.term == leading.record.term:
+                leading.lease.renewed(name, sent_at)
+            elif isinstance(reply, Refusal):
+                self._highest_term = max(self._highest_term, reply.term)
+
+    async def _lead_on(self) -> None:
+        """Watch the own server and the own lease."""
+        while True:
+            await asyncio.sleep(WATCH_S)
+            leading = self._leading
+            if leading is None:
+                continue
+            if not self._member.instance.is_alive():
+                log.warning("the leading server of %s has ended", self.name)
+                await _end(self._promotion)
+                self._leading = None
+                await self._attempt()
+            elif leading.record.term < self.term or (leading.established and self._expired(leading)):
+                log.warning("%s leads no more: its lease of term %d is over", self.name, leading.record.term)
+                await _end(self._promotion)
+                async with self._work:
+                    with contextlib.suppress(*TROUBLE):
+                        await self._alone()
+                self._heard_at = self._now()
+
+    def _expired(self, leading: Leading) -> bool:
+        """A new leader is given time for its first lease."""
+        now = self._now()
+        return now > leading.serve_at + SUSPICION_S and not leading.lease.covers(now, leading.record.lease_clauses())
+
+    # --- following
+
+    async def _follow_on(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_S)
+            pledge = self._pledges.pledge
+            if self._leading is not None or self._working(self._promotion):
+                continue
+            if pledge.leader not in (None, self.name):
+                if self._following == (pledge.term, pledge.leader) and self._member.instance.is_alive():
+                    continue
+                assert pledge.leader is not None
+                self._job = asyncio.create_task(self._come_to(pledge.leader, pledge.term))
+            elif self._member.instance.is_alive() or not self._member.instance.exists:
+                continue
+            elif rewind_mark(self._member.instance) is None:
+                self._job = asyncio.create_task(self._start_alone())
+            await self._settled(self._job)
+
+    def _working(self, task: asyncio.Task[None] | None) -> bool:
+        return task is not None and not task.done()
+
+    async def _settled(self, job: asyncio.Task[None] | None) -> None:
+        if job is None:
+            return
+        await asyncio.wait((job,))
+        if not job.cancelled() and (error := job.exception()) is not None:
+            if not isinstance(error, TROUBLE):
+                raise error
+            log.info("%s does not follow yet: %s", self.name, error)
+
+    async def _start_alone(self) -> None:
+        async with self._work:
+            await self._alone()
+
+    async def _come_to(self, leader: str, term: int) -> None:
+        async with self._work:
+            access = self._peers.access(leader)
+            branches, ids = await history(access), await promotions(access)
+            known = LeaderHistory(system_identifier=await system_identifier(access), reigns=reigns(branches, ids))
+            way = rejoin(await self._local(), known)
+            log.info("%s comes to %s of term %d: %s", self.name, leader, term, way.value)
+            slot = await make_slot(access, self.name)
+            self._quiet = False
+            source = _source(access, self.name, slot)
+            if way is Rejoin.REWIND and not await self._rewind(source, term):
+                way = Rejoin.CLONE
+            if way is Rejoin.CLONE:
+                await _in_thread(self._member.instance.stop, StopMode.IMMEDIATE)
+                await clone(self._member.instance, source, synchronous_standby_names=self._names())
+                await _in_thread(self._member.instance.bring_up)
+            elif way is Rejoin.STREAM:
+                await self._member.follow(source, self._names())
+            self._following = (term, leader)
+
+    async def _local(self) -> LocalData | None:
+        """What the own directory has, the server being alone; None: nothing that can be used."""
+        instance = self._member.instance
+        if not instance.exists or rewind_mark(instance) is not None:
+            return None
+        try:
+            await self._quieten()
+            data = await self._member.data()
+            identifier = await system_identifier(self._member.access)
+        except (PgError, UserMistake) as error:
+            log.warning("%s has no data of its own: %s", self.name, error)
+            return None
+        record = None if data.row is None else record_of(data.row)
+        self._know(record)
+        timeline = local_timeline(self._member)
+        of_timeline = record is not None and record.term == timeline
+        return LocalData(
+            system_identifier=identifier,
+            marked=False,
+            timeline=timeline,
+            promotion_id=record.promotion_id if record is not None and of_timeline else None,
+            lsn=data.lsn,
+        )
+
+    async def _rewind(self, source: Source, term: int) -> bool:
+        """Whether that was possible. Until it is consistent the server streams under a name that nobody waits for."""
+        instance = self._member.instance
+        await _in_thread(instance.stop)
+        try:
+            unnamed = replace(source, name=f"{source.name} (rejoins)")
+            await rewind(instance, unnamed, term=term, synchronous_standby_names=self._names())
+            await _in_thread(instance.bring_up)
+            while not await self._member.is_consistent():
+                await asyncio.sleep(WATCH_S)
+        except (PgError, UserMistake) as error:
+            log.warning("%s is cloned: %s", self.name, error)
+            return False
+        await _in_thread(clear_rewind_mark, instance)
+        await self._member.follow(source, self._names())
+        return True
+
+    # --- repairing
+
+    async def _repair_on(self) -> None:
+        place = sorted(self._peers.names).index(self.name)
+        while True:
+            await asyncio.sleep(WATCH_S)
+            silent_s = self._now() - self._heard_at
+            if self._leading is None and silent_s > SUSPICION_S * (1 + place / 2):
+                log.warning("%s has not heard of a leader for %.1f s", self.name, silent_s)
+                await self._attempt()
+
+    async def _attempt(self) -> None:
+        """One failover, as far as it comes."""
+        self._highest_term = max(self._highest_term, self.term) + 1
+        attempt = Attempt(id=uuid.uuid4().hex, term=self._highest_term)
+        answers: dict[str, Reply] = {}
+        under_way: dict[asyncio.Task[Reply], str] = {}
+        deadline = self._now() + ATTEMPT_S_MAX
+        try:
+            while self._now() < deadline:
+                seen = Observation(self._now(), _answers(answers), self._peers.names)
+                decision = decide(attempt, seen)
+                attempt = decision.attempt
+                if decision.done or decision.lost_to is not None:
+                    self._highest_term = max(self._highest_term, decision.lost_to or 0)
+                    return
+                for name, message in decision.send:
+                    if name not in under_way.values():
+                        under_way[asyncio.create_task(self._ask(name, message))] = name
+                done, _ = await asyncio.wait(under_way, timeout=WATCH_S, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    self._take(answers, under_way.pop(task), task)
+                await asyncio.sleep(WATCH_S / 5)
+        finally:
+            self._heard_at = self._now()
+            for task in under_way:
+                task.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
+
+    def _take(self, answers: dict[str, Reply], name: str, task: asyncio.Task[Reply]) -> None:
+        if task.exception() is not None:
+            return
+        reply = task.result()
+        if isinstance(reply, Report):
+            reply = replace(reply, received_at=self._now())
+        if not isinstance(reply, Heard | Renewed):
+            answers[name] = reply
+
+    async def _ask(self, name: str, message: Message) -> Reply:
+        if name == self.name:
+            return await self.handle(message)
+        return await self._peers.ask(name, message, PEER_ANSWER_S_MAX)
+
+
+def _answers(replies: dict[str, Reply]) -> dict[str, Report | Refusal | Established]:
+    return {name: each for name, each in replies.items() if isinstance(each, Report | Refusal | Established)}
+
+
+def _source(access: Access, name: str, slot: str) -> Source:
+    return Source(host=access.host, port=access.port, user=access.user, password=access.password, name=name, slot=slot)
+
+
+async def _in_thread(work: Callable[..., T], *arguments: Any) -> T:
+    """A thread cannot be cancelled: who is cancelled waits for its end, so that nobody else works on the server."""
+    task = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait((task,))
+        raise
+
+
+async def _end(task: asyncio.Task[None] | None) -> None:
+    if task is not None and not task.done():
+        task.cancel()
+        await asyncio.wait((task,))

@@ -1,0 +1,181 @@
+"""Three agents with their servers, left to themselves: they fail over, fence, and come back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hanse.agent.peers import PeerServer, Reply, TcpPeers, ask, decode, encode
+from hanse.agent.pledges import PledgeFile
+from hanse.agent.replica import Replica
+from hanse.core.errors import PgError
+from hanse.replication.pledge import Heartbeat, Message, Pledge, Promote, Recruit
+from hanse.replication.record import RuleRecord
+from hanse.replication.rule import Policy, rule_of
+from support.processes import free_ports, sweep
+from support.replicated_group import Group
+
+KEY = b"token"
+WAIT_S = 90.0
+
+
+class CutPeers(TcpPeers):
+    """Messages that cross a partition are lost."""
+
+    own = ""
+    cut: set[str]
+
+    async def ask(self, name: str, message: Message, timeout_s: float) -> Reply:
+        if (self.own in self.cut) != (name in self.cut):
+            await asyncio.sleep(timeout_s)
+            raise TimeoutError
+        return await super().ask(name, message, timeout_s)
+
+
+class Agents:
+    """The agents of a group of three, in this process."""
+
+    def __init__(self, group: Group) -> None:
+        self.group = group
+        self.cut: set[str] = set()
+        self.replicas: dict[str, Replica] = {}
+        self._servers: list[PeerServer] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        port = free_ports(len(self.group.names))
+        addresses = {name: ("127.0.0.1", port + place) for place, name in enumerate(self.group.names)}
+        accesses = {name: member.access for name, member in self.group.members.items()}
+        for name in self.group.names:
+            pledge = Pledge(group="g1", term=1, attempt="founding", leader="a", record=self.group.record)
+            file = PledgeFile.create(self.group.directory / f"{name}.pledge", pledge)
+            peers = CutPeers(addresses, accesses, KEY)
+            peers.own, peers.cut = name, self.cut
+            replica = Replica(name, self.group.members[name], file, peers)
+            server = PeerServer(replica.handle, KEY)
+            await server.start(*addresses[name])
+            self.replicas[name] = replica
+            self._servers.append(server)
+        self._tasks = [asyncio.create_task(replica.run()) for replica in self.replicas.values()]
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for server in self._servers:
+            await server.stop()
+
+    def leader(self) -> str | None:
+        return next((name for name, replica in self.replicas.items() if replica.serving), None)
+
+
+@pytest.fixture
+async def agents(run_directory: Path, request: pytest.FixtureRequest) -> AsyncIterator[Agents]:
+    path = run_directory / f"agents-{abs(hash(request.node.name)) % 10**8}"
+    path.mkdir()
+    path.chmod(0o755)
+    group = Group(path)
+    made = Agents(group)
+    try:
+        await group.found()
+        await made.start()
+        yield made
+    finally:
+        await made.stop()
+        with contextlib.suppress(Exception):
+            await group.stop()
+        sweep(path)
+        shutil.rmtree(path, ignore_errors=True)
+
+
+async def until(what: str, condition: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + WAIT_S
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {WAIT_S:g} s: {what}"
+        await asyncio.sleep(0.01)
+    return value
+
+
+async def run(agents: Agents, name: str, sql: str) -> list[Any]:
+    async with agents.group.members[name].access.connected() as connection:
+        return [row[0] for row in await connection.fetch(sql)]
+
+
+async def all_equal(agents: Agents, leader: str) -> None:
+    sql = "SELECT x FROM public.t ORDER BY x"
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        with contextlib.suppress(PgError):
+            rows = await run(agents, leader, sql)
+            if [await run(agents, name, sql) for name in sorted(agents.replicas)] == [rows] * 3:
+                return
+        assert time.monotonic() < deadline, "the members do not become equal"
+        await asyncio.sleep(0.1)
+
+
+async def test_a_group_heals_itself(agents: Agents) -> None:
+    await until("the founder serves", lambda: agents.leader() == "a")
+    await run(agents, "a", "CREATE TABLE public.t (x int)")
+    await run(agents, "a", "INSERT INTO public.t VALUES (1)")
+
+    begin = time.monotonic()
+    agents.group.kill("a")
+    second = await until("another serves", lambda: agents.leader() in ("b", "c") and agents.leader())
+    await run(agents, second, "INSERT INTO public.t VALUES (2)")
+    print({"leading server killed": round(time.monotonic() - begin, 2)})
+    await all_equal(agents, second)
+
+    begin = time.monotonic()
+    agents.cut.add(second)
+    third = await until("the majority serves", lambda: agents.leader() not in (second, None) and agents.leader())
+    print({"leader cut off": round(time.monotonic() - begin, 2)})
+    assert not agents.replicas[second].serving, "its lease is over"
+    await run(agents, third, "INSERT INTO public.t VALUES (3)")
+    agents.cut.clear()
+    await all_equal(agents, third)
+    assert await run(agents, third, "SELECT x FROM public.t ORDER BY x") == [1, 2, 3]
+    assert agents.replicas[third].term >= 3
+
+
+async def test_frames_need_the_token() -> None:
+    asked: list[Message] = []
+
+    async def handle(message: Message) -> Reply:
+        asked.append(message)
+        raise TimeoutError
+
+    port = free_ports(1)
+    server = PeerServer(handle, KEY)
+    await server.start("127.0.0.1", port)
+    try:
+        with pytest.raises((EOFError, OSError)):
+            await ask("127.0.0.1", port, b"another", Recruit(2, "r"), timeout_s=10)
+        assert asked == []
+        with pytest.raises((EOFError, OSError)):
+            await ask("127.0.0.1", port, KEY, Recruit(2, "r"), timeout_s=10)
+        assert asked == [Recruit(2, "r")]
+    finally:
+        await server.stop()
+
+
+def test_frames_carry_what_was_said() -> None:
+    record = RuleRecord(
+        term=2,
+        serial=0,
+        leader="a",
+        promotion_id="r",
+        rule=rule_of(Policy.ALL, "abc"),
+        previous=rule_of(Policy.ASYNC, "ab"),
+    )
+    for message in (Promote(2, "r", record, 0.5), Heartbeat(2, "r", "a", 1.25), Heartbeat(2, "r", "a")):
+        frame = encode(KEY, message)
+        assert decode(KEY, frame[4:36], frame[36:]) == message
+        with pytest.raises(ValueError, match="token"):
+            decode(KEY, frame[4:36], frame[36:] + b" ")

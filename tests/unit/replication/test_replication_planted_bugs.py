@@ -1,0 +1,66 @@
+"""The simulation's judgement notices when a part of the protocol is missing.
+
+A bug that is found rarely has a first seed near one that finds it; it is looked for from there on. When the world's events
+change, other seeds find it: raise SEEDS_MAX for once, and note the new seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+
+import pytest
+
+from hanse.replication import failover
+from hanse.replication.failover import Report
+from hanse.replication.rule import Rule
+from support.replication_world import Faults, World
+
+SEEDS_MAX = 400
+
+
+def found(first: int, words: str, faults: Faults, run: Callable[[World], None] = World.run) -> None:
+    for seed in range(first, first + SEEDS_MAX):
+        world = World(seed, faults)
+        try:
+            run(world)
+        except AssertionError as error:
+            if words in str(error):
+                return
+    raise AssertionError("the simulation does not notice")
+
+
+LOST, SHOWN, TWO = "acknowledged commits", "that were shown", "serves while term"
+
+
+@pytest.mark.parametrize(
+    ("fault", "first", "words"),
+    [
+        ("serves_unestablished", 710, SHOWN),
+        ("reports_before_fence", 935, LOST),
+        ("ignores_lease", 0, TWO),
+    ],
+)
+def test_what_instances_do_is_needed(fault: str, first: int, words: str) -> None:
+    found(first, words, Faults(**{fault: True}))
+
+
+def test_enough_recruits_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_few(rule: Rule, names: Collection[str], with_data: Collection[str]) -> bool:
+        pledged, data = rule.members.intersection(names), rule.members.intersection(with_data)
+        return len(pledged) >= max(1, rule.recruits - 1) and len(data) >= max(1, rule.recruits_with_data - 1)
+
+    monkeypatch.setattr(Rule, "recruited", too_few)
+    found(0, LOST, Faults())
+
+
+def test_the_term_goes_before_the_lsn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Report, "position", property(lambda report: (0, report.lsn)))
+    found(0, "commits", Faults(), World.rival)
+
+
+def test_old_leases_have_to_be_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def at_once(reports: Mapping[str, Report], now: float) -> float:
+        return 0.0
+
+    monkeypatch.setattr(failover, "lease_wait_s", at_once)
+    found(0, TWO, Faults(), World.rival)

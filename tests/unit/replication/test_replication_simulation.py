@@ -1,0 +1,60 @@
+"""Groups from seeds: nothing is lost, one leader at a time, and in the end the group serves.
+
+HANSE_TEST_REPLICATION_SEEDS sets how many seeds are tried.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+
+import pytest
+
+from support.replication_world import World
+
+SEEDS, PARTS = int(os.environ.get("HANSE_TEST_REPLICATION_SEEDS", "500")), 2
+
+
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_every_seed(part: int) -> None:
+    story: Counter[str] = Counter()
+    for seed in range(part, SEEDS, PARTS):
+        story.update(_story(seed))
+    wanted = {
+        "promotion",
+        "established",
+        "commit",
+        "read",
+        "rewind",
+        "clone",
+        "rule changed",
+        "lease ran out",
+        "result refused",
+    }
+    assert wanted <= story.keys(), "the simulation is too kind"
+
+
+def _story(seed: int) -> Counter[str]:
+    world = World(seed)
+    try:
+        world.run()
+    except AssertionError as error:
+        raise AssertionError(f"seed {seed}: {error}") from error
+    return world.story
+
+
+def test_a_seed_tells_the_same_story_again() -> None:
+    assert _story(11) == _story(11)
+
+
+def test_a_leader_that_was_cut_off_does_not_win_by_its_length() -> None:
+    story: Counter[str] = Counter()
+    for seed in range(40):
+        world = World(seed)
+        try:
+            world.rival()
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}: {error}") from error
+        story.update(world.story)
+    assert story["rival"] >= 5, "no successor ever serves"
