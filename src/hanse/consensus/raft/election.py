@@ -16,13 +16,12 @@ from .state import Leading, Role, State
 def time_out(state: State) -> None:
     """No leader was heard of in time."""
     state.wait_anew()
-    if not state.configuration.votes(state.node):
-        return
-    _ask(state, Role.PRE_CANDIDATE)
+    if membership.may_stand(state):
+        _ask(state, Role.PRE_CANDIDATE)
 
 
 def on_timeout_now(state: State, message: TimeoutNow) -> None:
-    if state.role is Role.FOLLOWER and state.configuration.votes(state.node):
+    if state.role is Role.FOLLOWER and membership.may_stand(state):
         _ask(state, Role.CANDIDATE, forced=True)
 
 

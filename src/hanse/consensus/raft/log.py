@@ -47,6 +47,10 @@ class Log:
         """The one in force after the entry `index`, which is not before the snapshot's."""
         return next(c for at, c in reversed(self._configurations) if at <= index)
 
+    def configurations_since(self, index: int) -> list[Configuration]:
+        """The one in force after the entry `index`, and all later ones."""
+        return [self.configuration_at(index)] + [c for at, c in self._configurations if at > index]
+
     def term_at(self, index: int) -> int | None:
         """None where the entry is not, or no longer, here."""
         if index == self.base_index:

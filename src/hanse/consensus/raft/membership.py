@@ -52,6 +52,14 @@ def caught_up(state: State, node: str) -> bool:
     return peer is not None and peer.flow is Flow.REPLICATE and peer.match >= behind
 
 
+def may_stand(state: State) -> bool:
+    """Whether this node may lead: it votes, or did so before a change of which it does not know that it is committed.
+
+    It may be the only one that has the change and can be elected (4.2.2); then it leads until that is committed.
+    """
+    return any(configuration.votes(state.node) for configuration in state.log.configurations_since(state.commit))
+
+
 def on_commit(state: State) -> None:
     """A leader's commit index has moved on: leaves a joint configuration, and leadership that is not its own."""
     leading = state.leading
