@@ -69,6 +69,9 @@ class Cluster:
         self.order = itertools.count()
         self.blocked: set[tuple[str, str]] = set()
         self.loss, self.doubling, self.delay_s = 0.0, 0.0, 0.01
+        # Election timeouts that hardly differ make votes split; clocks at their bounds make leases end too late.
+        self.spread = self.draw.choice((1.0, 0.2, 0.03))
+        self.extreme_clocks = self.draw.random() < 0.5
         self.settings = Settings(
             election_timeout_s=1.0,
             heartbeat_s=0.2,
@@ -84,7 +87,7 @@ class Cluster:
         saved = founding(Configuration(voters=tuple(founders)))
         self.machines = {name: Machine(name, saved if name in founders else joining()) for name in names}
         for machine in self.machines.values():
-            machine.rate = self.draw.uniform(1 - DRIFT, 1 + DRIFT)
+            machine.rate = self.some_rate()
             machine.local = self.draw.uniform(0, 1000)
             machine.compact_after = self.draw.choice((8, 25, 1000))
             self.start(machine)
@@ -103,12 +106,18 @@ class Cluster:
         self.now = end
         return False
 
+    def spread_random(self) -> float:
+        return self.draw.random() * self.spread
+
+    def some_rate(self) -> float:
+        return self.draw.choice((1 - DRIFT, 1 + DRIFT)) if self.extreme_clocks else self.draw.uniform(1 - DRIFT, 1 + DRIFT)
+
     # --- nodes -------------------------------------------------------------------------------------------------------
 
     def start(self, machine: Machine) -> None:
         machine.life += 1
         now = machine.clock(self.now)
-        machine.raft = Raft(machine.name, machine.disk, self.settings, self.draw.random, now)
+        machine.raft = Raft(machine.name, machine.disk, self.settings, self.spread_random, now)
         machine.register = Register.load(machine.disk.snapshot.data)
         machine.applied = machine.disk.snapshot.index
         machine.writing, machine.leading = None, None
@@ -243,6 +252,13 @@ class Cluster:
     def operate(self) -> None:
         """One operation of a client that does not know much: often at a leader, else anywhere."""
         draw = self.draw
+        leaders = sorted(self.leaders(), key=lambda each: each.raft.state.term if each.raft else 0)
+        if len(leaders) > 1 and leaders[-1].paused_until <= self.now:
+            self.write(leaders[-1])  # and whoever has not heard of it must not answer reads as if there were nothing
+            leaders = [each for each in leaders[:-1] if each.paused_until <= self.now and each.raft is not None]
+            for each in leaders:
+                self.read(each, lease=draw.random() < 0.8)
+            return
         choice = self.leaders() if draw.random() < 0.7 else list(self.machines.values())
         if not choice:
             return
@@ -281,4 +297,4 @@ class Cluster:
     def keep_operating(self, end: float) -> None:
         self.operate()
         if self.now < end:
-            self.after(self.draw.uniform(0, 0.1), lambda: self.keep_operating(end))
+            self.after(self.draw.uniform(0, 0.1 if len(self.leaders()) < 2 else 0.02), lambda: self.keep_operating(end))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from raft_checks import Checks, Violation
-from raft_cluster import DRIFT, FAULTS_S, HEALING_S, Cluster, Flaws, Machine
+from raft_cluster import FAULTS_S, HEALING_S, Cluster, Flaws, Machine
 
 from hanse.consensus.raft.configuration import Configuration
 from hanse.consensus.raft.state import Busy, ChangeRefused, NotLeader
@@ -12,10 +12,7 @@ from hanse.consensus.raft.state import Busy, ChangeRefused, NotLeader
 def run(seed: int, flaws: Flaws = Flaws()) -> Checks:  # noqa: B008
     """One run. Raises Violation, or AssertionError from within a node."""
     cluster = Cluster(seed, flaws)
-    faults = [
-        partition, partition, isolate, one_way, bridge, crash, crash, restart_at_once, crash_all, pause, slow_disk, bad_network,
-        drift, change_members, change_members, change_members, hand_over, mend,
-    ]  # fmt: skip
+    faults = cluster.draw.choice(PROFILES)
     liked = cluster.draw.sample(faults, cluster.draw.randint(3, len(faults)))
     pause_s = cluster.draw.choice((0.2, 0.5, 1.2))
 
@@ -43,6 +40,19 @@ def partition(cluster: Cluster) -> None:
     cluster.blocked = {
         pair for a in names[:middle] for b in names[middle:] for pair in ((a, b), (b, a))
     }  # fmt: skip
+
+
+def fade(cluster: Cluster) -> None:
+    """A leader loses its followers one after another."""
+    leader, others = _one(cluster, leaders=True).name, list(cluster.machines)
+    cluster.draw.shuffle(others)
+    for count, other in enumerate(others):
+
+        def cut(other: str = other) -> None:
+            if cluster.now < FAULTS_S:
+                cluster.blocked |= {(leader, other), (other, leader)}
+
+        cluster.after(count * 0.4 * cluster.draw.random(), cut)
 
 
 def isolate(cluster: Cluster) -> None:
@@ -114,7 +124,7 @@ def slow_disk(cluster: Cluster) -> None:
 def drift(cluster: Cluster) -> None:
     machine = _one(cluster, leaders=True)
     machine.local, machine.at = machine.clock(cluster.now), cluster.now
-    machine.rate = cluster.draw.choice((1 - DRIFT, 1.0, 1 + DRIFT))
+    machine.rate = cluster.some_rate()
 
 
 # --- members ---------------------------------------------------------------------------------------------------------
@@ -152,6 +162,18 @@ def hand_over(cluster: Cluster) -> None:
     except (NotLeader, Busy, ChangeRefused):
         return
     cluster.pump(machine)
+
+
+# What a run draws its faults from: all, or those that try one part of the protocol.
+PROFILES = (
+    [
+        partition, partition, isolate, one_way, bridge, fade, crash, crash, restart_at_once, crash_all, pause, slow_disk,
+        bad_network, drift, change_members, change_members, change_members, hand_over, mend,
+    ],
+    [fade, fade, isolate, one_way, drift, pause, restart_at_once, hand_over, mend, mend],
+    [change_members, change_members, change_members, partition, isolate, fade, crash, mend],
+    [crash, crash, restart_at_once, crash_all, partition, bad_network, slow_disk, mend],
+)  # fmt: skip
 
 
 # --- the end ---------------------------------------------------------------------------------------------------------
