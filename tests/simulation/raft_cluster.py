@@ -20,7 +20,7 @@ from hanse.consensus.raft.configuration import Configuration
 from hanse.consensus.raft.core import Raft
 from hanse.consensus.raft.messages import AnyMessage, Effects, Kind
 from hanse.consensus.raft.saved import Saved, founding, joining
-from hanse.consensus.raft.state import Busy, ChangeRefused, NotLeader, Role, Settings
+from hanse.consensus.raft.state import Busy, NotLeader, Role, Settings
 
 FAULTS_S = 20.0
 HEALING_S = 30.0
@@ -55,7 +55,6 @@ class Machine:
 class Flaws:
     """What a driver or a disk could do wrong; the checks must find each."""
 
-    forgets_votes: bool = False
     sends_before_write: bool = False
 
 
@@ -110,7 +109,9 @@ class Cluster:
         return self.draw.random() * self.spread
 
     def some_rate(self) -> float:
-        return self.draw.choice((1 - DRIFT, 1 + DRIFT)) if self.extreme_clocks else self.draw.uniform(1 - DRIFT, 1 + DRIFT)
+        return (
+            self.draw.choice((1 - DRIFT, 1 + DRIFT)) if self.extreme_clocks else self.draw.uniform(1 - DRIFT, 1 + DRIFT)
+        )
 
     # --- nodes -------------------------------------------------------------------------------------------------------
 
@@ -183,15 +184,6 @@ class Cluster:
     def _write(self, machine: Machine, effects: Effects) -> None:
         assert effects.persist is not None
         machine.disk = machine.disk.after(effects.persist)
-        if self.flaws.forgets_votes:
-            hard = machine.disk.hard_state
-            machine.disk = Saved(
-                hard_state=type(hard)(hard.term, None),
-                snapshot=machine.disk.snapshot,
-                base_index=machine.disk.base_index,
-                base_term=machine.disk.base_term,
-                entries=machine.disk.entries,
-            )
 
     def _finish(self, machine: Machine, effects: Effects) -> None:
         raft = machine.raft
