@@ -79,6 +79,7 @@ class Cluster:
             in_flight_max=self.draw.choice((1, 3, 16)),
             chunk_bytes=self.draw.choice((20, 1000)),
             trailing_entries=self.draw.choice((0, 3, 30)),
+            trailing_bytes=self.draw.choice((5, 10_000)),
             caught_up_entries_max=5,
         )
         names = [f"n{i}" for i in range(1, self.draw.choice((2, 3, 4, 5, 5, 6)) + 1)]

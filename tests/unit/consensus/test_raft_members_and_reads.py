@@ -445,3 +445,12 @@ def test_answers_to_a_former_life_are_not_taken() -> None:
     again = read(table, "n3")
     table.arrive(ReadResponse(sender="n1", receiver="n3", term=2, ticket=late, index=0))
     assert again != late and answered(table, "n3") == []
+
+
+def test_5_what_is_kept_beside_a_snapshot_is_bounded_by_bytes_too() -> None:
+    table = Table(("n1",), settings=dataclasses.replace(SETTINGS, trailing_entries=5, trailing_bytes=25))
+    table.wait(0.0, "n1")
+    for number in range(8):
+        table.propose("n1", b"ten bytes%d" % number)
+    table.do("n1", lambda raft, now: raft.compact(raft.state.applied, b""))
+    assert len(table.disks["n1"].entries) == 2

@@ -58,7 +58,7 @@ def random_persists(seed: int, count: int) -> list[Persist]:
             at = log.term_at(index)
             assert at is not None
             snapshot = Snapshot(index=index, term=at, configuration=FOUNDERS, data=b"%d" % index)
-            log.compact(snapshot, draw.choice((0, 2)))
+            log.compact(snapshot, draw.choice((0, 2)), draw.choice((50, 1000)))
         elif choice >= 0.9:
             index = log.last_index + draw.randint(-1, 3)
             if index > log.snapshot.index:

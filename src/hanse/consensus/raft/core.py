@@ -180,7 +180,8 @@ class Raft:
         snapshot = Snapshot(
             index=index, term=log.term_at(index) or 0, configuration=log.configuration_at(index), data=data
         )
-        log.compact(snapshot, self.state.settings.trailing_entries)
+        settings = self.state.settings
+        log.compact(snapshot, settings.trailing_entries, settings.trailing_bytes)
 
     # --- effects -----------------------------------------------------------------------------------------------------
 

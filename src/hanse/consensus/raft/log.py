@@ -93,13 +93,18 @@ class Log:
         self.entries.extend(entries)
         self._note_configurations(entries)
 
-    def compact(self, snapshot: Snapshot, trailing: int) -> None:
-        """Keeps `snapshot`, made here, and at most `trailing` entries before its end."""
+    def compact(self, snapshot: Snapshot, trailing: int, trailing_bytes: int) -> None:
+        """Keeps `snapshot`, made here, and at most `trailing` entries before its end, of so many bytes."""
         assert self.snapshot.index < snapshot.index and self.term_at(snapshot.index) == snapshot.term
         current = (snapshot.index, snapshot.configuration)
         self._configurations = [current] + [c for c in self._configurations if c[0] > snapshot.index]
         self.snapshot = snapshot
-        base = max(self.base_index, snapshot.index - trailing)
+        base, size = snapshot.index, 0
+        for entry in reversed(self.between(self.base_index, snapshot.index)[-trailing:] if trailing else ()):
+            size += len(entry.data)
+            if size > trailing_bytes:
+                break
+            base = entry.index - 1
         self._drop_before(base)
         self._snapshot_due = True
 
@@ -107,7 +112,7 @@ class Log:
         """Takes a snapshot of the leader's. Entries after it stay where the log agrees with it (section 5.1)."""
         assert snapshot.index > self.snapshot.index
         if self.term_at(snapshot.index) == snapshot.term:
-            self.compact(snapshot, 0)
+            self.compact(snapshot, 0, 0)
             self.handed = max(self.handed, snapshot.index)
             return
         self.snapshot = snapshot

@@ -29,6 +29,7 @@ from ...core.limits import (
     RAFT_COMMAND_BYTES_MAX,
     RAFT_RETRY_PAUSE_S,
     RAFT_SNAPSHOT_ENTRIES,
+    RAFT_SNAPSHOT_LOG_BYTES,
 )
 from ..contract import Membership, StateMachine, unavailable, unknown_outcome
 from . import wire
@@ -100,6 +101,7 @@ class Node:
         saved = self._storage.saved
         self._raft = Raft(self.name, saved, self._settings, self._random, clock())
         self.version = saved.snapshot.index
+        self._applied_bytes = 0  # since the last snapshot
         if saved.snapshot.index:
             self._machine.restore(saved.snapshot.index, saved.snapshot.data)
         try:
@@ -326,6 +328,7 @@ class Node:
     def _apply(self, entry: Entry) -> None:
         result = self._machine.apply(entry.index, entry.data) if entry.kind is Kind.COMMAND else b""
         self.version = entry.index
+        self._applied_bytes += len(entry.data)
         for term, answer in self._followed.pop(entry.index, ()):
             if answer.done():
                 continue
@@ -343,7 +346,9 @@ class Node:
                     answer.set_exception(unknown_outcome())
 
     def _compact(self) -> None:
-        if self.version - self._raft.state.log.snapshot.index >= self._snapshot_entries:
+        entries = self.version - self._raft.state.log.snapshot.index
+        if entries >= self._snapshot_entries or self._applied_bytes >= RAFT_SNAPSHOT_LOG_BYTES:
+            self._applied_bytes = 0
             self._raft.compact(self.version, self._machine.snapshot())
             self._wake.set()
 

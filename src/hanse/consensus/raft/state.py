@@ -18,6 +18,7 @@ from ...core.limits import (
     RAFT_READS_MAX,
     RAFT_SNAPSHOT_BYTES_MAX,
     RAFT_SNAPSHOT_CHUNK_BYTES,
+    RAFT_TRAILING_BYTES,
     RAFT_TRAILING_ENTRIES,
     RAFT_UNCOMMITTED_BYTES_MAX,
 )
@@ -39,6 +40,7 @@ class Settings:
     chunk_bytes: int = RAFT_SNAPSHOT_CHUNK_BYTES
     snapshot_bytes_max: int = RAFT_SNAPSHOT_BYTES_MAX
     trailing_entries: int = RAFT_TRAILING_ENTRIES
+    trailing_bytes: int = RAFT_TRAILING_BYTES
     caught_up_entries_max: int = RAFT_CAUGHT_UP_ENTRIES_MAX
     reads_max: int = RAFT_READS_MAX
 
