@@ -10,29 +10,27 @@ import contextlib
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 from support.certificates import make_node_certificates
+from support.raft_nodes import THREE, free_address
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "simulation"))
 
 from raft_checks import Checks, Operation
 
-THREE = ("n1", "n2", "n3")
 TESTS = Path(__file__).parents[1]
 KILLS = int(os.environ.get("HANSE_TEST_RAFT_KILLS", "4"))
 
 
 class Cluster:
     def __init__(self, directory: Path) -> None:
-        ports = free_ports(6)
         self.directory = directory
-        self.ports = dict(zip(THREE, ports[:3], strict=True))
-        self.addresses = ",".join(f"{name}=127.0.0.1:{port}" for name, port in zip(THREE, ports[3:], strict=True))
+        self.ports = {name: int(free_address().partition(":")[2]) for name in THREE}
+        self.addresses = ",".join(f"{name}={free_address()}" for name in THREE)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.checks = Checks()
 
@@ -83,14 +81,6 @@ class Cluster:
             operation.end, operation.version = time.monotonic(), int(told)
         else:
             assert told in ("57P03", "08007")
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
 
 
 async def test_kill_9_of_the_leader_loses_nothing(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,9 +17,7 @@ from hanse.consensus.raft.node import Node
 from hanse.consensus.raft.saved import Saved, joining
 from hanse.core.errors import PgError
 from support.certificates import make_node_certificates
-from support.raft_nodes import Journal, founders, make_node
-
-THREE = ("n1", "n2", "n3")
+from support.raft_nodes import THREE, Journal, founders, free_address, make_node, until
 
 
 class Cluster:
@@ -43,18 +40,6 @@ class Cluster:
     async def leader(self) -> Node:
         await until(lambda: any(node.leads for node in self.nodes.values()))
         return next(node for node in self.nodes.values() if node.leads)
-
-
-async def until(reached: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not reached():
-            await asyncio.sleep(0.02)
-
-
-def free_address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
 @asynccontextmanager

@@ -59,7 +59,7 @@ class Flaws:
 
 
 class Cluster:
-    def __init__(self, seed: int, flaws: Flaws = Flaws()) -> None:  # noqa: B008
+    def __init__(self, seed: int, flaws: Flaws = Flaws(), *, hard_on: str = "") -> None:  # noqa: B008
         self.draw = random.Random(seed)
         self.flaws = flaws
         self.now = 0.0
@@ -69,8 +69,8 @@ class Cluster:
         self.blocked: set[tuple[str, str]] = set()
         self.loss, self.doubling, self.delay_s = 0.0, 0.0, 0.01
         # Election timeouts that hardly differ make votes split; clocks at their bounds make leases end too late.
-        self.spread = self.draw.choice((1.0, 0.2, 0.03))
-        self.extreme_clocks = self.draw.random() < 0.5
+        self.spread = 0.03 if hard_on == "leases" else self.draw.choice((1.0, 0.2, 0.03))
+        self.extreme_clocks = hard_on == "leases" or self.draw.random() < 0.5
         self.settings = Settings(
             election_timeout_s=1.0,
             heartbeat_s=0.2,
@@ -83,12 +83,15 @@ class Cluster:
             caught_up_entries_max=5,
         )
         names = [f"n{i}" for i in range(1, self.draw.choice((2, 3, 4, 5, 5, 6)) + 1)]
-        founders = names[: self.draw.choice((1, 2, 3, 3, 4, 5))]
+        if hard_on:
+            names = ["n1", "n2", "n3"]
+        founders = names if hard_on else names[: self.draw.choice((1, 2, 3, 3, 4, 5))]
         saved = founding(Configuration(voters=tuple(founders)))
         self.machines = {name: Machine(name, saved if name in founders else joining()) for name in names}
         for machine in self.machines.values():
             machine.rate = self.some_rate()
             machine.local = self.draw.uniform(0, 1000)
+            machine.write_s = 0.4 if hard_on == "disks" else 0.002
             machine.compact_after = self.draw.choice((8, 25, 1000))
             self.start(machine)
 

@@ -9,10 +9,10 @@ from hanse.consensus.raft.configuration import Configuration
 from hanse.consensus.raft.state import Busy, ChangeRefused, NotLeader
 
 
-def run(seed: int, flaws: Flaws = Flaws()) -> Checks:  # noqa: B008
-    """One run. Raises Violation, or AssertionError from within a node."""
-    cluster = Cluster(seed, flaws)
-    faults = cluster.draw.choice(PROFILES)
+def run(seed: int, flaws: Flaws = Flaws(), *, hard_on: str = "") -> Checks:  # noqa: B008
+    """One run; `hard_on`: 'leases' or 'disks'. Raises Violation, or AssertionError from within a node."""
+    cluster = Cluster(seed, flaws, hard_on=hard_on)
+    faults = HARD_ON[hard_on] if hard_on else cluster.draw.choice(PROFILES)
     liked = cluster.draw.sample(faults, cluster.draw.randint(3, len(faults)))
     pause_s = cluster.draw.choice((0.2, 0.5, 1.2))
 
@@ -52,7 +52,7 @@ def fade(cluster: Cluster) -> None:
             if cluster.now < FAULTS_S:
                 cluster.blocked |= {(leader, other), (other, leader)}
 
-        cluster.after(count * 0.4 * cluster.draw.random(), cut)
+        cluster.after(count * cluster.draw.uniform(0.1, 0.6), cut)
 
 
 def isolate(cluster: Cluster) -> None:
@@ -165,6 +165,10 @@ def hand_over(cluster: Cluster) -> None:
 
 
 # What a run draws its faults from: all, or those that try one part of the protocol.
+HARD_ON = {
+    "leases": [fade, fade, fade, drift, restart_at_once, hand_over, mend, mend],
+    "disks": [crash, crash_all, restart_at_once, isolate, mend],
+}
 PROFILES = (
     [
         partition, partition, isolate, one_way, bridge, fade, crash, crash, restart_at_once, crash_all, pause, slow_disk,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from hanse.consensus.raft.configuration import Configuration
@@ -18,7 +19,9 @@ from hanse.consensus.raft.saved import Saved, founding
 from hanse.consensus.raft.state import Settings
 from hanse.consensus.raft.transport import node_tls
 from hanse.core.errors import PgError
+from support.processes import free_ports
 
+THREE = ("n1", "n2", "n3")
 SETTINGS = Settings(election_timeout_s=0.6, heartbeat_s=0.1, clock_drift=0.05)
 
 
@@ -62,6 +65,16 @@ def make_node(
 
 def founders(addresses: dict[str, str]) -> Saved:
     return founding(Configuration(voters=tuple(sorted(addresses)), addresses=addresses))
+
+
+async def until(reached: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not reached():
+            await asyncio.sleep(0.02)
+
+
+def free_address() -> str:
+    return f"127.0.0.1:{free_ports(1)}"
 
 
 async def answer(node: Node, journal: Journal, line: str) -> str:
