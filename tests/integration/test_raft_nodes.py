@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -36,6 +36,17 @@ class Cluster:
 
     async def stop(self, name: str) -> None:
         await self.nodes.pop(name).stop()
+
+    async def led(self, what: Callable[[Node], Awaitable[None]]) -> Node:
+        """Asks the leader; again, if that was not it any more. Gives who it was."""
+        async with asyncio.timeout(60):
+            while True:
+                leader = await self.leader()
+                try:
+                    await what(leader)
+                    return leader
+                except PgError as error:
+                    assert error.sqlstate in ("55000", "57P03")
 
     async def leader(self) -> Node:
         await until(lambda: any(node.leads for node in self.nodes.values()))
@@ -106,8 +117,7 @@ async def test_members_come_and_go(tmp_path: Path) -> None:
         for first in range(0, 1100, 100):  # more than is kept beside a snapshot
             await asyncio.gather(*(cluster.nodes["n1"].propose(b"%d" % i) for i in range(first, first + 100)))
         new = await cluster.start("n4", joining(), free_address())
-        leader = await cluster.leader()
-        await leader.add("n4", new.address)
+        leader = await cluster.led(lambda node: node.add("n4", new.address))
         assert leader.membership.voters == (*THREE, "n4")
         assert cluster.journals["n4"].restored == 1 and len(cluster.journals["n4"].writes) == 1100
         assert await new.propose(b"from n4") == b"1101"
@@ -115,25 +125,25 @@ async def test_members_come_and_go(tmp_path: Path) -> None:
         with pytest.raises(PgError) as raised:
             await cluster.nodes[other].remove("n4")
         assert raised.value.sqlstate == "55000"
-        await leader.transfer("n4")
+        await cluster.led(lambda node: node.transfer("n4"))
         await until(lambda: new.leads)
-        await new.remove(leader.name)
+        await cluster.led(lambda node: node.remove(leader.name))
         assert leader.name not in new.membership.voters and len(new.membership.voters) == 3
         await cluster.stop(leader.name)
         assert await new.propose(b"without") == b"1102"
 
 
 async def test_without_a_majority_nothing_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hanse.consensus.raft.node.RAFT_ANSWER_S_MAX", 1.0)
     async with running(tmp_path, *THREE) as cluster:
         leader = await cluster.leader()
         await leader.propose(b"x")
+        monkeypatch.setattr("hanse.consensus.raft.node.RAFT_ANSWER_S_MAX", 1.0)
         for name in THREE:
             if name != leader.name:
                 await cluster.stop(name)
         with pytest.raises(PgError) as raised:
             await leader.propose(b"y")
-        assert raised.value.sqlstate == "08007"  # it is in the leader's log
+        assert raised.value.sqlstate in ("08007", "57P03")  # it is in the leader's log, if that leads yet
         await until(lambda: not leader.leads)
         for attempt in (leader.propose(b"z"), leader.read()):
             with pytest.raises(PgError) as raised:
@@ -187,9 +197,9 @@ async def test_a_node_without_a_certificate_of_the_cluster_is_not_heard(tmp_path
             (tmp_path / "as" / file.replace("stranger", "n4")).write_bytes(source)
         for certificates, name in ((others, "n1"), (tmp_path / "as", "n4")):
             await _disturb(leader, certificates, name, others / "data", lambda: False)
-            assert leader.leads and leader._raft.term < 1000
-        await _disturb(leader, tmp_path, "n4", others / "data", lambda: leader._raft.term == 1000)
-        assert leader._raft.term == 1000  # who has a certificate is heard
+            assert leader._raft.term < 1000
+        await _disturb(leader, tmp_path, "n4", others / "data", lambda: leader._raft.term >= 1000)
+        assert leader._raft.term >= 1000  # who has a certificate is heard
 
 
 async def _disturb(leader: Node, certificates: Path, name: str, data: Path, heard: Callable[[], bool]) -> None:

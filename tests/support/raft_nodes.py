@@ -22,7 +22,7 @@ from hanse.core.errors import PgError
 from support.processes import free_ports
 
 THREE = ("n1", "n2", "n3")
-SETTINGS = Settings(election_timeout_s=0.6, heartbeat_s=0.1, clock_drift=0.05)
+SETTINGS = Settings(election_timeout_s=1.0, heartbeat_s=0.15, clock_drift=0.05)
 
 
 class Journal:
