@@ -62,7 +62,7 @@ class Consensus(Protocol):
         ...
 
     async def changed(self, since: int) -> int:
-        """Waits for a version after `since`; gives the newest."""
+        """Waits for a version after `since`; gives the newest. Raises 57P03 when this node takes part no more."""
         ...
 
     @property

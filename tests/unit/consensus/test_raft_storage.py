@@ -84,6 +84,23 @@ def test_it_holds_what_was_written(seed: int, tmp_path: Path) -> None:
     storage.close()
 
 
+@pytest.mark.parametrize("step", ["_write_count", "_put", "_write_entries", "_check"])
+def test_a_storage_that_was_not_made_to_its_end_is_made_anew(
+    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*arguments: object) -> None:
+        raise RuntimeError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Storage, step, crash)
+        with pytest.raises(RuntimeError):
+            open_storage(tmp_path)
+    storage = open_storage(tmp_path)
+    assert storage.saved == founding(FOUNDERS)
+    storage.write(Persist(entries=entries(2, 2)))
+    storage.close()
+
+
 def test_a_batch_is_one_transaction(tmp_path: Path) -> None:
     storage = open_storage(tmp_path)
     statements: list[str] = []
@@ -218,7 +235,7 @@ def test_an_older_copy_is_noticed(tmp_path: Path) -> None:
     storage.write(Persist(hard_state=HardState(3, "n2")))
     storage.close()
     (tmp_path / FILE_NAME).write_bytes(old)
-    with pytest.raises(DamagedStorage, match="the last 1 of 14 transactions are missing"):
+    with pytest.raises(DamagedStorage, match="the last 1 of 13 transactions are missing"):
         open_storage(tmp_path)
 
 

@@ -97,7 +97,11 @@ class Node:
         loop = asyncio.get_running_loop()
         self._wake, self._moved = asyncio.Event(), asyncio.Event()
         self.failed: asyncio.Future[None] = loop.create_future()  # done: this node takes part no more
-        self._storage = await loop.run_in_executor(self._disk, Storage, self._directory, self.name, self._initial)
+        try:
+            self._storage = await loop.run_in_executor(self._disk, Storage, self._directory, self.name, self._initial)
+        except BaseException:
+            self._disk.shutdown(wait=False)
+            raise
         saved = self._storage.saved
         self._raft = Raft(self.name, saved, self._settings, self._random, clock())
         self.version = saved.snapshot.index
@@ -170,6 +174,8 @@ class Node:
 
     async def changed(self, since: int) -> int:
         while self.version <= since:
+            if self.failed.done():
+                raise unavailable()
             await self._moved.wait()
         return self.version
 
@@ -404,6 +410,7 @@ class Node:
             self.failed.exception()  # nobody need watch it
 
     def _fail_all(self) -> None:
+        self._moved.set()
         for _, forwarded in self._forwarded.values():
             if not forwarded.done():
                 forwarded.set_exception(unknown_outcome())

@@ -119,7 +119,7 @@ class Storage:
             if counted:
                 raise DamagedStorage(self._path, f"it is empty and had {counted} transactions")
             self._create(initial)
-            counted = self._summary.count
+            counted = 0
         self._check()
         saved = self._load()
         if counted is None:
@@ -142,15 +142,17 @@ class Storage:
             last_index=initial.base_index,
             last_checksum=0,
         )
+        self._write_count(0)  # before the file that it belongs to
+        os.fsync(self._count_file)
         with self._transaction():  # executescript() would commit
             for statement in statements:
                 self._database.execute(statement)
             for row in (("format", FORMAT), ("node", self._node)):
                 self._database.execute("INSERT INTO meta VALUES (?, ?)", row)
             self._put("snapshot", msgspec.msgpack.encode(initial.snapshot))
+            if initial.entries:
+                self._summary = self._write_entries(initial.entries, self._summary)
             self._put("summary", msgspec.msgpack.encode(self._summary))
-        self.write(Persist(entries=initial.entries))
-        os.fsync(self._count_file)
 
     def _check(self) -> None:
         verdict = self._database.execute("PRAGMA quick_check").fetchone()[0]
@@ -281,17 +283,12 @@ class Storage:
             raise PgError("58030", f"could not write {COUNT_NAME}: {error.strerror}") from error
 
     def _read_count(self) -> int | None:
-        """0 of a new file, None of one that is not ours."""
+        """None: there is none, or not one of ours."""
         content = os.pread(self._count_file, _COUNT.size + 1, 0)
-        if not content:
-            return 0 if self._is_new() else None
         if len(content) != _COUNT.size:
             return None
         count, checksum = _COUNT.unpack(content)
         return int(count) if checksum == zlib.crc32(b"%d" % count) else None
-
-    def _is_new(self) -> bool:
-        return not self._database.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
 
 
 def chained(entry: Entry, before: int) -> int:
