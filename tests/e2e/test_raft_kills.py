@@ -37,12 +37,16 @@ class Cluster:
     def start(self, name: str) -> None:
         command = [sys.executable, "-m", "support.raft_nodes", name, str(self.directory), str(self.ports[name])]
         with open(self.directory / f"{name}.log", "ab") as log:
-            self.processes[name] = subprocess.Popen([*command, self.addresses], cwd=TESTS, stderr=log)
+            self.processes[name] = subprocess.Popen(
+                [*command, self.addresses], cwd=TESTS, stdin=subprocess.PIPE, stderr=log
+            )
 
     def kill(self, name: str) -> None:
         process = self.processes.pop(name)
         process.send_signal(signal.SIGKILL)
         process.wait()
+        assert process.stdin is not None
+        process.stdin.close()
 
     async def ask(self, name: str, line: str, timeout_s: float = 20) -> list[str]:
         """The words of the answer. Raises OSError or TimeoutError, after which nothing is known."""

@@ -9,7 +9,9 @@ The process answers lines on PORT: `write N` with `ok VERSION`, `read lease` and
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -106,7 +108,14 @@ async def serve(name: str, directory: Path, port: int, addresses: dict[str, str]
         await server.serve_forever()
 
 
+def end_with_parent() -> None:
+    """Standard input is a pipe from whoever started this process: it ends with him, however he does."""
+    sys.stdin.buffer.read()
+    os._exit(0)
+
+
 if __name__ == "__main__":
+    threading.Thread(target=end_with_parent, daemon=True).start()
     asyncio.run(
         serve(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), dict(a.split("=") for a in sys.argv[4].split(",")))
     )

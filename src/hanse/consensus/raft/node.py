@@ -8,7 +8,7 @@ A proposal is placed in the leader's log, by message where the leader is another
 of that index is applied, it is ours if it has the term in which it was placed, and else was surely lost. So the answer is the local
 state machine's, which has applied it.
 
-The clock counts the time that a machine sleeps (CLOCK_BOOTTIME): a leader that was suspended must not believe in its lease.
+The clock counts the time that a machine sleeps: a leader that was suspended must not believe in its lease.
 """
 
 from __future__ import annotations
@@ -54,8 +54,12 @@ class NotPlaced(Exception):
     """The proposal is in no log."""
 
 
+# Linux's CLOCK_MONOTONIC stands still while the machine sleeps; that of macOS, which has no other, does not.
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
 def clock() -> float:
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.clock_gettime(_CLOCK)
 
 
 class Node:
