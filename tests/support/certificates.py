@@ -54,3 +54,33 @@ def make_certificate(
 
 def der(certificate: Path) -> bytes:
     return x509.load_pem_x509_certificate(certificate.read_bytes()).public_bytes(Encoding.DER)
+
+
+def make_node_certificates(directory: Path, *names: str) -> Path:
+    """`ca.crt`, and `<name>.crt`, `<name>.key` for each node, whose DNS name is its own; gives `ca.crt`."""
+    authority_key = ec.generate_private_key(ec.SECP256R1())
+    authority = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test cluster")])
+    now = datetime.datetime.now(datetime.UTC)
+
+    def builder(subject: x509.Name, key: Any) -> x509.CertificateBuilder:
+        return (
+            x509.CertificateBuilder(authority, subject, key.public_key(), x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(days=1))
+        )
+
+    signed = builder(authority, authority_key).add_extension(
+        x509.BasicConstraints(ca=True, path_length=0), critical=True
+    )
+    (directory / "ca.crt").write_bytes(signed.sign(authority_key, hashes.SHA256()).public_bytes(Encoding.PEM))
+    for name in names:
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = (
+            builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), key)
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+            .sign(authority_key, hashes.SHA256())
+        )
+        (directory / f"{name}.crt").write_bytes(certificate.public_bytes(Encoding.PEM))
+        secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        (directory / f"{name}.key").write_bytes(secret)
+    return directory / "ca.crt"

@@ -88,6 +88,28 @@ CONTROL_CLIENTS_MAX = 1_000
 CONTROL_REQUESTS_PER_CLIENT_MAX = 64  # under way at a time; more wait in the socket
 DDL_LOG_PAGE_BYTES = 8 << 20
 
+# Consensus
+RAFT_APPEND_BYTES_MAX = 1 << 20  # of commands in one message
+RAFT_APPENDS_IN_FLIGHT_MAX = 32  # messages to one follower without an answer
+RAFT_UNCOMMITTED_BYTES_MAX = 64 << 20  # of proposals; more are refused
+RAFT_COMMAND_BYTES_MAX = 64 << 20
+RAFT_SNAPSHOT_BYTES_MAX = 256 << 20
+RAFT_SNAPSHOT_CHUNK_BYTES = 1 << 20
+RAFT_TRAILING_ENTRIES = 1_000  # kept before a snapshot's end, for followers that are a little behind,
+RAFT_TRAILING_BYTES = 16 << 20  # and no more than so much of them
+RAFT_CAUGHT_UP_ENTRIES_MAX = 100  # a learner that lacks no more may become a voter
+RAFT_READS_MAX = 10_000  # that wait for the leader's word
+RAFT_SNAPSHOT_ENTRIES = 10_000  # applied since the last snapshot, before the next,
+RAFT_SNAPSHOT_LOG_BYTES = 64 << 20  # or so much of them
+RAFT_FRAME_BYTES_MAX = 128 << 20
+RAFT_QUEUE_BYTES_MAX = 64 << 20  # of messages to one node; further ones are dropped
+RAFT_CONNECTIONS_MAX = 256
+RAFT_CONNECT_S_MAX = 2.0
+RAFT_RECONNECT_S_MIN = 0.05
+RAFT_RECONNECT_S_MAX = 1.0
+RAFT_ANSWER_S_MAX = 10.0  # for a proposal or a read, before 57P03 or 08007
+RAFT_RETRY_PAUSE_S = 0.05
+
 # Workspace
 WORKSPACE_WAIT_S_MAX = 30.0  # for a free slot, before 53400
 WORKSPACE_BYTES_PER_QUERY_MAX = 4 << 30  # binary COPY bytes that one query may load

@@ -1,0 +1,1 @@
+"""Agreement among nodes on one sequence of commands: `raft` is the protocol, and its storage and driver."""

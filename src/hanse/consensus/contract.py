@@ -1,0 +1,87 @@
+"""What the catalog needs of a consensus, whoever provides it: commands in one order on every node, and reads that see them.
+
+`raft.node.Node` is the implementation; a store outside (etcd) is to be the second, and passes the same tests.
+
+A command is bytes that the state machine understands. `apply` is called with every command exactly once on every node, in
+the same order; it must be a pure function of the state before, and gives what whoever proposed it is told. It never raises:
+a command that is refused is refused on every node, and its result says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..core.errors import PgError
+
+
+class StateMachine(Protocol):
+    def apply(self, version: int, command: bytes) -> bytes:
+        """`version` grows with every command, not always by one."""
+        ...
+
+    def snapshot(self) -> bytes:
+        """The whole state. It is written by one version of the program and may be read by a later one."""
+        ...
+
+    def restore(self, version: int, data: bytes) -> None:
+        """Becomes what `snapshot` was after the command `version`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Membership:
+    """Names and addresses; `leader` is None where this node knows of none."""
+
+    voters: tuple[str, ...]
+    learners: tuple[str, ...]
+    addresses: dict[str, str]
+    leader: str | None
+
+
+class Consensus(Protocol):
+    """One node's view. Errors are PgError: 57P03, nothing was done and trying again is right; 08007, see `propose`."""
+
+    async def propose(self, command: bytes) -> bytes:
+        """The result of `command`, which is durable on a majority and applied here.
+
+        Raises 57P03, or 08007 where it may have been done, may be done later, or never: ask the state machine, by an id
+        that the command carries. 54000 for a command that is too large.
+        """
+        ...
+
+    async def read(self, *, lease: bool = True) -> None:
+        """Until the state machine here has all that was answered anywhere before this call. `lease`: trust that clocks
+        run about equally fast. Raises 57P03.
+        """
+        ...
+
+    @property
+    def version(self) -> int:
+        """Of the last command that was applied here."""
+        ...
+
+    async def changed(self, since: int) -> int:
+        """Waits for a version after `since`; gives the newest. Raises 57P03 when this node takes part no more."""
+        ...
+
+    @property
+    def membership(self) -> Membership: ...
+
+    async def add(self, node: str, address: str) -> None:
+        """Makes `node` a member: it learns, and votes when it has caught up. Raises 57P03, 55000 where not the leader."""
+        ...
+
+    async def remove(self, node: str) -> None:
+        """As `add`. A node that is no member has left already."""
+        ...
+
+
+def unavailable(detail: str | None = None) -> PgError:
+    """57P03: nothing was done."""
+    return PgError("57P03", "the control plane has no majority now", detail=detail, hint="Queries go on. Try again.")
+
+
+def unknown_outcome() -> PgError:
+    """08007: it was proposed, and nobody said what became of it."""
+    return PgError("08007", "the outcome of a change of the control plane is not known")
