@@ -49,11 +49,22 @@ class Secrets(msgspec.Struct, frozen=True, kw_only=True):
     user_verifier: str = ""
 
 
+class MemberConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """An instance of a group as the others know it."""
+
+    name: str
+    host: str
+    port: int
+    peer_port: int  # of its agent, for this instance
+
+
 class InstanceConfig(msgspec.Struct, frozen=True, kw_only=True):
     group: str  # or WORKSPACE_PLACE
     name: str  # 'g1.1'
     port: int
-    role: str = "leader"
+    role: str = "leader"  # when the group is founded; who leads later, its members know
+    peer_port: int = 0
+    members: tuple[MemberConfig, ...] = ()  # of a group of several, itself among them
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):

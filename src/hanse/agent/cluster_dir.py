@@ -252,8 +252,10 @@ def _free_internal_ports(data_dir: Path, cluster: ClusterConfig) -> ClusterConfi
         for instance in node.instances
         if find_postmaster((data_dir / node.name / instance.group).resolve()) is None
     ]
-    if living(data_dir / cluster.nodes[0].name / "run", AGENT) is None:
-        ports.append(cluster.control_port)
+    for node in cluster.nodes:
+        if living(data_dir / node.name / "run", AGENT) is None:
+            ports += [cluster.control_port] if node is cluster.nodes[0] else []
+            ports += [instance.peer_port for instance in node.instances if instance.peer_port]
     taken = [port for port in ports if not is_free(cluster.host, port)]
     fresh = choose_free_ports(cluster.host, len(taken), avoid=ports)
     return replace_ports(cluster, dict(zip(taken, fresh, strict=True)))

@@ -9,6 +9,7 @@ from ..catalog.commands import SetTopology
 from ..catalog.model import Snapshot
 from ..catalog.service import ControlService
 from ..config import NodeConfig, Secrets
+from .topology import with_roles_of
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ class Control:
         await service.start(*self._address)
         self._service = service
         stored = service.snapshot
+        topology = with_roles_of(topology, stored)
         if (stored.nodes, stored.groups) != (topology.nodes, topology.groups):
             version = await service.propose(SetTopology(nodes=topology.nodes, groups=topology.groups))
             log.info("the catalog has the new topology, version %d", version)

@@ -14,21 +14,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Iterable
+import os
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from ..config import NodeConfig, Secrets, load_cluster_config, load_node_config
+from ..config import WORKSPACE_PLACE, InstanceConfig, NodeConfig, Secrets, load_cluster_config, load_node_config
 from ..core.errors import UserMistake
 from ..core.limits import START_FAILURES_MAX, START_TIMEOUT_S
 from .backoff import Backoff
 from .control import Control
+from .members import MemberPart
 from .presence import Presence
-from .recovery import recoveries
-from .servers import InstancePart, instance_of, prepare_server
+from .recovery import Recovery, times_of
+from .servers import InstancePart, Server, instance_of, prepare_server
 from .sizes import Sizes
-from .statistics import statistics
+from .statistics import Statistics
 from .topology import initial_snapshot, node_file
 from .workers import GatewayPart, end_surplus
 
@@ -79,8 +82,11 @@ class NodeAgent:
         log.info("node %s is ready", self.config.name)
         async with asyncio.TaskGroup() as tasks:
             keepers = [tasks.create_task(self._keep(part)) for part in (*self._instances, *self._gateways)]
-            keepers += [tasks.create_task(each.run()) for each in recoveries(self.config, self.secrets)]
-            keepers += [tasks.create_task(each.run()) for each in statistics(self.config, self.secrets)]
+            times = times_of(os.environ)
+            for instance, leads in self._led():
+                recovery = Recovery(self.config, self.secrets, instance, times, leads=leads)
+                keepers.append(tasks.create_task(recovery.run()))
+                keepers.append(tasks.create_task(Statistics(self.config, self.secrets, instance, leads=leads).run()))
             keepers.append(tasks.create_task(Sizes(self.config, self.secrets).run()))
             await self._watch_directory()
             for keeper in keepers:
@@ -91,9 +97,7 @@ class NodeAgent:
     async def _start(self) -> None:
         config = self.config
         server = await asyncio.to_thread(prepare_server, config, self.secrets)
-        self._instances = [
-            InstancePart(each, instance_of(config, each, server), server.content) for each in config.instances
-        ]
+        self._instances = [self._part(each, server) for each in config.instances]
         self._gateways = [GatewayPart(config, self._config_file, worker) for worker in range(config.gateway_workers)]
         self.presence.update(note="PostgreSQL")
         await _all(self._start_control(), *(self._try_start(part) for part in self._instances))
@@ -101,6 +105,22 @@ class NodeAgent:
         await self._wait_for_control()
         await asyncio.to_thread(end_surplus, config)
         await _all(*(self._try_start(part) for part in self._gateways))
+
+    def _part(self, config: InstanceConfig, server: Server) -> Part:
+        instance = instance_of(self.config, config, server)
+        if config.members:
+            return MemberPart(self.config, config, instance, server.content, self.secrets)
+        return InstancePart(config, instance, server.content)
+
+    def _led(self) -> list[tuple[InstanceConfig, Callable[[], bool]]]:
+        """The group instances here, each with whether it leads now."""
+        found: list[tuple[InstanceConfig, Callable[[], bool]]] = []
+        for config, part in zip(self.config.instances, self._instances, strict=True):
+            if isinstance(part, MemberPart):
+                found.append((config, partial(getattr, part, "leads")))
+            elif config.group != WORKSPACE_PLACE:
+                found.append((config, lambda: True))
+        return found
 
     async def _start_control(self) -> None:
         if self.config.control_dir is None:

@@ -15,6 +15,7 @@ from ..catalog.model import Kind, Relation, Snapshot
 from ..config import WORKSPACE_PLACE, ClusterConfig, ClusterNode, InstanceConfig, Secrets
 from ..core.errors import PgError
 from ..core.ids import quote_qualified
+from ..engines.postgres.group_files import STANDBY_SIGNAL
 from ..engines.postgres.postmaster import find_postmaster, read_pid_file
 from .cluster_dir import AGENT
 from .dsn import cluster_dsn
@@ -181,10 +182,13 @@ def _group_statuses(data_dir: Path, cluster: ClusterConfig) -> list[GroupStatus]
                 found = _instance_status(data_dir, cluster, node, instance)
                 members.setdefault(instance.group, []).append(found)
     ordered = sorted(members.items(), key=lambda item: (len(item[0]), item[0]))
-    return [
-        GroupStatus(name=name, leader=next((i.name for i in found if i.role == "leader"), None), instances=found)
-        for name, found in ordered
-    ]
+    return [GroupStatus(name=name, leader=_leader(found), instances=found) for name, found in ordered]
+
+
+def _leader(instances: list[InstanceStatus]) -> str | None:
+    """One that runs, before one that led when it ended."""
+    leaders = sorted((each.state != "running", each.name) for each in instances if each.role == "leader")
+    return leaders[0][1] if leaders else None
 
 
 def _instance_status(
@@ -199,7 +203,7 @@ def _instance_status(
         host=cluster.host,
         port=instance.port,
         pid=None if process is None else process.pid,
-        role=instance.role,
+        role="follower" if (directory / STANDBY_SIGNAL).exists() else "leader",
         state="stopped" if process is None else _server_state("" if file is None else file.status),
         directory=str(directory),
     )

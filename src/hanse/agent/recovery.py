@@ -13,16 +13,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import secrets as random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from ..catalog.client import ControlClient
 from ..catalog.model import Group, Snapshot
-from ..config import WORKSPACE_PLACE, InstanceConfig, NodeConfig, Secrets
+from ..config import InstanceConfig, NodeConfig, Secrets
 from ..core.errors import PgError
 from ..core.limits import (
     PREPARED_AGE_S_MIN,
@@ -78,8 +77,15 @@ class Recovery:
     """Of one group, by the agent of its leader's node. `run` goes on until it is cancelled."""
 
     def __init__(
-        self, config: NodeConfig, secrets: Secrets, instance: InstanceConfig, times: Times | None = None
+        self,
+        config: NodeConfig,
+        secrets: Secrets,
+        instance: InstanceConfig,
+        times: Times | None = None,
+        *,
+        leads: Callable[[], bool] = lambda: True,
     ) -> None:
+        self._leads = leads
         self.group = instance.group
         self._config = config
         self._secrets = secrets
@@ -98,6 +104,9 @@ class Recovery:
 
     async def _turn(self, records_due: float) -> float:
         now = asyncio.get_running_loop().time()
+        if not self._leads():
+            self.close()
+            return records_due
         try:
             await self.end_overdue()
             if now >= records_due:
@@ -233,10 +242,3 @@ class Recovery:
             yield control
         finally:
             await control.close()
-
-
-def recoveries(config: NodeConfig, secrets: Secrets) -> list[Recovery]:
-    """One for each group that this node leads."""
-    led = (each for each in config.instances if each.group != WORKSPACE_PLACE and each.role == "leader")
-    times = times_of(os.environ)
-    return [Recovery(config, secrets, instance, times) for instance in led]

@@ -98,6 +98,7 @@ class Replica:
         self._leading: Leading | None = None
         self._known: RuleRecord | None = pledges.pledge.record  # the newest rule it has seen
         self._following: tuple[int, str] | None = None
+        self._trouble = ""  # the last of its way back; said once
         self._quiet = False  # fenced, and nothing was done since
         self._heard_at = now()
         self._highest_term = pledges.pledge.term
@@ -119,6 +120,11 @@ class Replica:
             return False
         now = self._now()
         return now >= leading.serve_at and leading.lease.covers(now, leading.record.lease_clauses())
+
+    @property
+    def follows(self) -> bool:
+        """It streams from the leader that it is pledged to, or tries to again."""
+        return self._following == (self.term, self._pledges.pledge.leader) and self._member.instance.is_alive()
 
     async def run(self) -> None:
         await self._resume()
@@ -319,6 +325,7 @@ class Replica:
             if not self._member.instance.is_alive():
                 log.warning("the leading server of %s has ended", self.name)
                 await _end(self._promotion)
+                self._heard_at = self._now()
                 self._leading = None
                 await self._attempt()
             elif leading.record.term < self.term or (leading.established and self._expired(leading)):
@@ -363,7 +370,9 @@ class Replica:
         if not job.cancelled() and (error := job.exception()) is not None:
             if not isinstance(error, TROUBLE):
                 raise error
-            log.info("%s does not follow yet: %s", self.name, error)
+            if str(error) != self._trouble:
+                log.info("%s does not follow yet: %s", self.name, error)
+            self._trouble = str(error)
 
     async def _start_alone(self) -> None:
         async with self._work:
@@ -378,7 +387,7 @@ class Replica:
             log.info("%s comes to %s of term %d: %s", self.name, leader, term, way.value)
             slot = await make_slot(access, self.name)
             self._quiet = False
-            source = _source(access, self.name, slot)
+            source = source_of(access, self.name, slot)
             if way is Rejoin.REWIND and not await self._rewind(source, term):
                 way = Rejoin.CLONE
             if way is Rejoin.CLONE:
@@ -459,9 +468,10 @@ class Replica:
                 for name, message in decision.send:
                     if name not in under_way.values():
                         under_way[asyncio.create_task(self._ask(name, message))] = name
-                done, _ = await asyncio.wait(under_way, timeout=WATCH_S, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    self._take(answers, under_way.pop(task), task)
+                if under_way:  # else everybody has answered, and it is not enough
+                    done, _ = await asyncio.wait(under_way, timeout=WATCH_S, return_when=asyncio.FIRST_COMPLETED)
+                    for task in done:
+                        self._take(answers, under_way.pop(task), task)
                 await asyncio.sleep(WATCH_S / 5)
         finally:
             self._heard_at = self._now()
@@ -488,7 +498,7 @@ def _answers(replies: dict[str, Reply]) -> dict[str, Report | Refusal | Establis
     return {name: each for name, each in replies.items() if isinstance(each, Report | Refusal | Established)}
 
 
-def _source(access: Access, name: str, slot: str) -> Source:
+def source_of(access: Access, name: str, slot: str) -> Source:
     return Source(host=access.host, port=access.port, user=access.user, password=access.password, name=name, slot=slot)
 
 

@@ -18,7 +18,7 @@ from ..engines.postgres.instance import Instance, InstanceSpec
 from ..engines.postgres.osuser import OsUser, choose_user
 from ..engines.postgres.postmaster import find_postmaster, read_pid_file
 from ..engines.postgres.reach import make_socket_directory, reachable_binaries
-from ..engines.postgres.settings import group_profile, workspace_profile
+from ..engines.postgres.settings import Profile, group_profile, replicated_profile, workspace_profile
 
 log = logging.getLogger(__name__)
 
@@ -48,11 +48,17 @@ def prepare_server(config: NodeConfig, secrets: Secrets) -> Server:
     return Server(user, binaries, content)
 
 
+def _profile(instance: InstanceConfig) -> Profile:
+    if instance.group == WORKSPACE_PLACE:
+        return workspace_profile()
+    return replicated_profile() if instance.members else group_profile()
+
+
 def instance_of(config: NodeConfig, instance: InstanceConfig, server: Server) -> Instance:
     spec = InstanceSpec(
         name=instance.name,
         directory=instance_directory(config, instance),
-        profile=workspace_profile() if instance.group == WORKSPACE_PLACE else group_profile(),
+        profile=_profile(instance),
         port=instance.port,
         host=config.host,
         socket_directory=Path(config.socket_directory) if config.socket_directory else None,

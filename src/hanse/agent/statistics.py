@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
-from ..config import WORKSPACE_PLACE, InstanceConfig, NodeConfig, Secrets
+from ..config import InstanceConfig, NodeConfig, Secrets
 from ..core.errors import PgError
 from ..core.limits import ANALYZE_PERIOD_S, ANALYZES_PER_TURN_MAX
 from ..engines.postgres.system_connection import translated
@@ -43,8 +44,15 @@ class Statistics:
     """Of one group, by the agent of its leader's node. `run` goes on until it is cancelled."""
 
     def __init__(
-        self, config: NodeConfig, secrets: Secrets, instance: InstanceConfig, period_s: float = ANALYZE_PERIOD_S
+        self,
+        config: NodeConfig,
+        secrets: Secrets,
+        instance: InstanceConfig,
+        period_s: float = ANALYZE_PERIOD_S,
+        *,
+        leads: Callable[[], bool] = lambda: True,
     ) -> None:
+        self._leads = leads
         self.group = instance.group
         self._database = config.database
         self._period_s = period_s
@@ -53,6 +61,8 @@ class Statistics:
     async def run(self) -> None:
         while True:
             await asyncio.sleep(self._period_s)
+            if not self._leads():
+                continue
             try:
                 await self.refresh()
             except PgError as error:
@@ -73,9 +83,3 @@ class Statistics:
             return names
         finally:
             connection.terminate()
-
-
-def statistics(config: NodeConfig, secrets: Secrets) -> list[Statistics]:
-    """One for each group that this node leads."""
-    led = (each for each in config.instances if each.group != WORKSPACE_PLACE and each.role == "leader")
-    return [Statistics(config, secrets, instance) for instance in led]

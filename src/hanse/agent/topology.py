@@ -1,14 +1,16 @@
 """The shape of a local cluster: which node has which instances, and what the catalog is told of it.
 
-Group `g<i>` lies on node `n<1 + (i - 1) mod nodes>`, and every node has a workspace. With 3 nodes and 4 groups::
+Group `g<i>` begins on node `n<1 + (i - 1) mod nodes>`; its followers are on the nodes after that. Every node has a workspace.
+With 3 nodes, 2 groups and 2 replicas::
 
-    n1: g1.1, g4.1, n1.workspace      n2: g2.1, n2.workspace      n3: g3.1, n3.workspace
+    n1: g1.1, n1.workspace      n2: g1.2, g2.1, n2.workspace      n3: g2.2, n3.workspace
 
 Pure: ports come from a function that is given, files are read and written by others.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +26,11 @@ from ..config import (
     ClusterConfig,
     ClusterNode,
     InstanceConfig,
+    MemberConfig,
     NodeConfig,
 )
 from ..core.errors import UserMistake
-from ..core.limits import GATEWAY_WORKERS_MAX, GROUPS_MAX, NODES_MAX
+from ..core.limits import GATEWAY_WORKERS_MAX, GROUPS_MAX, INSTANCES_PER_GROUP_MAX, NODES_MAX
 from .certificates import SELF_MADE, check_options, files_of
 
 ChoosePorts = Callable[[int], list[int]]
@@ -52,6 +55,7 @@ class Request:
 
 DEFAULT_NODES = 3
 DEFAULT_GROUPS = 2
+DEFAULT_REPLICAS = 1
 DEFAULT_PORT = 5432
 DEFAULT_WORKERS = 1
 DEFAULT_TLS = "on"
@@ -62,9 +66,10 @@ def check_request(request: Request) -> None:
     _check_range("--nodes", request.nodes, NODES_MAX)
     _check_range("--groups", request.groups, GROUPS_MAX)
     _check_range("--workers", request.workers, GATEWAY_WORKERS_MAX)
-    if request.replicas not in (None, 1):
-        raise UserMistake(f"--replicas {request.replicas} is not possible yet: more than 1 comes with replication")
+    _check_range("--replicas", request.replicas, INSTANCES_PER_GROUP_MAX)
     nodes = DEFAULT_NODES if request.nodes is None else request.nodes
+    if (request.replicas or 1) > nodes:
+        raise UserMistake(f"--replicas {request.replicas} needs as many nodes, and there are {nodes}: see --nodes")
     port = DEFAULT_PORT if request.port is None else request.port
     if not 1 <= port <= 65_536 - nodes:
         raise UserMistake(f"--port must be between 1 and {65_536 - nodes}, because {nodes} nodes need a port each")
@@ -82,13 +87,21 @@ def plan_cluster(request: Request, *, cluster_id: str, choose_ports: ChoosePorts
     """A new cluster. `request` was checked."""
     node_count = request.nodes or DEFAULT_NODES
     group_count = request.groups or DEFAULT_GROUPS
+    replicas = request.replicas or DEFAULT_REPLICAS
     first_port = request.port or DEFAULT_PORT
-    ports = iter(choose_ports(1 + group_count + node_count))
+    ports_of_instance = 1 if replicas == 1 else 2
+    ports = iter(choose_ports(1 + group_count * replicas * ports_of_instance + node_count))
     control_port = next(ports)
     placed: list[list[InstanceConfig]] = [[] for _ in range(node_count)]
-    for number in range(1, group_count + 1):
-        instance = InstanceConfig(group=f"g{number}", name=f"g{number}.1", port=next(ports))
-        placed[(number - 1) % node_count].append(instance)
+    for number, replica in itertools.product(range(1, group_count + 1), range(replicas)):
+        instance = InstanceConfig(
+            group=f"g{number}",
+            name=f"g{number}.{replica + 1}",
+            port=next(ports),
+            role="leader" if replica == 0 else "follower",
+            peer_port=0 if replicas == 1 else next(ports),
+        )
+        placed[(number - 1 + replica) % node_count].append(instance)
     for number, instances in enumerate(placed, start=1):
         name = f"n{number}.{WORKSPACE_PLACE}"
         instances.append(InstanceConfig(group=WORKSPACE_PLACE, name=name, port=next(ports)))
@@ -109,8 +122,15 @@ def plan_cluster(request: Request, *, cluster_id: str, choose_ports: ChoosePorts
 
 def change_cluster(cluster: ClusterConfig, request: Request) -> ClusterConfig:
     """An existing cluster with what may change at a start: gateway ports, workers, TLS. Raises UserMistake for the rest."""
-    groups = {instance.group for node in cluster.nodes for instance in node.instances} - {WORKSPACE_PLACE}
-    for option, asked, there in (("nodes", request.nodes, len(cluster.nodes)), ("groups", request.groups, len(groups))):
+    groups = [
+        instance.group for node in cluster.nodes for instance in node.instances if instance.group != WORKSPACE_PLACE
+    ]
+    there_are = (
+        ("nodes", request.nodes, len(cluster.nodes)),
+        ("groups", request.groups, len(set(groups))),
+        ("replicas", request.replicas, len(groups) // len(set(groups))),
+    )
+    for option, asked, there in there_are:
         if asked is not None and asked != there:
             raise UserMistake(f"this cluster has {there} {option}, and --{option} cannot change that")
     nodes = cluster.nodes
@@ -133,7 +153,10 @@ def replace_ports(cluster: ClusterConfig, new: dict[int, int]) -> ClusterConfig:
     nodes = tuple(
         msgspec.structs.replace(
             node,
-            instances=tuple(msgspec.structs.replace(i, port=new.get(i.port, i.port)) for i in node.instances),
+            instances=tuple(
+                msgspec.structs.replace(i, port=new.get(i.port, i.port), peer_port=new.get(i.peer_port, i.peer_port))
+                for i in node.instances
+            ),
         )
         for node in cluster.nodes
     )
@@ -146,6 +169,7 @@ def node_configs(
 ) -> tuple[NodeConfig, ...]:
     """What each node is started from. The first node hosts the catalog's store."""
     certificate, key = files_of(cluster, data_dir)
+    members = _members(cluster)
     return tuple(
         NodeConfig(
             name=node.name,
@@ -162,7 +186,7 @@ def node_configs(
             socket_directory=socket_directory(node),
             elsewhere_dir=str(Path(cluster.elsewhere_dir) / node.name) if cluster.elsewhere_dir else None,
             cluster_file=str(data_dir / CLUSTER_FILE) if node is cluster.nodes[0] else None,
-            instances=node.instances,
+            instances=tuple(msgspec.structs.replace(i, members=members.get(i.group, ())) for i in node.instances),
             database=cluster.database,
             tls=cluster.tls,
             tls_cert=None if cluster.tls == "off" else str(certificate),
@@ -170,6 +194,29 @@ def node_configs(
         )
         for node in cluster.nodes
     )
+
+
+def _members(cluster: ClusterConfig) -> dict[str, tuple[MemberConfig, ...]]:
+    """Of each group of several instances."""
+    found: dict[str, list[MemberConfig]] = {}
+    for node in cluster.nodes:
+        for each in node.instances:
+            if each.peer_port:
+                member = MemberConfig(name=each.name, host=cluster.host, port=each.port, peer_port=each.peer_port)
+                found.setdefault(each.group, []).append(member)
+    return {group: tuple(sorted(members, key=lambda each: each.name)) for group, members in found.items()}
+
+
+def with_roles_of(topology: Snapshot, known: Snapshot) -> Snapshot:
+    """The topology with the leaders that the catalog knows: configurations only say who was first."""
+    groups = tuple(_with_leader_of(group, known.group_by_name.get(group.name)) for group in topology.groups)
+    return msgspec.structs.replace(topology, groups=groups)
+
+
+def _with_leader_of(group: Group, known: Group | None) -> Group:
+    if known is None or not known.term:
+        return group
+    return group.led_by(known.leader.name, known.term)
 
 
 def node_file(data_dir: Path, node_name: str) -> Path:

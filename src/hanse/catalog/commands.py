@@ -45,7 +45,15 @@ class SetTopology(msgspec.Struct, frozen=True, kw_only=True, tag="set_topology")
     home_group: str | None = None  # None: as before
 
 
-Command = CommitDdl | SetTopology
+class SetLeader(msgspec.Struct, frozen=True, kw_only=True, tag="set_leader"):
+    """Who leads a group. Leaders say so themselves; what an earlier one says late changes nothing."""
+
+    group: str
+    leader: str  # an instance's name
+    term: int
+
+
+Command = CommitDdl | SetTopology | SetLeader
 
 
 class DdlEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +75,22 @@ def apply(snapshot: Snapshot, command: Command) -> Snapshot:
             return _commit_ddl(snapshot, command)
         case SetTopology():
             return _set_topology(snapshot, command)
+        case SetLeader():
+            return _set_leader(snapshot, command)
+
+
+def _set_leader(snapshot: Snapshot, command: SetLeader) -> Snapshot:
+    known = snapshot.group_by_name.get(command.group)
+    if known is None:
+        raise PgError("22023", f'group "{command.group}" does not exist')
+    group = known
+    if command.term > known.term:
+        try:
+            group = known.led_by(command.leader, command.term)
+        except LookupError:
+            raise PgError("22023", f'group "{command.group}" has no instance "{command.leader}"') from None
+    groups = tuple(group if each.name == group.name else each for each in snapshot.groups)
+    return msgspec.structs.replace(snapshot, version=snapshot.version + 1, groups=groups)
 
 
 def entry_of(command: CommitDdl, version: int) -> DdlEntry:

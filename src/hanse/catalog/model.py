@@ -186,6 +186,17 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     instances: tuple[Instance, ...]
     durability: str = "quorum"
+    term: int = 0  # of the leader; 0: it is the only instance, or nobody has said so yet
+
+    def led_by(self, leader: str, term: int) -> Group:
+        """Raises LookupError where `leader` is none of its instances."""
+        if all(instance.name != leader for instance in self.instances):
+            raise LookupError(leader)
+        instances = tuple(
+            msgspec.structs.replace(each, role="leader" if each.name == leader else "follower")
+            for each in self.instances
+        )
+        return msgspec.structs.replace(self, instances=instances, term=term)
 
     @property
     def leader(self) -> Instance:

@@ -41,6 +41,7 @@ RESOLVE_PAUSE_S = 0.2
 SNAPSHOT_WAIT_S_MAX = 20.0  # a reader of several groups waits for commits that have not ended, before 55P03
 SNAPSHOT_TAKE_S_MAX = 2.0  # for the snapshots, once the gates are held: commits wait meanwhile
 SYSTEM_SESSIONS_IDLE_MAX = 4  # per group, gateway worker and purpose
+MEMBER_START_S_MAX = 20.0  # for an instance of a group of several to lead or follow, before its node goes on
 GROUP_HELD_S_MAX = 10.0  # for which a statement waits for a group that cannot be reached
 GROUP_PROBE_S_MIN, GROUP_PROBE_S_MAX = 0.02, 0.25  # between two tries to reach it
 CONFLICT_RETRIES_MAX = 8  # of a statement of its own that met another transaction (40001, 40P01)

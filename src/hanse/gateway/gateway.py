@@ -137,7 +137,14 @@ class Gateway:
         self.pool(WORKSPACE_PLACE).close_idle(database=self.config.database)
 
     async def _connect(self, place: str, user: str, database: str, credentials: Any) -> Backend:
-        return await connect_backend(self.address(place), place, user, database, credentials)
+        return self._leading(await connect_backend(self.address(place), place, user, database, credentials))
+
+    def _leading(self, backend: Backend) -> Backend:
+        """A group's server that has become a follower is not asked: what it says may be old."""
+        if backend.parameters.get("in_hot_standby") == "on":
+            backend.close()
+            raise PgError("57P03", f"the server of {backend.place} that was asked does not lead", hint="Try again.")
+        return backend
 
     def address(self, place: str) -> Address:
         if place == WORKSPACE_PLACE:
@@ -155,7 +162,8 @@ class Gateway:
     async def system_backend(self, place: str) -> Backend:
         """A connection of Hanse's own superuser, not from the pool: it must never serve a client."""
         password = Password(self.secrets.system_password)
-        return await connect_backend(self.address(place), place, SYSTEM_ROLE, self.snapshot.database, password)
+        database = self.snapshot.database
+        return self._leading(await connect_backend(self.address(place), place, SYSTEM_ROLE, database, password))
 
     # --- sessions ----------------------------------------------------------------------------------------------
 
