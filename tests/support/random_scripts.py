@@ -63,6 +63,8 @@ def next_step(draw: random.Random, status: str) -> Step:
     sql = make(draw)
     if status == "intrans" and draw.random() < 0.1 and make in (_write, _savepoint, _look):
         return Step(f"{sql}; {_write(draw)}; {_look(draw)}", Mode.SIMPLE)
+    if status == "intrans" and sql.startswith(("PREPARE", "DEALLOCATE", "CLOSE ALL")):
+        return Step(f"SELECT 1; {sql}", Mode.SIMPLE)  # PostgreSQL takes a snapshot for them: too late for modes then
     extended = (
         status != "idle" and draw.random() < 0.4
     )  # outside, COMMIT's error would come after the statement's own end

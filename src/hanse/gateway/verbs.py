@@ -300,7 +300,8 @@ async def _current(session: Session, name: str) -> str | None:
     if session.transaction is not None:
         backend = next(iter(session.transaction.branches.values())).backend
     assert backend is not None
-    rows = await backend.query(f"SELECT pg_catalog.current_setting({quote_literal(name)}, true)")
+    shown = ".".join(quote_identifier(part) for part in name.split("."))
+    rows = await backend.query(f"SHOW {shown}")  # a SELECT would take the snapshot, and SET TRANSACTION be too late
     return rows[0][0]
 
 

@@ -13,6 +13,23 @@ SELECT sum(balance) FROM accounts;
 show transaction_isolation;
 SELECT current_setting('transaction_isolation'), balance FROM accounts WHERE side = 2 AND id = 1;
 COMMIT;
+-- name: set_after_settings
+BEGIN;
+SET work_mem = '5MB';
+SET corpus.tenant = 'forty-two';
+SET LOCAL search_path = {schema}, public;
+SET LOCAL corpus.other = 'x';
+SAVEPOINT a;
+ROLLBACK TO a;
+RELEASE a;
+SET CONSTRAINTS ALL DEFERRED;
+SHOW work_mem;
+SET TRANSACTION ISOLATION LEVEL SERIALIZABLE;
+SELECT sum(balance) FROM accounts;
+SELECT current_setting('corpus.tenant'), current_setting('work_mem'), balance FROM accounts WHERE side = 2 AND id = 1;
+SHOW transaction_isolation;
+COMMIT;
+SHOW corpus.tenant;
 -- name: set_too_late_in_the_other_group
 BEGIN;
 SELECT balance FROM accounts WHERE side = 1 AND id = 1;
