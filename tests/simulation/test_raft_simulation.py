@@ -11,7 +11,7 @@ import pytest
 from raft_faults import run
 from raft_mutants import planted
 
-FIRST, COUNT = map(int, os.environ.get("HANSE_SIMULATION_SEEDS", "0,600").split(","))
+FIRST, COUNT = map(int, os.environ.get("HANSE_SIMULATION_SEEDS", "0,1000").split(","))
 PARTS = 6
 
 HARD_ON = ("", "", "leases", "disks")  # by seed
@@ -41,7 +41,7 @@ def check(seed: int) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-@pytest.mark.timeout(7200 if COUNT > 600 else 300)
+@pytest.mark.timeout(7200 if COUNT > 1000 else 300)
 def test_nothing_is_violated(part: int) -> None:
     found = [check(seed) for seed in range(FIRST + part * COUNT // PARTS, FIRST + (part + 1) * COUNT // PARTS)]
     if len(found) >= 50:  # a cluster that does nothing would be safe, too

@@ -11,6 +11,7 @@ from hanse.consensus.raft.configuration import Configuration
 from hanse.consensus.raft.messages import (
     Append,
     AppendResponse,
+    HardState,
     Heartbeat,
     HeartbeatResponse,
     TimeoutNow,
@@ -288,6 +289,25 @@ def test_3_8_a_vote_leaves_after_it_was_written_and_is_kept() -> None:
     table.wait(3)
     table.arrive(VoteRequest(sender="n3", receiver="n1", term=5, last_index=9, last_term=4))
     assert [m.granted for m in table.sent(VoteResponse, "n3")] == [False]
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_3_8_a_vote_that_is_forgotten_makes_two_leaders(forgotten: bool) -> None:
+    table = Table(THREE)
+    table.wait(2.5, "n1", "n2")
+    table.deliver(lambda m: isinstance(m, VoteRequest | VoteResponse) and m.pre)
+    assert table["n1"].role is table["n2"].role is Role.CANDIDATE
+    votes = [m for m in table.mail if isinstance(m, VoteRequest)]
+    table.deliver(lambda m: {m.sender, m.receiver} == {"n1", "n3"} and isinstance(m, VoteRequest | VoteResponse))
+    assert table["n1"].role is Role.LEADER
+    table.crash("n3")
+    if forgotten:
+        table.disks["n3"] = dataclasses.replace(table.disks["n3"], hard_state=HardState(2, None))
+    table.start("n3")
+    table.wait(1.1)  # what it has promised is over
+    table.arrive(next(m for m in votes if (m.sender, m.receiver) == ("n2", "n3")))
+    table.deliver(lambda m: isinstance(m, VoteResponse) and m.receiver == "n2")
+    assert (table["n2"].role is Role.LEADER, table["n2"].term) == (forgotten, 2)
 
 
 def test_3_8_an_answer_to_an_append_leaves_after_the_write() -> None:

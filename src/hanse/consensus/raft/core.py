@@ -28,12 +28,13 @@ Worked example, three nodes, terms as subscripts::
 
     n1 leads term 2: log 1₁ 2₂, proposes x: entry 3₂ goes to n2, n3 while n1 writes it
     n2 writes it and answers match=3; n1's write is done: a majority has 3₂, commit=3, n1 applies x and answers
-    n1 is cut off. n3 hears nobody, asks n2 in advance (pre-vote), stands in term 3; its log ends at 2₂ if 3₂ was lost on
-    the way: n2 refuses. n2 stands next, has 3₂, is elected, appends 4₃; n3 rejects it with the hint 2₂ and is sent 3₂ 4₃
+    n1 is cut off, and 3₂ never reached n3. n3 hears nobody and asks n2 in advance (pre-vote): its log ends at 2₂, so n2
+    says no. n2 asks next, is elected in term 3, and appends 4₃; n3 rejects that with the hint 2₂, and is sent 3₂ 4₃
 
 **What it does not do.** It knows no clients: a command that is proposed again is in the log twice, and the state machine
 must tell (the catalog's commands carry an id). A proposal whose leader was lost may or may not come to be applied. It does not
-bear nodes that lie, nor a disk that forgets what it said was written. It does not choose members.
+bear nodes that lie, nor a disk that forgets what it said was written. It does not choose members, and does not tell a node that
+was removed: whoever removed it ends it.
 """
 
 from __future__ import annotations
