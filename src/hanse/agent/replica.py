@@ -175,7 +175,7 @@ class Replica:
             else:
                 report = await self._fenced(report)
         now = self._now()
-        superseded = mark if report.record is None else None
+        superseded = mark or None  # a mark that cannot be read tells nothing
         left_s, to = self._grants.left_s(now), self._grants.to(now)
         return replace(report, superseded=superseded, lease_left_s=left_s, lease_to=to)
 
