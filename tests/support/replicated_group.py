@@ -147,7 +147,7 @@ class Group:
         """From recruits to an established leader; `took` has the times of the steps in seconds."""
         attempt = Attempt(id=uuid.uuid4().hex, term=term, prefer=prefer)
         begin = time.monotonic()
-        await asyncio.gather(*(self.members[name].fence() for name in recruits))
+        await asyncio.gather(*(self.members[name].fence(timeout_s=60) for name in recruits))
         self.took["fence"] = time.monotonic() - begin
         reports = {name: await self.report(name, attempt) for name in recruits}
         attempt = choose(attempt, Observation(0.0, reports, frozenset(self.names)))

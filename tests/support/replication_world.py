@@ -134,7 +134,8 @@ class Repairer:
 
 
 class World:
-    def __init__(self, seed: int, faults: Faults = Faults()) -> None:
+    def __init__(self, seed: int, faults: Faults = Faults(), *, shape: tuple[int, int] | None = None) -> None:
+        """`shape`: members and spares, with the policy `quorum`."""
         self.draw = draw = random.Random(seed)
         self.faults = faults
         self.now = 0.0
@@ -143,10 +144,12 @@ class World:
         self.policy = draw.choice((Policy.QUORUM, Policy.QUORUM, Policy.ALL, Policy.ASYNC))
         n = draw.choice((1, 2, 3, 3, 3, 3, 4, 4, 5, 5, 6, 7))
         spares = draw.choice((0, 0, 1, 2, 3))
+        if shape is not None:
+            (n, spares), self.policy = shape, Policy.QUORUM
         names = [f"m{i}" for i in range(1, n + spares + 1)]
         self.rule = rule_of(self.policy, names[:n])
         self.durable = self.policy is not Policy.ASYNC
-        if n > 2 and self.durable and draw.random() < 0.4:
+        if n > 2 and self.durable and shape is None and draw.random() < 0.4:
             self.rule = Rule(self.rule.members, draw.choice((1, 1, draw.randint(1, n - 1))))
         self.sessions = draw.choice((3, 8, 60))  # of users, each of which waits for its commit
         self.connections = 0
@@ -773,6 +776,28 @@ class World:
         self.cut.clear()
         self.begin(self.repairers[0])
         self._some(events, 300)
+        self._heal()
+
+    def growth(self) -> None:
+        """In place of chance: three become five, and the two old followers are cut off while that is under way."""
+        self.trouble, self.pace = 0.0, 0.002 * LEASE_S
+        events = self.ordinary()
+        self._some(events, 1500)
+        server = self.servers["m1"]
+        new = Rule(self.rule.members | {"m4", "m5"}, 2)
+        if not self.serving(server) or not {"m4", "m5"} <= server.leading.senders.keys():  # type: ignore[union-attr]
+            return
+        assert server.leading is not None
+        server.leading.steps = membership.change(server.leading.record, new)
+        self._next_step(server, server.leading)
+        self._some(events, self.draw.randint(0, 300))
+        self.story["growth"] += 1
+        for one in ("m2", "m3", "r1"):
+            for other in self.servers.keys() - {"m2", "m3"}:
+                self.cut |= {(one, other), (other, one)}
+        self._some(events, 300)
+        self.begin(self.repairers[0])
+        self._some(events, 600)
         self._heal()
 
     def _some(self, events: list[tuple[Callable[[], None], float]], count: int) -> None:

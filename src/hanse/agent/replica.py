@@ -181,7 +181,7 @@ class Replica:
             else:
                 report = await self._fenced(report)
         now = self._now()
-        superseded = mark if report.record is None else None
+        superseded = mark or None  # a mark that cannot be read tells nothing
         left_s, to = self._grants.left_s(now), self._grants.to(now)
         return replace(report, superseded=superseded, lease_left_s=left_s, lease_to=to)
 
@@ -273,6 +273,7 @@ class Replica:
             await self._member.follow(None, record.clause().text)
             await promote(self._member, record.term)
             self._leading = leading
+            self._beat_all(leading)
             lsn = await write_record(self._member, row_of(record))
         await self._establish(leading, lsn)
 
@@ -296,14 +297,14 @@ class Replica:
         while True:
             leading = self._leading
             if leading is not None:
-                for name in sorted(self._peers.names - {self.name}):
-                    self._spawn_beat(leading, name)
+                self._beat_all(leading)
             await asyncio.sleep(HEARTBEAT_S)
 
-    def _spawn_beat(self, leading: Leading, name: str) -> None:
-        task = asyncio.create_task(self._beat_one(leading, name))
-        self._beats.add(task)
-        task.add_done_callback(self._beats.discard)
+    def _beat_all(self, leading: Leading) -> None:
+        for name in sorted(self._peers.names - {self.name}):
+            task = asyncio.create_task(self._beat_one(leading, name))
+            self._beats.add(task)
+            task.add_done_callback(self._beats.discard)
 
     async def _beat_one(self, leading: Leading, name: str) -> None:
         sent_at = self._now()

@@ -6,21 +6,30 @@ change, other seeds find it: raise SEEDS_MAX for once, and note the new seed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
+from dataclasses import replace
 
 import pytest
 
-from hanse.replication import failover
+from hanse.replication import failover, membership
 from hanse.replication.failover import Report
-from hanse.replication.rule import Rule
+from hanse.replication.record import RuleRecord
+from hanse.replication.rule import Rule, commit_clause
 from support.replication_world import Faults, World
 
 SEEDS_MAX = 400
+NO_FAULTS = Faults()
 
 
-def found(first: int, words: str, faults: Faults, run: Callable[[World], None] = World.run) -> None:
+def found(
+    first: int,
+    words: str,
+    faults: Faults = NO_FAULTS,
+    run: Callable[[World], None] = World.run,
+    shape: tuple[int, int] | None = None,
+) -> None:
     for seed in range(first, first + SEEDS_MAX):
-        world = World(seed, faults)
+        world = World(seed, faults, shape=shape)
         try:
             run(world)
         except AssertionError as error:
@@ -50,12 +59,12 @@ def test_enough_recruits_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
         return len(pledged) >= max(1, rule.recruits - 1) and len(data) >= max(1, rule.recruits_with_data - 1)
 
     monkeypatch.setattr(Rule, "recruited", too_few)
-    found(0, LOST, Faults())
+    found(0, LOST)
 
 
 def test_the_term_goes_before_the_lsn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Report, "position", property(lambda report: (0, report.lsn)))
-    found(0, "commits", Faults(), World.rival)
+    found(0, "commits", run=World.rival)
 
 
 def test_old_leases_have_to_be_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,4 +72,13 @@ def test_old_leases_have_to_be_waited_for(monkeypatch: pytest.MonkeyPatch) -> No
         return 0.0
 
     monkeypatch.setattr(failover, "lease_wait_s", at_once)
-    found(0, TWO, Faults(), World.rival)
+    found(0, TWO, run=World.rival)
+
+
+def test_a_change_needs_both_rules_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    def at_once(current: RuleRecord, rule: Rule) -> Generator[membership.Step, None, None]:
+        yield membership.Use(commit_clause(rule, current.leader))
+        yield membership.Write(replace(current, serial=current.serial + 1, rule=rule))
+
+    monkeypatch.setattr(membership, "change", at_once)
+    found(0, "commit", run=World.growth, shape=(3, 2))

@@ -58,3 +58,15 @@ def test_a_leader_that_was_cut_off_does_not_win_by_its_length() -> None:
             raise AssertionError(f"seed {seed}: {error}") from error
         story.update(world.story)
     assert story["rival"] >= 5, "no successor ever serves"
+
+
+def test_a_group_that_grows_while_it_is_parted_loses_nothing() -> None:
+    story: Counter[str] = Counter()
+    for seed in range(60):
+        world = World(seed, shape=(3, 2))
+        try:
+            world.growth()
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}: {error}") from error
+        story.update(world.story)
+    assert story["growth"] >= 10, "no group grows"
