@@ -7,7 +7,8 @@
 Three loops: a leader asks for its lease, and stops its server when the lease has run out; a member that is pledged to
 another's lead comes to it (`replication/rejoin.py`); a member that has not heard of its leader for SUSPICION_S, or whose own
 leading server has ended, begins a failover. Those who suspect first are told apart by their place among the names; that
-two begin at once costs a term, nothing else.
+two begin at once costs a term, nothing else. A leader also asks its own server to write something now and then, and kills it
+if it cannot.
 
 What changes the server takes `_work`, one at a time; a recruit cancels a way back that is under way, because base backups
 take long. Whatever goes wrong while leading ends in a server that is a follower of nobody, which the next failover recruits.
@@ -27,7 +28,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 from ..core.errors import PgError, UserMistake
-from ..core.limits import CLOCK_DRIFT_MAX, HEARTBEAT_S, PEER_ANSWER_S_MAX, SUSPICION_S
+from ..core.limits import CLOCK_DRIFT_MAX, HEARTBEAT_S, PEER_ANSWER_S_MAX, PROBE_S, PROBE_S_MAX, SUSPICION_S
 from ..engines.postgres.cloning import clone, rewind
 from ..engines.postgres.group_files import (
     Source,
@@ -55,6 +56,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 WATCH_S = 0.05
+PROBES_MAX = 2  # that fail one after another
+_CANNOT_WRITE = ("53100", "58030", "08006")  # the disk is full, or fails; the connection breaks
 ATTEMPT_S_MAX = 15.0  # for one failover; then it is begun anew, above the terms that were heard of
 TROUBLE = (PgError, UserMistake, OSError, EOFError, ValueError, TimeoutError)
 
@@ -131,6 +134,7 @@ class Replica:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._lead_on())
+                tasks.create_task(self._probe_on())
                 tasks.create_task(self._beat())
                 tasks.create_task(self._follow_on())
                 tasks.create_task(self._repair_on())
@@ -336,6 +340,26 @@ class Replica:
                     with contextlib.suppress(*TROUBLE):
                         await self._alone()
                 self._heard_at = self._now()
+
+    async def _probe_on(self) -> None:
+        """A leading server that is there and cannot write (it is stopped, its disk hangs or is full) counts as lost."""
+        failures = 0
+        while True:
+            await asyncio.sleep(PROBE_S)
+            if self._leading is None or not self._leading.established:
+                failures = 0
+                continue
+            try:
+                await self._member.probe(PROBE_S_MAX)
+                failures = 0
+            except (TimeoutError, PgError) as error:
+                if isinstance(error, PgError) and error.sqlstate not in _CANNOT_WRITE:
+                    continue
+                failures += 1
+                if failures == PROBES_MAX and self._leading is not None:
+                    log.warning("the leading server of %s cannot write: %s", self.name, error or "no answer")
+                    failures = 0
+                    await _in_thread(self._member.instance.kill)
 
     def _expired(self, leading: Leading) -> bool:
         """A new leader is given time for its first lease."""

@@ -38,6 +38,7 @@ from .postmaster import (
     explain_failure,
     find_postmaster,
     is_running,
+    kill_server,
     log_size,
     read_pid_file,
 )
@@ -271,6 +272,11 @@ class Instance:
         assert self._process is not None
         end_postmaster(self._process, mode.value, timeout_s=timeout_s)
         self._forget()
+
+    def kill(self) -> None:
+        """As `kill -9` of all its processes: for a server that does not answer."""
+        if self._process is not None:
+            kill_server(self._process)
 
     def _forget(self) -> None:
         if self._child is not None:

@@ -119,6 +119,18 @@ def end_postmaster(process: psutil.Process, first_signal: int, *, timeout_s: flo
         _signal(process, number)
         if _wait_gone(process, seconds):
             return
+    _kill(process, backends)
+
+
+def kill_server(process: psutil.Process) -> None:
+    """End a server that hears nothing any more, with its backends."""
+    try:
+        _kill(process, process.children())
+    except psutil.NoSuchProcess:
+        pass
+
+
+def _kill(process: psutil.Process, backends: list[psutil.Process]) -> None:
     for each in (process, *backends):
         _signal(each, signal.SIGKILL)
     _wait_gone(process, HARSH_STOP_TIMEOUT_S)
