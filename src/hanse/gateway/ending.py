@@ -279,6 +279,9 @@ async def _was_committed(session: Session, transaction: Transaction, step: Resol
     try:
         await backend.query(record_abort_sql(step.gid))
         rows = await backend.query(outcome_sql(step.gid))
+        await backend.query(
+            "SELECT pg_catalog.pg_logical_emit_message(true, 'hanse', 'settled')"
+        )  # followers have it, too
     finally:
         backend.close()
     return rows[0][0] == "c"

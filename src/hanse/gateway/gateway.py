@@ -110,7 +110,12 @@ class Gateway:
             self.witnesses.forget()
             self.snapshot_watchers.forget()
         for name, pool in self.pools.items():
-            if name != WORKSPACE_PLACE and snapshot.group_by_name.get(name) != old.group_by_name.get(name):
+            now, before = snapshot.group_by_name.get(name), old.group_by_name.get(name)
+            if name == WORKSPACE_PLACE or now == before:
+                continue
+            if now is not None and before is not None and before.term and now.leader.name != before.leader.name:
+                pool.abandon()
+            else:
                 pool.retire()
 
     def plans_for(self, context: Context, snapshot: Snapshot | None = None) -> Plans:
@@ -123,6 +128,10 @@ class Gateway:
                 self.plans.clear()
             plans = self.plans[context] = Plans(self.snapshot, context)
         return plans
+
+    @property
+    def is_replicated(self) -> bool:
+        return any(len(group.instances) > 1 for group in self.snapshot.groups)
 
     # --- backends ----------------------------------------------------------------------------------------------
 

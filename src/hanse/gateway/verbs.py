@@ -233,8 +233,7 @@ async def set_setting(session: Session, plan: SessionPlan, text: bytes, sink: Si
     """SET name = value: judged by PostgreSQL on one backend (in a transaction: on every branch), then remembered."""
     if plan.name == "client_encoding":
         return _set_encoding(session, text)
-    if plan.name == READ_CONSISTENCY:
-        _check_read_consistency(text)
+    _check_value(session, plan.name, text)
     await _judge(session, text.decode(), sink)
     *others, name = plan.name.split(",")  # SET SESSION CHARACTERISTICS sets several
     values = {other: await _current(session, other) for other in others}
@@ -248,10 +247,25 @@ async def set_setting(session: Session, plan: SessionPlan, text: bytes, sink: Si
     return b"SET"
 
 
-def _check_read_consistency(text: bytes) -> None:
+_LESS_DURABLE = ("off", "false", "no", "0", "local", "remote_write")
+
+
+def _check_value(session: Session, name: str, text: bytes) -> None:
+    """What PostgreSQL itself would not refuse."""
+    if name not in (READ_CONSISTENCY, "synchronous_commit"):
+        return
     arguments = parse_one(text).node.args
-    if arguments:  # else DEFAULT
-        snapshots.check_value(getattr(getattr(arguments[0], "val", None), "sval", None))
+    value = arguments[0].val if arguments else None  # else DEFAULT
+    if name == READ_CONSISTENCY and value is not None:
+        snapshots.check_value(getattr(value, "sval", None))
+    written = str(getattr(value, "sval", getattr(value, "ival", "")))
+    if name == "synchronous_commit" and written.lower() in _LESS_DURABLE and session.gateway.is_replicated:
+        raise PgError(
+            "22023",
+            f'synchronous_commit cannot be "{written}" here',
+            detail="Commits wait for followers in the groups of this cluster, so that no failover loses them.",
+            hint="Available values: on, remote_apply.",
+        )
 
 
 def _set_encoding(session: Session, text: bytes) -> bytes:
@@ -340,8 +354,7 @@ async def set_in_transaction(session: Session, plan: SessionPlan, text: bytes, s
         what = "SET CONSTRAINTS" if constraints else "SET LOCAL"
         _warning(sink, "25P01", f"{what} can only be used in transaction blocks")
         return tag
-    if plan.name == READ_CONSISTENCY:
-        _check_read_consistency(text)
+    _check_value(session, plan.name, text)
     if not transaction.branches:
         await session.branch(session.gateway.snapshot.home_group)
     await _everywhere(session, sql)

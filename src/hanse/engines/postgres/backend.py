@@ -31,6 +31,9 @@ _READY, _ERROR, _ROW, _COPY_DATA, _COMPLETE = ord("Z"), ord("E"), ord("D"), ord(
 _ACKNOWLEDGEMENTS = frozenset(b"123")  # ParseComplete, BindComplete, CloseComplete
 _BIND_COMPLETE = b"2\x00\x00\x00\x04"
 _PARAMETER, _NOTIFICATION, _NOTICE = ord("S"), ord("A"), ord("N")
+# PostgreSQL commits here, and says so, when the wait for followers is cancelled. Nobody may be told "committed" for that: to
+# its session it is a lost connection, after which nobody knows.
+_NOT_REPLICATED = b"canceling wait for synchronous replication"
 _COUNTED = frozenset(b"2CI")  # what the answers to an additional statement and to the client's own are told apart by
 
 _KINDS = frozenset(b"123ACDEGHIKNRSTVWZcdnstv")  # all that a server may send
@@ -244,9 +247,15 @@ class Backend(asyncio.Protocol):
                     if position > start:
                         relay.chunk(data[start:position])
                     start = following
-            elif kind == _ERROR or kind == _PARAMETER:
+            elif kind == _ERROR or kind == _PARAMETER or kind == _NOTICE:
                 if following > size:
                     break
+                if kind == _NOTICE:
+                    if _NOT_REPLICATED in data[position:following]:
+                        self.abort()
+                        return
+                    position = following
+                    continue
                 if kind == _PARAMETER:
                     self._note_parameter(data[position:following])
                 else:
@@ -368,6 +377,10 @@ class Backend(asyncio.Protocol):
         if kind == _NOTIFICATION:
             if self.on_notification is not None:
                 self.on_notification(raw)
+            return
+        if kind == _NOTICE and _NOT_REPLICATED in raw:
+            self.abort()
+        if self.closed:
             return
         if self._prelude and kind != _ERROR:
             self._prelude -= kind == _READY

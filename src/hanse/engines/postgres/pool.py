@@ -233,6 +233,12 @@ class Pool:
         self._generation += 1
         self.close_idle()
 
+    def abandon(self) -> None:
+        """The place has another server now: what the former one still answers is not to be heard."""
+        self._generation += 1
+        for backend in tuple(self._made):
+            backend.abort()
+
     def sweep(self) -> None:
         self.close_idle(BACKEND_IDLE_S_MAX)
         for shelf in self._shelves.values():

@@ -1,0 +1,295 @@
+"""Groups of three on three nodes: a leader is killed, a node is killed, servers and agents are stopped, while money moves.
+
+No acknowledged transfer is lost, no total is ever another, nothing is left prepared, and in the end all copies are equal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+import pytest
+
+from support.processes import free_ports, sweep, wait_until
+from support.servers import Cluster, Server
+
+HANSE = [sys.executable, "-P", "-m", "hanse.cli.main"]
+ACCOUNTS, EACH, WRITERS = 40, 100, 4
+BACK_S = 90.0  # for a cluster on a slow machine to be whole again
+TRUTHFUL = (
+    "08006",
+    "08001",
+    "08007",
+    "40001",
+    "40P01",
+    "57P01",
+    "57P02",
+    "57P03",
+    None,
+)  # None: the gateway was killed
+
+
+@pytest.fixture(scope="module")
+def replicated(run_directory: Path) -> Iterator[Cluster]:
+    directory = run_directory / f"replicas-{uuid.uuid4().hex[:8]}"
+    directory.mkdir()
+    data, port = directory / "data", free_ports(3)
+    options = ["--port", str(port), "--nodes", "3", "--groups", "2", "--replicas", "3", "--password", "secret"]
+    subprocess.run([*HANSE, "up", "--detach", "--data", str(data), *options], check=True, timeout=150)
+    try:
+        yield Cluster(data, Server("127.0.0.1", port, "hanse", "secret", "hanse"))
+    finally:
+        subprocess.run([*HANSE, "down", "--data", str(data)], check=False, timeout=90)
+        sweep(directory)
+
+
+class Bank:
+    """Transfers and totals through every gateway, until told to stop."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.ports = [gateway.port for gateway in cluster.gateways]
+        self.table = f"bank_{uuid.uuid4().hex[:8]}"
+        self.stop = threading.Event()
+        self.done, self.seen = [0] * WRITERS, [0]
+        self.errors: set[str | None] = set()
+        with self.connect(0) as connection:
+            connection.execute(
+                f"CREATE TABLE {self.table} (id int PRIMARY KEY, n int) PARTITION BY HASH (id) WITH (shards = 4)"  # type: ignore[call-overload]
+            )
+            connection.execute(
+                f"INSERT INTO {self.table} SELECT i, {EACH} FROM generate_series(1, {ACCOUNTS}) i"  # type: ignore[call-overload]
+            )
+            connection.execute(f"CREATE TABLE {self.table}_log (id uuid PRIMARY KEY)")  # type: ignore[call-overload]
+        self.acknowledged: list[list[uuid.UUID]] = [[] for _ in range(WRITERS)]
+
+    def connect(self, number: int) -> psycopg.Connection:
+        """Again and again: a gateway that was killed is back in a moment."""
+
+        def connected() -> psycopg.Connection | None:
+            with contextlib.suppress(psycopg.OperationalError):
+                port = self.ports[number % len(self.ports)]
+                return psycopg.connect(self.cluster.dsn, port=port, autocommit=True, connect_timeout=5)
+            return None
+
+        found: psycopg.Connection = wait_until("a gateway", connected, timeout_s=BACK_S)
+        return found
+
+    def _go_on(self, number: int, work: Callable[[psycopg.Connection], None]) -> None:
+        connection = self.connect(number)
+        while not self.stop.is_set():
+            try:
+                work(connection)
+            except psycopg.Error as error:
+                self.errors.add(error.sqlstate)
+                assert error.sqlstate in TRUTHFUL, error
+                if connection.closed:
+                    connection = self.connect(number)
+        connection.close()
+
+    def write(self, number: int) -> None:
+        draw = random.Random(number)
+
+        def transfer(connection: psycopg.Connection) -> None:
+            low, high = draw.sample(range(1, ACCOUNTS + 1), 2)
+            name = uuid.uuid4()
+            with connection.transaction():
+                for account, by in ((low, -1), (high, 1)):
+                    connection.execute(
+                        f"UPDATE {self.table} SET n = n + %s WHERE id = %s",  # type: ignore[call-overload]
+                        (by, account),
+                    )
+                connection.execute(f"INSERT INTO {self.table}_log VALUES (%s)", (name,))  # type: ignore[call-overload]
+            self.acknowledged[number].append(name)
+            self.done[number] += 1
+
+        self._go_on(number, transfer)
+
+    def read(self) -> None:
+        def total(connection: psycopg.Connection) -> None:
+            row = connection.execute(f"SELECT sum(n) FROM {self.table}").fetchone()  # type: ignore[call-overload]
+            assert row == (ACCOUNTS * EACH,)
+            self.seen[0] += 1
+
+        self._go_on(1, total)
+
+    def look(self) -> None:
+        with self.connect(2) as connection:
+            row = connection.execute(f"SELECT sum(n) FROM {self.table}").fetchone()  # type: ignore[call-overload]
+            assert row == (ACCOUNTS * EACH,)
+            kept = {row[0] for row in connection.execute(f"SELECT id FROM {self.table}_log")}  # type: ignore[call-overload]
+        assert {name for names in self.acknowledged for name in names} <= kept
+        wait_until("no branch is left prepared", self._nothing_prepared, timeout_s=BACK_S)
+        wait_until("all copies are equal", self._are_equal, timeout_s=BACK_S)
+
+    def _nothing_prepared(self) -> bool:
+        with self.connect(0) as connection:
+            return connection.execute("SELECT count(*) FROM hanse.transactions").fetchone() == (0,)
+
+    def _are_equal(self) -> bool:
+        query = (
+            "SELECT md5(coalesce(string_agg(rows, ',' ORDER BY rows), '')) FROM "
+            f"(SELECT t::text AS rows FROM {self.table} t) x"
+        )
+        found: dict[str, set[object]] = {}
+        with contextlib.suppress(psycopg.OperationalError):
+            for name, rows in self.cluster.ask_instances(query).items():
+                found.setdefault(name.split(".")[0], set()).add(rows[0][0])
+        return len(found) == 2 and all(len(hashes) == 1 for hashes in found.values())
+
+
+def _whole(cluster: Cluster) -> bool:
+    groups = cluster.status()["groups"]
+    roles = [sorted(each["role"] for each in group["instances"]) for group in groups]
+    running = all(each["state"] == "running" for group in groups for each in group["instances"])
+    return running and all(found == ["follower", "follower", "leader"] for found in roles)
+
+
+def _leader(cluster: Cluster, group: str) -> dict[str, Any]:
+    found = next(each for each in cluster.status()["groups"] if each["name"] == group)
+    leader: dict[str, Any] = next(each for each in found["instances"] if each["name"] == found["leader"])
+    return leader
+
+
+def _kill_leader(cluster: Cluster) -> None:
+    psutil.Process(_leader(cluster, "g1")["pid"]).kill()
+
+
+def _kill_node(cluster: Cluster) -> None:
+    """Everything on the node that leads g2."""
+    status, node = cluster.status(), _leader(cluster, "g2")["node"]
+    agent = next(each for each in status["nodes"] if each["name"] == node)
+    pids = [agent["pid"], agent["workspace"]["pid"]]
+    pids += [each["pid"] for each in status["gateways"] if each["node"] == node]
+    pids += [each["pid"] for group in status["groups"] for each in group["instances"] if each["node"] == node]
+    for pid in filter(None, pids):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            psutil.Process(pid).kill()
+
+
+def _stop_server(cluster: Cluster) -> None:
+    """It does not answer any more; its agent kills it."""
+    server = psutil.Process(_leader(cluster, "g1")["pid"])
+    for each in (server, *server.children()):
+        each.suspend()
+
+
+def _stop_agent(cluster: Cluster) -> None:
+    """Its server goes on, and must not be believed; when the agent is back, it follows."""
+    node = _leader(cluster, "g2")["node"]
+    agent = psutil.Process(next(each["pid"] for each in cluster.status()["nodes"] if each["name"] == node))
+    led = _leader(cluster, "g2")["name"]
+    agent.suspend()
+    try:
+        wait_until("another leader", lambda: led not in _running_leaders(cluster, "g2", led), timeout_s=BACK_S)
+    finally:
+        agent.resume()
+
+
+def _running_leaders(cluster: Cluster, group: str, former: str) -> set[str]:
+    """Empty while no other leads; that of the former is not counted where another does."""
+    found = next(each for each in cluster.status()["groups"] if each["name"] == group)
+    leaders = {each["name"] for each in found["instances"] if each["role"] == "leader" and each["state"] == "running"}
+    return leaders - {former} and set() or {former}
+
+
+@pytest.mark.parametrize("fault", [_kill_leader, _kill_node, _stop_server, _stop_agent], ids=lambda each: each.__name__)
+def test_nothing_acknowledged_is_lost(replicated: Cluster, fault: Callable[[Cluster], None]) -> None:
+    wait_until("the cluster is whole", lambda: _whole(replicated), timeout_s=BACK_S)
+    bank = Bank(replicated)
+    with ThreadPoolExecutor(WRITERS + 1) as pool:
+        running = [pool.submit(bank.write, number) for number in range(WRITERS)] + [pool.submit(bank.read)]
+
+        def go_on() -> None:
+            """Until each client has done something more."""
+            before = [*bank.done, *bank.seen]
+            wait_until(
+                "all clients",
+                lambda: all(map(int.__gt__, [*bank.done, *bank.seen], before)) or any(each.done() for each in running),
+                timeout_s=BACK_S,
+            )
+
+        try:
+            go_on()
+            fault(replicated)
+            go_on()
+            wait_until("the cluster is whole", lambda: _whole(replicated), timeout_s=BACK_S)
+            go_on()
+        finally:
+            bank.stop.set()
+        for each in running:
+            each.result(BACK_S)
+    bank.look()
+
+
+def test_an_autocommit_client_sees_only_a_pause(replicated: Cluster) -> None:
+    """Queries and single writes that had not begun when the leader died."""
+    wait_until("the cluster is whole", lambda: _whole(replicated), timeout_s=BACK_S)
+    with psycopg.connect(replicated.dsn, autocommit=True) as connection:
+        connection.execute("CREATE TABLE pause (id int PRIMARY KEY) PARTITION BY HASH (id) WITH (shards = 4)")
+        led = _leader(replicated, "g1")["name"]
+        _kill_leader(replicated)
+        for number in range(20):
+            connection.execute("INSERT INTO pause VALUES (%s)", (number,))
+            assert connection.execute("SELECT count(*) FROM pause").fetchone() == (number + 1,)
+        wait_until("another leader", lambda: _leader(replicated, "g1")["name"] != led, timeout_s=BACK_S)
+        rows = connection.execute("SELECT leader FROM hanse.groups WHERE name = 'g1'").fetchall()
+        assert rows == [(_leader(replicated, "g1")["name"],)]
+        connection.execute("DROP TABLE pause")
+
+
+@pytest.mark.parametrize("begin", ["", "BEGIN; "])
+def test_durability_cannot_be_lowered(replicated: Cluster, begin: str) -> None:
+    with psycopg.connect(replicated.dsn, autocommit=True) as connection:
+        connection.execute("SET synchronous_commit = remote_apply")
+        with pytest.raises(psycopg.errors.InvalidParameterValue):
+            connection.execute(f"{begin}SET {'LOCAL ' if begin else ''}synchronous_commit = off")  # type: ignore[call-overload]
+
+
+def test_a_cancelled_wait_for_followers_is_no_commit(replicated: Cluster) -> None:
+    """PostgreSQL would commit here alone, warn, and say that it was committed."""
+    wait_until("the cluster is whole", lambda: _whole(replicated), timeout_s=BACK_S)
+    leader = _leader(replicated, "g1")["name"]
+    group = next(each for each in replicated.status()["groups"] if each["name"] == "g1")
+    followers = [psutil.Process(each["pid"]) for each in group["instances"] if each["name"] != leader]
+    with psycopg.connect(replicated.dsn, autocommit=True) as connection, ThreadPoolExecutor(1) as pool:
+        connection.execute("CREATE TABLE lonely (id int PRIMARY KEY)")
+        for each in followers:
+            each.suspend()
+            for child in each.children():
+                child.suspend()
+        try:
+            waiting = pool.submit(connection.execute, "INSERT INTO lonely VALUES (1)")
+            time.sleep(0.5)
+
+            def cancelled() -> bool:
+                connection.cancel_safe()
+                return waiting.done()
+
+            wait_until("the statement's end", cancelled, timeout_s=BACK_S)
+            error = waiting.exception()
+            assert isinstance(error, psycopg.Error) and error.sqlstate in (
+                "08006",
+                "57014",
+                "57P01",
+                "57P02",
+                "57P03",
+                None,
+            )
+        finally:
+            for each in followers:
+                for child in each.children():
+                    child.resume()
+                each.resume()
+    wait_until("the cluster is whole", lambda: _whole(replicated), timeout_s=BACK_S)
