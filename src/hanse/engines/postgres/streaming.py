@@ -221,13 +221,20 @@ class Member:
                     await asyncio.sleep(POLL_S)
 
     async def data(self) -> Data:
-        """Of a leader, or of a follower that streams from nobody."""
+        """Of a leader, or of a follower that streams from nobody; waits until that one has replayed what it has.
+
+        A follower that was restarted serves before it has replayed everything, and its receive position is unknown.
+        """
         async with self.access.connected() as connection:
-            lsn = await connection.fetchval(
-                "SELECT CASE WHEN pg_is_in_recovery() THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) "
-                "ELSE pg_current_wal_lsn() END - '0/0'::pg_lsn"
-            )
-            return Data(await _newest(connection), int(lsn or 0))
+            if await connection.fetchval("SELECT pg_is_in_recovery()"):
+                end = None
+                while end is None or end != await _end_of_replay(connection):
+                    await asyncio.sleep(POLL_S)
+                    end = await _end_of_replay(connection)
+                lsn = await connection.fetchval("SELECT $1::text::pg_lsn - '0/0'::pg_lsn", end)
+            else:
+                lsn = await connection.fetchval("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn")
+            return Data(await _newest(connection), int(lsn))
 
     async def is_consistent(self) -> bool:
         """Whether it serves: a follower does so from its point of consistency on."""
@@ -304,12 +311,17 @@ async def _pause(connection: Any) -> None:
 
 
 async def _end_of_replay(connection: Any) -> str | None:
-    """The LSN up to which a follower has replayed, if that is all it has and nobody brings it more."""
+    """The LSN up to which a follower has replayed, if that is all it has and nobody brings it more.
+
+    What it has received may end within a record, which is never replayed; that replay does not move may be a slow disk. So
+    the startup process itself tells: it waits for more WAL.
+    """
     end: str | None = await connection.fetchval(
         "SELECT pg_last_wal_replay_lsn()::text "
         "WHERE NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'walreceiver') "
         "AND NOT EXISTS (SELECT FROM pg_stat_wal_receiver) "
-        "AND pg_last_wal_replay_lsn() >= coalesce(pg_last_wal_receive_lsn(), '0/0')"
+        "AND EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'startup' "
+        "AND wait_event IN ('RecoveryRetrieveRetryInterval', 'RecoveryWalStream'))"
     )
     return end
 
