@@ -14,9 +14,11 @@ from hanse.agent.topology import (
     node_configs,
     plan_cluster,
     replace_ports,
+    with_roles_of,
 )
+from hanse.catalog.commands import SetLeader, apply
 from hanse.config import ClusterConfig, Secrets
-from hanse.core.errors import UserMistake
+from hanse.core.errors import PgError, UserMistake
 
 
 def plan(**wishes: int) -> ClusterConfig:
@@ -49,8 +51,10 @@ def test_defaults() -> None:
         {"nodes": 65},
         {"groups": 0},
         {"groups": 100},
-        {"replicas": 3},
         {"replicas": 0},
+        {"replicas": 4},
+        {"replicas": 2, "nodes": 1},
+        {"replicas": 8, "nodes": 9},
         {"workers": 0},
         {"port": 0},
         {"port": 65_535},
@@ -77,6 +81,8 @@ def test_ports_and_workers_may_change_later_and_the_shape_may_not() -> None:
         change_cluster(cluster, Request(nodes=3))
     with pytest.raises(UserMistake, match="has 2 groups"):
         change_cluster(cluster, Request(groups=1))
+    with pytest.raises(UserMistake, match="has 1 replicas"):
+        change_cluster(cluster, Request(replicas=3))
 
 
 def test_replaced_ports_reach_instances_and_control() -> None:
@@ -84,6 +90,38 @@ def test_replaced_ports_reach_instances_and_control() -> None:
     assert [i.port for i in cluster.nodes[0].instances] == [101, 102]
     moved = replace_ports(cluster, {100: 200, 102: 202})
     assert (moved.control_port, [i.port for i in moved.nodes[0].instances]) == (200, [101, 202])
+
+
+def test_replicas_lie_on_different_nodes_and_know_each_other() -> None:
+    cluster = plan(nodes=3, groups=2, replicas=2)
+    placed = [[each.name for each in node.instances if each.group != "workspace"] for node in cluster.nodes]
+    assert placed == [["g1.1"], ["g1.2", "g2.1"], ["g2.2"]]
+    ports = [port for node in cluster.nodes for each in node.instances for port in (each.port, each.peer_port) if port]
+    assert len(set(ports)) == len(ports) == 4 * 2 + 3
+    configs = node_configs(cluster, Path("/data"), lambda node: None)
+    assert [each.name for each in configs[1].instances[0].members] == ["g1.1", "g1.2"]
+    assert {
+        each.name: each.role for group in initial_snapshot(cluster, configs).groups for each in group.instances
+    } == {
+        "g1.1": "leader",
+        "g1.2": "follower",
+        "g2.1": "leader",
+        "g2.2": "follower",
+    }
+    moved = replace_ports(cluster, {ports[1]: 9999})
+    assert moved.nodes[0].instances[0].peer_port == 9999
+
+
+def test_a_restart_keeps_the_leaders_that_the_catalog_knows() -> None:
+    cluster = plan(nodes=3, groups=1, replicas=3)
+    topology = initial_snapshot(cluster, node_configs(cluster, Path("/data"), lambda node: None))
+    known = apply(topology, SetLeader(group="g1", leader="g1.3", term=4))
+    (group,) = with_roles_of(topology, known).groups
+    assert (group.leader.name, group.term) == ("g1.3", 4)
+    (group,) = apply(known, SetLeader(group="g1", leader="g1.1", term=3)).groups
+    assert group.leader.name == "g1.3", "what an earlier leader says late changes nothing"
+    with pytest.raises(PgError, match="no instance"):
+        apply(known, SetLeader(group="g1", leader="g1.9", term=5))
 
 
 def test_the_catalog_is_told_of_groups_and_not_of_workspaces() -> None:
