@@ -4,7 +4,8 @@ A group is founded by its first instance, in term 1; the others clone it before 
 without data could find no leader. The pledge is what this ends with: a directory without one, while the mark
 `.<group>.founding` lies beside it, was cut off, and is made anew. One without either has lost its pledge, and takes no part.
 
-Whoever leads tells the catalog, again whenever its term has changed; gateways and other agents go by that.
+Whoever leads tells the catalog, again whenever its term has changed; gateways and other agents go by that. Gateways also ask the
+members themselves (`WhoLeads`), so that a group is served while the control plane is away.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from ..engines.postgres.group_files import settle
 from ..engines.postgres.instance import Instance
 from ..engines.postgres.promotion import found, promotions, write_record
 from ..engines.postgres.streaming import Access, Member, make_slot
+from ..replication.asking import Leads
 from ..replication.pledge import Pledge
 from ..replication.record import RuleRecord
 from ..replication.rule import Policy, rule_of
@@ -73,6 +75,10 @@ class MemberPart:
     def leads(self) -> bool:
         return self._replica is not None and self._replica.serving
 
+    def _leads(self) -> Leads:
+        assert self._replica is not None
+        return Leads(self.name, self._replica.term, self._replica.serving)
+
     def is_alive(self) -> bool:
         return self._tasks is not None and not self._tasks.done()
 
@@ -80,7 +86,7 @@ class MemberPart:
         await self._end_tasks()
         pledges = await self._pledges()
         self._replica = Replica(self.name, self._member, pledges, self._peers)
-        self._server = PeerServer(self._replica.handle, self._secrets.control_token.encode())
+        self._server = PeerServer(self._replica.handle, self._secrets.control_token.encode(), self._leads)
         own = next(each for each in self._config.members if each.name == self.name)
         try:
             await self._server.start(own.host, own.peer_port)

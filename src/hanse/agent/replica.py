@@ -41,6 +41,7 @@ from ..engines.postgres.group_files import (
 from ..engines.postgres.instance import StopMode
 from ..engines.postgres.promotion import establish, history, local_timeline, promote, promotions, write_record
 from ..engines.postgres.streaming import Access, Member, make_slot, system_identifier
+from ..replication.asking import Heard, Renewed, Reply
 from ..replication.failover import Attempt, Established, Observation, Refusal, Report, decide
 from ..replication.lease import Grants, Lease
 from ..replication.membership import Use, finish
@@ -48,7 +49,6 @@ from ..replication.pledge import Act, Heartbeat, Message, Promote, Recruit, judg
 from ..replication.record import RuleRecord
 from ..replication.rejoin import LeaderHistory, LocalData, Rejoin, rejoin
 from .group_records import record_of, reigns, row_of
-from .peers import Heard, Renewed, Reply
 from .pledges import PledgeFile
 
 log = logging.getLogger(__name__)

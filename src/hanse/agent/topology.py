@@ -243,4 +243,5 @@ def _catalog_instance(config: NodeConfig, instance: InstanceConfig) -> Instance:
         port=instance.port,
         role=instance.role,
         socket_directory=config.socket_directory,
+        peer_port=instance.peer_port,
     )

@@ -180,6 +180,7 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     role: str = "leader"  # 'leader' or 'follower'
     socket_directory: str | None = None  # where local processes find its Unix socket
+    peer_port: int = 0  # of its agent, where it is one of several
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):

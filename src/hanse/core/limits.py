@@ -125,6 +125,7 @@ INSTANCES_PER_GROUP_MAX = 7
 LEASE_S = 2.0  # a leader serves for so long after its followers were asked, if enough of them renewed
 CLOCK_DRIFT_MAX = 0.02  # by which the rate of a machine's monotonic clock may be wrong
 HEARTBEAT_S = 0.4  # between two questions of a leader for its lease
+LEADERS_PERIOD_S = 0.5  # between two questions of a gateway, who leads a group of several
 PROBE_S, PROBE_S_MAX = 0.5, 1.5  # between two writes by which an agent tries its leading server, and for one of them
 SUSPICION_S = LEASE_S  # of a leader that is not heard of
 PEER_ANSWER_S_MAX = 5.0  # for a member to stop streaming and report; heartbeats are given HEARTBEAT_S

@@ -34,6 +34,7 @@ from .deadlocks import Watch
 from .doorway import Doorway
 from .faults import Fault, no_fault
 from .holding import Prober
+from .leaders import Leaders
 from .plans import Plans
 from .prepared import Analysis
 from .role_slots import RoleSlots
@@ -89,6 +90,7 @@ class Gateway:
     snapshot_watchers: SystemSessions = field(init=False)
     watch: Watch = field(init=False)
     prober: Prober = field(init=False)
+    leaders: Leaders = field(init=False)
 
     def __post_init__(self) -> None:
         self.barriers = Barriers(self)
@@ -96,6 +98,7 @@ class Gateway:
         self.snapshot_watchers = SystemSessions(self, "SET application_name = 'hanse snapshot watch'")
         self.watch = Watch(self)
         self.prober = Prober(self)
+        self.leaders = Leaders(self)
 
     # --- catalog -----------------------------------------------------------------------------------------------
 
@@ -113,9 +116,13 @@ class Gateway:
             now, before = snapshot.group_by_name.get(name), old.group_by_name.get(name)
             if name == WORKSPACE_PLACE or now == before:
                 continue
-            if now is not None and before is not None and before.term and now.leader.name != before.leader.name:
-                pool.abandon()
-            else:
+            if now is None or before is None:
+                pool.retire()
+                continue
+            leader, former = self.leaders.of(now), self.leaders.of(before)
+            if leader.name != former.name:
+                self.leave(name)
+            elif (leader.host, leader.port) != (former.host, former.port):
                 pool.retire()
 
     def plans_for(self, context: Context, snapshot: Snapshot | None = None) -> Plans:
@@ -128,6 +135,12 @@ class Gateway:
                 self.plans.clear()
             plans = self.plans[context] = Plans(self.snapshot, context)
         return plans
+
+    def leave(self, group: str) -> None:
+        """The group has another leader: what the former one still answers is not to be heard."""
+        for sessions in (self.barriers.sessions, self.witnesses, self.snapshot_watchers):
+            sessions.leave(group)
+        self.pool(group).abandon()
 
     @property
     def is_replicated(self) -> bool:
@@ -164,7 +177,7 @@ class Gateway:
         group = self.snapshot.group_by_name.get(place)
         if group is None:
             raise PgError("XX000", f"group {place} does not exist")
-        leader = group.leader
+        leader = self.leaders.of(group)
         local = leader.socket_directory if leader.node == self.config.name else None
         return Address(leader.host, leader.port, local)
 

@@ -18,6 +18,7 @@ class SystemSessions:
         self._gateway = gateway
         self._settings = settings
         self._idle: dict[str, list[Backend]] = {}
+        self._made: set[Backend] = set()
 
     async def take(self, group: str) -> Backend:
         """Raises 08… where the group cannot be reached."""
@@ -28,6 +29,7 @@ class SystemSessions:
                 return session
             session.close()
         session = await self._gateway.system_backend(group)
+        self._made = {each for each in self._made if not each.closed} | {session}
         await session.query(self._settings)
         return session
 
@@ -37,6 +39,12 @@ class SystemSessions:
             idle.append(session)
         else:
             session.close()
+
+    def leave(self, group: str) -> None:
+        """The group has another leader: who waits for the former one has waited in vain."""
+        for session in self._made:
+            if session.place == group:
+                session.abort()
 
     def forget(self) -> None:
         """The groups may have moved: sessions that are idle are not used again."""

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from hanse.agent.peers import PeerServer, Reply, TcpPeers, ask, decode, encode
+from hanse.agent.peers import PeerServer, TcpPeers
 from hanse.agent.pledges import PledgeFile
 from hanse.agent.replica import Replica
 from hanse.core.errors import PgError
+from hanse.replication.asking import Reply, ask, decode, encode
 from hanse.replication.pledge import Heartbeat, Message, Pledge, Promote, Recruit
 from hanse.replication.record import RuleRecord
 from hanse.replication.rule import Policy, rule_of

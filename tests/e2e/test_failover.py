@@ -153,11 +153,11 @@ def _leader(cluster: Cluster, group: str) -> dict[str, Any]:
     return leader
 
 
-def _kill_leader(cluster: Cluster) -> None:
+def _kill_leader(cluster: Cluster, go_on: Callable[[], None]) -> None:
     psutil.Process(_leader(cluster, "g1")["pid"]).kill()
 
 
-def _kill_node(cluster: Cluster) -> None:
+def _kill_node(cluster: Cluster, go_on: Callable[[], None]) -> None:
     """Everything on the node that leads g2."""
     status, node = cluster.status(), _leader(cluster, "g2")["node"]
     agent = next(each for each in status["nodes"] if each["name"] == node)
@@ -169,21 +169,36 @@ def _kill_node(cluster: Cluster) -> None:
             psutil.Process(pid).kill()
 
 
-def _stop_server(cluster: Cluster) -> None:
+def _stop_server(cluster: Cluster, go_on: Callable[[], None]) -> None:
     """It does not answer any more; its agent kills it."""
     server = psutil.Process(_leader(cluster, "g1")["pid"])
     for each in (server, *server.children()):
         each.suspend()
 
 
-def _stop_agent(cluster: Cluster) -> None:
+def _stop_agent(cluster: Cluster, go_on: Callable[[], None]) -> None:
     """Its server goes on, and must not be believed; when the agent is back, it follows."""
-    node = _leader(cluster, "g2")["node"]
+    led = _leader(cluster, "g2")
+    with _stopped_agent(cluster, led["node"]):
+        wait_until("another leader", lambda: _another_leads(cluster, "g2", led["name"]), timeout_s=BACK_S)
+
+
+def _lose_the_control_plane(cluster: Cluster, go_on: Callable[[], None]) -> None:
+    """And a leader: gateways find the next one without it."""
+    led = _leader(cluster, "g1")
+    with _stopped_agent(cluster, "n1"):
+        if led["node"] != "n1":
+            psutil.Process(led["pid"]).kill()
+        wait_until("another leader", lambda: _another_leads(cluster, "g1", led["name"]), timeout_s=BACK_S)
+        go_on()
+
+
+@contextlib.contextmanager
+def _stopped_agent(cluster: Cluster, node: str) -> Iterator[None]:
     agent = psutil.Process(next(each["pid"] for each in cluster.status()["nodes"] if each["name"] == node))
-    led = _leader(cluster, "g2")["name"]
     agent.suspend()
     try:
-        wait_until("another leader", lambda: _another_leads(cluster, "g2", led), timeout_s=BACK_S)
+        yield
     finally:
         agent.resume()
 
@@ -193,8 +208,13 @@ def _another_leads(cluster: Cluster, group: str, former: str) -> bool:
     return any(each["role"] == "leader" and each["name"] != former for each in found["instances"])
 
 
-@pytest.mark.parametrize("fault", [_kill_leader, _kill_node, _stop_server, _stop_agent], ids=lambda each: each.__name__)
-def test_nothing_acknowledged_is_lost(replicated: Cluster, fault: Callable[[Cluster], None]) -> None:
+FAULTS = (_kill_leader, _kill_node, _stop_server, _stop_agent, _lose_the_control_plane)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda each: each.__name__)
+def test_nothing_acknowledged_is_lost(
+    replicated: Cluster, fault: Callable[[Cluster, Callable[[], None]], None]
+) -> None:
     wait_until("the cluster is whole", lambda: _whole(replicated), timeout_s=BACK_S)
     bank = Bank(replicated)
     with ThreadPoolExecutor(WRITERS + 1) as pool:
@@ -211,7 +231,7 @@ def test_nothing_acknowledged_is_lost(replicated: Cluster, fault: Callable[[Clus
 
         try:
             go_on()
-            fault(replicated)
+            fault(replicated, go_on)
             go_on()
             wait_until("the cluster is whole", lambda: _whole(replicated), timeout_s=BACK_S)
             go_on()
@@ -228,7 +248,7 @@ def test_an_autocommit_client_sees_only_a_pause(replicated: Cluster) -> None:
     with psycopg.connect(replicated.dsn, autocommit=True) as connection:
         connection.execute("CREATE TABLE pause (id int PRIMARY KEY) PARTITION BY HASH (id) WITH (shards = 4)")
         led = _leader(replicated, "g1")["name"]
-        _kill_leader(replicated)
+        psutil.Process(_leader(replicated, "g1")["pid"]).kill()
         for number in range(20):
             connection.execute("INSERT INTO pause VALUES (%s)", (number,))
             assert connection.execute("SELECT count(*) FROM pause").fetchone() == (number + 1,)
