@@ -9,8 +9,8 @@ import pytest
 from psycopg import errors
 
 from hanse.agent.sizes import Sizes
-from hanse.agent.statistics import Statistics, statistics
-from hanse.config import load_node_config, load_secrets
+from hanse.agent.statistics import Statistics
+from hanse.config import WORKSPACE_PLACE, load_node_config, load_secrets
 from hanse.core.errors import PgError
 from support.processes import wait_until
 from support.schemas import Schema
@@ -97,7 +97,8 @@ def test_the_agent_analyses_partitioned_tables(cluster: Cluster, cluster_schema:
         connection.execute("INSERT INTO parent SELECT i, mod(i, 10) FROM generate_series(1, 500) i")
     dsns, parent = cluster.group_dsns(), f"{cluster_schema.name}.parent"
     for file in sorted(cluster.data_directory.glob("*/node.json")):
-        for each in statistics(load_node_config(file), load_secrets(cluster.data_directory / "secrets.json")):
+        node, secrets = load_node_config(file), load_secrets(cluster.data_directory / "secrets.json")
+        for each in (Statistics(node, secrets, found) for found in node.instances if found.group != WORKSPACE_PLACE):
             with psycopg.connect(dsns[each.group], autocommit=True) as connection:
                 # The cluster's own agent may be faster.
                 wait_until("statistics", lambda group=each: _refreshed(group, connection, cluster_schema.name))
