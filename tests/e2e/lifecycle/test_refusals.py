@@ -15,7 +15,7 @@ from lifecycle_tools import LocalCluster
     [
         (("--nodes", "0"), "--nodes must be between 1 and"),
         (("--groups", "100"), "--groups must be between 1 and"),
-        (("--replicas", "3"), "comes with replication"),
+        (("--nodes", "2", "--replicas", "3"), "needs as many nodes, and there are 2"),
         (("--port", "65535"), "--port must be between 1 and"),
         (("--workers", "-1"), "--workers must be between 1 and"),
         (("--password", ""), "--password must not be empty"),
