@@ -137,7 +137,7 @@ class Bank:
         with contextlib.suppress(psycopg.OperationalError):
             for name, rows in self.cluster.ask_instances(query).items():
                 found.setdefault(name.split(".")[1], []).append(rows[0][0])
-        return all(len(found[group]) == 3 and len(set(found[group])) == 1 for group in ("g1", "g2"))
+        return all(len(copies) == 3 and len(set(copies)) == 1 for copies in (found.get("g1", []), found.get("g2", [])))
 
 
 def _whole(cluster: Cluster) -> bool:
