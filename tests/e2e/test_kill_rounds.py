@@ -40,7 +40,7 @@ ACCOUNTS, BALANCE = 200, 1000  # in each group
 CLIENTS = 2  # of each gateway
 STEPS = ("constraints", "prepare", "decide", "finish", "undo")
 POINTS = tuple(f"{when}_{step}" for step in STEPS for when in ("before", "after"))
-BATTLE_S_MAX = 100.0
+BATTLE_S_MAX = 240.0
 # Who is stopped there with a lost decider will ask for its record, and is killed before it does or when it was answered.
 ASK_THEN = {
     "after_constraints": "after_resolve",
