@@ -40,7 +40,7 @@ ACCOUNTS, BALANCE = 200, 1000  # in each group
 CLIENTS = 2  # of each gateway
 STEPS = ("constraints", "prepare", "decide", "finish", "undo")
 POINTS = tuple(f"{when}_{step}" for step in STEPS for when in ("before", "after"))
-BATTLE_S_MAX = 240.0
+BATTLE_S_MAX = 100.0
 # Who is stopped there with a lost decider will ask for its record, and is killed before it does or when it was answered.
 ASK_THEN = {
     "after_constraints": "after_resolve",
@@ -109,6 +109,7 @@ class War:
     rounds: dict[tuple[str, str], int] = field(default_factory=dict)  # what was lost at which point → how often
     draw: random.Random = field(default_factory=lambda: random.Random(20261122))
     killed_groups: int = 0
+    not_reached: list[str] = field(default_factory=list)  # of the last battle
 
     # --- the parts -------------------------------------------------------------------------------------------------
 
@@ -175,11 +176,11 @@ class War:
     # --- battles ---------------------------------------------------------------------------------------------------
 
     async def battle(self, kind: str) -> None:
-        phase = "the fight"
-        gateways: list[Gateway] = []
+        phase, self.not_reached = "the gateways' start", []
         try:
             async with asyncio.timeout(BATTLE_S_MAX):
                 gateways = await self.gateways("kill" if kind in ("gateway", "agent") else "stop")
+                phase = "the fight"
                 async with self._fighting(gateways):
                     await BATTLES[kind](self, gateways)
                     phase = "the clients' end"
@@ -188,8 +189,7 @@ class War:
                 phase = "judgement"
                 await self._judge()
         except TimeoutError:
-            open_points = [each.point for each in gateways if not each.reached]
-            told = f"{kind}: {phase} does not end; not reached: {open_points}"
+            told = f"{kind}: {phase} does not end; not reached: {self.not_reached}"
             raise AssertionError(f"{told}\n{self.cluster.log_tail()}") from None
 
     def _count(self, what: str, gateways: list[Gateway]) -> None:
@@ -210,6 +210,7 @@ class War:
             over.set()
             await asyncio.gather(*clients)
         finally:
+            self.not_reached = [each.point for each in gateways if not each.reached]
             for each in gateways:
                 each.fault.unlink(missing_ok=True)
                 with contextlib.suppress(psutil.Error):
@@ -238,19 +239,25 @@ class War:
                 "SELECT pid FROM pg_stat_activity WHERE usename = 'hanse' ORDER BY state = 'active', random() LIMIT 1"
             ).fetchone()
         assert row is not None
+        others = self._server(group).children()
         os.kill(row[0], signal.SIGKILL)
+        while any(each.is_running() for each in others):  # who goes on before its backend ends may commit, and asks nobody
+            await asyncio.sleep(0.02)
         await self._go_on(gateways, group)
 
     async def kill_server(self, gateways: list[Gateway]) -> None:
         """With its backends, which would otherwise end what they have begun."""
         await self._reached(gateways)
         group = self._next_group()
-        found = next(each for each in self.cluster.status()["groups"] if each["name"] == group)
-        server = psutil.Process(found["instances"][0]["pid"])
+        server = self._server(group)
         server.suspend()
         for process in (*server.children(recursive=True), server):
             process.kill()
         await self._go_on(gateways, group)
+
+    def _server(self, group: str) -> psutil.Process:
+        found = next(each for each in self.cluster.status()["groups"] if each["name"] == group)
+        return psutil.Process(found["instances"][0]["pid"])
 
     def _next_group(self) -> str:
         self.killed_groups += 1

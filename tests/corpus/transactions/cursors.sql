@@ -255,6 +255,7 @@ DECLARE c CURSOR FOR SELECT 1;
 ROLLBACK;
 -- name: declare_fails
 BEGIN;
+SET LOCAL enable_sort = off;
 SAVEPOINT a;
 -- error: 42P01
 DECLARE c CURSOR FOR SELECT id FROM nothing_like_it;
