@@ -77,9 +77,9 @@ class Bank:
         found: psycopg.Connection = wait_until("a gateway", connected, timeout_s=BACK_S)
         return found
 
-    def _go_on(self, number: int, work: Callable[[psycopg.Connection], None]) -> None:
+    def _go_on(self, number: int, work: Callable[[psycopg.Connection], None], over: Callable[[], bool]) -> None:
         connection = self.connect(number)
-        while not self.stop.is_set():
+        while not over():
             try:
                 work(connection)
             except psycopg.Error as error:
@@ -89,7 +89,15 @@ class Bank:
                     connection = self.connect(number)
         connection.close()
 
+    def transfer(self, number: int, times: int) -> None:
+        """So many, and then it ends."""
+        until = self.done[number] + times
+        self._go_on(number, self._transfer(number), lambda: self.done[number] >= until)
+
     def write(self, number: int) -> None:
+        self._go_on(number, self._transfer(number), self.stop.is_set)
+
+    def _transfer(self, number: int) -> Callable[[psycopg.Connection], None]:
         draw = random.Random(number)
 
         def transfer(connection: psycopg.Connection) -> None:
@@ -105,7 +113,7 @@ class Bank:
             self.acknowledged[number].append(name)
             self.done[number] += 1
 
-        self._go_on(number, transfer)
+        return transfer
 
     def read(self) -> None:
         def total(connection: psycopg.Connection) -> None:
@@ -113,7 +121,7 @@ class Bank:
             assert row == (ACCOUNTS * EACH,)
             self.seen[0] += 1
 
-        self._go_on(1, total)
+        self._go_on(1, total, self.stop.is_set)
 
     def look(self) -> None:
         with self.connect(2) as connection:
@@ -239,6 +247,46 @@ def test_nothing_acknowledged_is_lost(
         for each in running:
             each.result(BACK_S)
     bank.look()
+
+
+def _chaos(cluster: Cluster, *arguments: str, timeout_s: float = 240.0) -> subprocess.CompletedProcess[str]:
+    command = [*HANSE, "chaos", "--data", str(cluster.data_directory), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+
+
+def test_a_storm_of_faults(replicated: Cluster) -> None:
+    """`hanse chaos storm`: it judges itself what was acknowledged and what totals were seen; copies are compared here."""
+    wait_until("the cluster is whole", lambda: _whole(replicated), timeout_s=BACK_S)
+    bank = Bank(replicated)
+    for number in range(WRITERS):
+        bank.transfer(number, 5)
+    done = _chaos(replicated, "storm", "--seconds", "60", "--every", "3", "--seed", "7", timeout_s=600.0)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    assert "nothing acknowledged is missing" in done.stdout
+    wait_until("the cluster is whole", lambda: _whole(replicated), timeout_s=BACK_S)
+    bank.look()
+
+
+def test_one_fault_and_what_the_cluster_did(replicated: Cluster) -> None:
+    led = _leader(replicated, "g1")["name"]
+    done = _chaos(replicated, "kill", "g1:leader")
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    assert f"{led}: stopped" in done.stdout and f"{led}: follower, running" in done.stdout
+    assert "g1 takes writes again, after" in done.stdout
+    assert _leader(replicated, "g1")["name"] != led
+
+
+def test_what_is_paused_is_resumed(replicated: Cluster) -> None:
+    led = _leader(replicated, "g2")
+    done = _chaos(replicated, "pause", f"{led['node']}:agent")
+    assert done.returncode == 0 and f"hanse chaos resume {led['node']}:agent" in done.stdout, (
+        f"{done.stdout}\n{done.stderr}"
+    )
+    assert _chaos(replicated, "resume", "n9").returncode == 2
+    assert _chaos(replicated, "heal").returncode == 0
+    assert _whole(replicated)
+    again = _chaos(replicated, "resume", f"{led['node']}:agent")
+    assert again.returncode == 2 and "is not paused" in again.stderr
 
 
 def test_an_autocommit_client_sees_only_a_pause(replicated: Cluster) -> None:

@@ -161,12 +161,14 @@ async def test_rubbish_before_authentication_ends_the_connection(control: Contro
 
 
 async def test_a_client_that_talks_to_an_impostor_notices(tmp_path: Path) -> None:
+    writers: list[asyncio.StreamWriter] = []
+
     async def impostor(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
         writer.write(p.encode(p.Challenge(format=1, nonce=b"n" * 32), 65535))
         await reader.readexactly(await p.read_length(reader, 65535))
         writer.write(p.encode(p.Welcome(proof=b"w" * 32, snapshot=INITIAL), 65535))
         await writer.drain()
-        writer.close()
 
     server = await asyncio.start_server(impostor, "127.0.0.1", 0)
     client = ControlClient("127.0.0.1", server.sockets[0].getsockname()[1], TOKEN, "n1")
@@ -174,6 +176,9 @@ async def test_a_client_that_talks_to_an_impostor_notices(tmp_path: Path) -> Non
         await client.connect(0.3)
     assert caught.value.sqlstate == "57P03"
     server.close()
+    for writer in writers:
+        writer.close()
+    await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
 
 
 async def test_the_lock_is_fair_and_waits(control: Control) -> None:
@@ -212,6 +217,30 @@ async def test_the_lock_ends_with_its_holder(control: Control) -> None:
     await waiting.__aexit__(None, None, None)
     await held.__aexit__(None, None, None)
     assert control.service.ddl_lock.holder is None
+
+
+async def test_the_lock_comes_back_from_who_was_cancelled_while_it_asked(control: Control) -> None:
+    a, b = await control.client("a"), await control.client("b")
+    async with b.ddl_lock():
+        asking = asyncio.create_task(a.ddl_lock(5).__aenter__())
+        await eventually(lambda: control.service.ddl_lock._waiting)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+    await eventually(lambda: control.service.ddl_lock.holder is None)
+    async with a.ddl_lock(5):
+        pass
+
+
+async def test_a_freeze_comes_back_from_who_was_cancelled_while_it_asked(control: Control) -> None:
+    drained = asyncio.Event()
+    a, b = await control.client("a"), await control.client("b", on_freeze=lambda _: drained.wait())
+    asking = asyncio.create_task(a.freeze((("public", "t"),), 5))
+    await eventually(lambda: control.service._freezes)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    drained.set()
+    await eventually(lambda: not control.service._freezes)
+    assert not b._freezes
 
 
 async def test_a_schema_change_needs_the_lock_and_the_newest_version(control: Control) -> None:

@@ -107,6 +107,7 @@ class Replica:
         self._highest_term = pledges.pledge.term
         self._judging = asyncio.Lock()
         self._work = asyncio.Lock()
+        self._recruits_itself = False  # its report, that its server has ended, goes before the server's next start
         self._job: asyncio.Task[None] | None = None
         self._promotion: asyncio.Task[None] | None = None
         self._beats: set[asyncio.Task[None]] = set()  # a task that nobody holds may be collected
@@ -294,7 +295,8 @@ class Replica:
                     await establish(self._member, lsn, clause.names, clause.count)
                     leading.record = step.record
         leading.established = True
-        log.info("%s leads in term %d", self.name, record.term)
+        wait_s = max(0.0, leading.serve_at - self._now())  # for an earlier leader's lease
+        log.info("%s leads in term %d, and serves in %.1f s", self.name, record.term, wait_s)
 
     async def _beat(self) -> None:
         """A leader's questions. Each follower is asked by itself: one that hangs delays nobody else's answer."""
@@ -331,7 +333,7 @@ class Replica:
                 log.warning("the leading server of %s has ended", self.name)
                 await _end(self._promotion)
                 self._heard_at = self._now()
-                self._leading = None
+                self._leading, self._recruits_itself = None, True
                 await self._attempt()
             elif leading.record.term < self.term or (leading.established and self._expired(leading)):
                 log.warning("%s leads no more: its lease of term %d is over", self.name, leading.record.term)
@@ -372,7 +374,7 @@ class Replica:
         while True:
             await asyncio.sleep(WATCH_S)
             pledge = self._pledges.pledge
-            if self._leading is not None or self._working(self._promotion):
+            if self._leading is not None or self._recruits_itself or self._working(self._promotion):
                 continue
             if pledge.leader not in (None, self.name):
                 if self._following == (pledge.term, pledge.leader) and self._member.instance.is_alive():
@@ -500,6 +502,7 @@ class Replica:
                 await asyncio.sleep(WATCH_S / 5)
         finally:
             self._heard_at = self._now()
+            self._recruits_itself = False
             for task in under_way:
                 task.cancel()
             await asyncio.gather(*under_way, return_exceptions=True)
@@ -508,6 +511,8 @@ class Replica:
         if task.exception() is not None:
             return
         reply = task.result()
+        if name == self.name:
+            self._recruits_itself = False
         if isinstance(reply, Report):
             reply = replace(reply, received_at=self._now())
         if not isinstance(reply, Heard | Renewed):

@@ -89,6 +89,7 @@ class ControlClient:
         self._in_force = False  # this connection's newest snapshot has been taken over at least once
         self._freezes: dict[str, p.Freeze] = {}  # in force, as far as we know
         self._freeze_tasks: dict[str, asyncio.Task[None]] = {}
+        self._returning: set[asyncio.Future[None]] = set()  # of what came too late for who had asked
         self._keeper: asyncio.Task[None] | None = None
 
     async def connect(self, timeout_s: float = CONNECT_TIMEOUT_S) -> None:
@@ -115,7 +116,7 @@ class ControlClient:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
             self._keeper = None
-        for task in tuple(self._freeze_tasks.values()):
+        for task in (*self._freeze_tasks.values(), *self._returning):
             task.cancel()
 
     # --- following ---------------------------------------------------------------------------------------------------
@@ -165,12 +166,16 @@ class ControlClient:
         """
         number = next(self._numbers)
         link = await self._connected()
-        await self._ask(p.LockDdl(request=number, timeout_s=timeout_s), link)
+
+        async def unlock(_: p.Answer | None = None) -> None:
+            with contextlib.suppress(PgError):  # a broken connection has given the lock back
+                await self._ask(p.UnlockDdl(request=next(self._numbers)), link)
+
+        await self._acquired(self._ask(p.LockDdl(request=number, timeout_s=timeout_s), link), unlock)
         try:
             yield
         finally:
-            with contextlib.suppress(PgError):  # a broken connection has given the lock back
-                await asyncio.shield(self._ask(p.UnlockDdl(request=next(self._numbers)), link))
+            await asyncio.shield(unlock())
 
     async def propose(self, command: Command) -> int:
         """Changes the catalog; gives the new version when no gateway plans on an older one any more.
@@ -194,9 +199,35 @@ class ControlClient:
         `timeout_s`.
         """
         number = next(self._numbers)
-        answer = await self._ask(p.BeginFreeze(request=number, identities=identities, timeout_s=timeout_s))
+        request = p.BeginFreeze(request=number, identities=identities, timeout_s=timeout_s)
+
+        async def give_back(answer: p.Answer) -> None:
+            assert isinstance(answer, p.Done)
+            with contextlib.suppress(PgError):
+                await self.thaw(answer.text)
+
+        answer = await self._acquired(self._ask(request), give_back)
         assert isinstance(answer, p.Done)
         return answer.text
+
+    async def _acquired(
+        self, asking: Coroutine[Any, Any, p.Answer], give_back: Callable[[p.Answer], Awaitable[None]]
+    ) -> p.Answer:
+        """What is granted to somebody who was cancelled while it asked is given back: the service knows nothing of that."""
+        task = asyncio.ensure_future(asking)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            returning = asyncio.ensure_future(self._give_back(task, give_back))
+            self._returning.add(returning)
+            returning.add_done_callback(self._returning.discard)
+            raise
+
+    async def _give_back(
+        self, task: asyncio.Future[p.Answer], give_back: Callable[[p.Answer], Awaitable[None]]
+    ) -> None:
+        with contextlib.suppress(PgError):
+            await give_back(await task)
 
     async def thaw(self, freeze_id: str) -> None:
         await self._ask(p.EndFreeze(request=next(self._numbers), id=freeze_id))

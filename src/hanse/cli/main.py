@@ -22,6 +22,7 @@ COMMANDS = {
     "transactions": "Show transactions that are prepared, and end one by hand.",
     "sql": "Open a shell (psql) on the cluster.",
     "demo": "Load a real data set and show what the cluster does with it.",
+    "chaos": "Kill and pause parts of a local cluster, and see what it does.",
     "node": "Run one node of a cluster.",
 }
 HIDDEN = ("supervise", "gateway-worker")

@@ -128,6 +128,7 @@ HEARTBEAT_S = 0.4  # between two questions of a leader for its lease
 LEADERS_PERIOD_S = 0.5  # between two questions of a gateway, who leads a group of several
 PROBE_S, PROBE_S_MAX = 0.5, 1.5  # between two writes by which an agent tries its leading server, and for one of them
 SUSPICION_S = LEASE_S  # of a leader that is not heard of
+PROMOTION_S = 0.5  # about what a promotion takes: the end of an earlier leader's lease is waited for meanwhile
 PEER_ANSWER_S_MAX = 5.0  # for a member to stop streaming and report; heartbeats are given HEARTBEAT_S
 PEER_MESSAGE_BYTES_MAX = 1 << 20
 

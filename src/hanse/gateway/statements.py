@@ -161,10 +161,12 @@ async def execute(session: Session, planned: Planned, request: Request, sink: Si
 
 
 async def _execute_again(session: Session, planned: Planned, request: Request, sink: Sink) -> bytes:
-    """A statement of its own that writes may meet others."""
-    meets = isinstance(planned.plan, _MEETS)
-    meets |= isinstance(planned.plan, Forward) and planned.verb in _MEETS_IN_ONE_GROUP
-    if session.transaction is not None or not planned.writes or not meets:
+    """A statement of its own that writes may meet others; a schema change, another change of the catalog (a new leader)."""
+    plan = planned.plan
+    meets = planned.writes and isinstance(plan, _MEETS)
+    meets |= planned.writes and isinstance(plan, Forward) and planned.verb in _MEETS_IN_ONE_GROUP
+    meets |= isinstance(plan, Ddl) and plan.transactional
+    if session.transaction is not None or not meets:
         if holding.may_read_again(session, planned):
             return await holding.read_again(request, sink, partial(_execute, session, planned))
         return await _execute(session, planned, request, sink)

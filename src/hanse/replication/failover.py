@@ -53,6 +53,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from ..core.limits import PROMOTION_S
 from .pledge import Heartbeat, Message, Promote, Recruit
 from .record import RuleRecord
 from .rule import Rule
@@ -165,6 +166,9 @@ def choose(attempt: Attempt, seen: Observation) -> Attempt:
         return attempt
     if attempt.wanted is not None and not attempt.wanted.members <= with_data.keys():
         return attempt
+    wait_s = lease_wait_s(reports, seen.now)
+    if wait_s > PROMOTION_S:  # the former leader may report meanwhile, and then nobody needs to wait
+        return attempt
     eligible = {name: report for name, report in with_data.items() if name in newest.members}
     leader = best(eligible, prefer=attempt.prefer)
     rule, previous = newest.rule, newest.previous
@@ -174,7 +178,7 @@ def choose(attempt: Attempt, seen: Observation) -> Attempt:
     record = RuleRecord(
         term=attempt.term, serial=0, leader=leader, promotion_id=attempt.id, rule=rule, previous=previous
     )
-    return replace(attempt, record=record, wait_s=lease_wait_s(reports, seen.now), chosen_at=seen.now)
+    return replace(attempt, record=record, wait_s=wait_s, chosen_at=seen.now)
 
 
 def accounted(reports: Mapping[str, Report], term: int) -> set[str]:
