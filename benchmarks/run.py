@@ -21,19 +21,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-for _place in (ROOT, ROOT / "tests"):  # tests/support starts servers
-    if str(_place) not in sys.path:
-        sys.path.insert(0, str(_place))
+import psycopg
 
-import psycopg  # noqa: E402
-
-from benchmarks import profiling, report, transactions  # noqa: E402
-from benchmarks.data import Sizes, blocks, tables  # noqa: E402
-from benchmarks.measure import ALL, ANALYTIC, WORKLOADS, Settings, measure, modes_of, pgbench  # noqa: E402
-from support import servers  # noqa: E402
-from support.processes import free_ports, sweep  # noqa: E402
-from support.servers import Cluster, Server  # noqa: E402
+from benchmarks import ROOT, profiling, report, transactions
+from benchmarks.data import Sizes, blocks, tables
+from benchmarks.measure import ALL, ANALYTIC, WORKLOADS, Settings, measure, modes_of, pgbench
+from support import servers
+from support.processes import free_ports, sweep
+from support.servers import Cluster, Server
 
 # What of a server's configuration costs time: taken from a group's instance and given to the plain server.
 SAME_SETTINGS = (

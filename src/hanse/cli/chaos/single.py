@@ -12,7 +12,7 @@ import click
 from ...agent.observe import ClusterStatus
 from ...core.errors import UserMistake
 from . import WHOLE_S_MAX, targets
-from .load import Beat, drop_tables, make_tables
+from .load import Beat, Clients, drop_tables, make_tables
 from .watching import POLL_S, Cluster, Watch, facts, is_whole
 
 STEADY_S_MAX = 30.0
@@ -30,7 +30,7 @@ async def kill(cluster: Cluster, name: str) -> None:
 async def pause(cluster: Cluster, name: str, seconds: float | None) -> None:
     """Without `seconds` it ends when every group takes writes."""
     target = targets.find_target(cluster.status(), name)
-    async with watched(cluster, target.node) as watch:
+    async with watched(cluster, cluster.clients(without=target.node)) as watch:
         await watch.begin()
         say(0.0, f"{name} is paused")
         targets.pause(target)
@@ -68,7 +68,7 @@ async def _until_whole(cluster: Cluster, timeout_s: float) -> ClusterStatus | No
 
 
 async def _do(cluster: Cluster, target: targets.Target, text: str, fault: Callable[[], None]) -> None:
-    async with watched(cluster, target.node) as watch:
+    async with watched(cluster, cluster.clients(without=target.node)) as watch:
         await watch.begin()
         say(0.0, text)
         done = asyncio.create_task(asyncio.to_thread(fault))
@@ -90,13 +90,12 @@ def _not_whole(cluster: Cluster) -> str:
 
 
 @asynccontextmanager
-async def watched(cluster: Cluster, without: str) -> AsyncIterator[Watch]:
-    """With a client that writes in each group, through gateways of other nodes than `without`."""
+async def watched(cluster: Cluster, clients: Clients) -> AsyncIterator[Watch]:
+    """With a client that writes in each group."""
     status = await _until_whole(cluster, STEADY_S_MAX)
     if status is None:
         raise UserMistake("the cluster is not whole; look at `hanse status`, or say `hanse chaos heal`")
     groups = [group.name for group in status.groups]
-    clients = cluster.clients(without)
     connection = await clients.connect()
     await make_tables(connection, groups)
     beats = {group: Beat(clients, number) for number, group in enumerate(groups)}

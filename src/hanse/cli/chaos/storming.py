@@ -46,7 +46,7 @@ class Storm:
         unknown = [each for each in self.faults if each not in FAULTS]
         if unknown:
             raise UserMistake(f"there is no fault {unknown[0]!r}; there are {', '.join(FAULTS)}")
-        async with watched(self.cluster, "") as watch:
+        async with watched(self.cluster, self.cluster.clients()) as watch:
             bank = Bank(self.cluster.clients(), self.seed)
             work = [asyncio.create_task(bank.transfers(number)) for number in range(self.clients)]
             work.append(asyncio.create_task(bank.totals_read(self.clients)))

@@ -25,9 +25,9 @@ class Cluster:
     def status(self) -> ClusterStatus:
         return observe_processes(self.data_dir, self.config, self.secrets)
 
-    def clients(self, without: str = "") -> Clients:
-        """Through the gateways of all nodes but one, unless that is the only one."""
-        ports = [each.gateway_port for each in self.config.nodes if each.name != without]
+    def clients(self, *, without: str = "", only: str = "") -> Clients:
+        """Through the gateways of all nodes; of all but one, unless that is the only one; of one."""
+        ports = [each.gateway_port for each in self.config.nodes if each.name != without and only in ("", each.name)]
         return Clients(
             self.config.host, ports or [self.config.nodes[0].gateway_port], DEFAULT_USER,
             self.secrets.user_password, self.config.database,
@@ -95,6 +95,6 @@ class Watch:
 
     def _pauses(self) -> Iterator[str]:
         for group, beat in self.beats.items():
-            for begin, end in beat.gaps[self._told[group] :]:
+            for begin, end in beat.gaps[self._told.get(group, 0) :]:
                 yield f"{group} takes writes again, after {end - begin:.2f} s without an answer"
             self._told[group] = len(beat.gaps)
