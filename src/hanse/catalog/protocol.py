@@ -8,7 +8,8 @@ its kind. The two sides talk at once; a request carries a number, and its one `D
     service                                   client
       Challenge(nonce=S)              ───►
                                       ◄───    Hello(nonce=C, name, proof=HMAC(token, "client" S C name))
-      Welcome(proof=HMAC(token, "service" S C name), snapshot, freezes)  ───►
+      Welcome(proof=HMAC(token, "service" S C name), term, snapshot, freezes)  ───►     of the leader
+      Elsewhere(term, leader)                                                  ───►     of any other node; then it ends
 
 Fresh nonces of both sides make a recorded exchange worthless, and the word in front keeps a proof from being sent
 back as the other side's. Until `Hello` is accepted a frame may hold AUTH_MESSAGE_BYTES_MAX bytes, and everything takes
@@ -26,7 +27,7 @@ same time from when a ping *arrived*, which is later. So when it gives a client 
 CATALOG_ACK_WAIT_S_MAX or the network broke, it waits for what is left of that client's lease; then the client has
 stopped, whether or not it knows why. Two clocks are never compared, they only must run about equally fast. A client
 that ends its connection itself (`Goodbye`, or end-of-file, which its kernel sends when the process dies) is not
-waited for. After a crash the service does not know whose leases run: its first change waits for one full lease.
+waited for. A new leader's service does not know whose leases run: schema changes wait for one full lease.
 Worked example, lease 4 s::
 
     t=0.0  client pings; network breaks after the answer          client may plan until 4.0
@@ -37,8 +38,8 @@ Worked example, lease 4 s::
 none is left. It ends with `Thawed`, also when the connection of whoever asked for it ends. `Welcome` names the
 freezes in force.
 
-It is not a consensus: there is one service. Raft takes its place behind `ControlClient` without a change of these
-messages' meaning.
+**Leaders.** Only Raft's leader welcomes clients, and drops them when it leads no more. What was said of "the service" is
+true of all leaders together, as if there were one: `tenure.py` has the argument.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ from ..core.errors import PgError
 from .commands import Command, DdlEntry
 from .model import Snapshot
 
-FORMAT = 1
+FORMAT = 2
 NONCE_BYTES = 32
 LENGTH = struct.Struct("!I")
 
@@ -84,8 +85,16 @@ class Challenge(Message, frozen=True, kw_only=True):
 
 class Welcome(Message, frozen=True, kw_only=True):
     proof: bytes
+    term: int
     snapshot: Snapshot
     freezes: tuple[Freeze, ...] = ()
+
+
+class Elsewhere(Message, frozen=True, kw_only=True):
+    """This node does not lead. `leader`: the name of who does, where that is known."""
+
+    term: int
+    leader: str | None
 
 
 class Refused(Message, frozen=True, kw_only=True):
@@ -195,7 +204,9 @@ class LookUp(Message, frozen=True, kw_only=True):
     transaction_id: str
 
 
-ServiceMessage = Challenge | Welcome | Refused | Pong | Changed | FrozenNow | Thawed | Done | LogPage | Failed
+ServiceMessage = (
+    Challenge | Welcome | Elsewhere | Refused | Pong | Changed | FrozenNow | Thawed | Done | LogPage | Failed
+)
 Answer = Done | LogPage | Failed
 Request = LockDdl | UnlockDdl | BeginFreeze | EndFreeze | Propose | ReadDdlLog | Settle | LookUp
 ClientMessage = Hello | Ping | Goodbye | Ack | Drained | Request
