@@ -96,7 +96,7 @@ class Control:
                 await node.read(lease=False)
                 if self._former is not None:
                     await self._adopt(node, machine)
-                if machine.catalog.version or self._config.former_catalog is not None:
+                if machine.catalog.groups or self._config.former_catalog is not None:
                     await self._tell_topology(node, machine.catalog)
                     return
                 await node.changed(node.version)
@@ -106,7 +106,7 @@ class Control:
 
     async def _adopt(self, node: Node, machine: CatalogMachine) -> None:
         assert self._former is not None and self._config.former_catalog is not None
-        if not machine.catalog.version:
+        if not machine.catalog.groups:
             version = await _propose(node, Adopt(state=self._former))
             log.info("the former catalog, of version %d, is in the control plane's log", version)
         await asyncio.to_thread(mark_adopted, Path(self._config.former_catalog))

@@ -173,7 +173,7 @@ class CatalogMachine:
         return changed.version
 
     def _adopt(self, state: State) -> int:
-        if self._state.snapshot.version or self._state.versions or self._aborted:
+        if self.catalog.groups:
             raise PgError("55000", "there is a catalog already")
         self._state = state
         self._aborted = set(state.aborted)

@@ -135,7 +135,9 @@ class ControlService:
                 if tenure is None:
                     await _say_and_end(writer, self._elsewhere())
                     return
-        except (OSError, EOFError, TimeoutError, p.ProtocolViolation) as error:
+        except EOFError:
+            return  # it has found another that leads, or given up
+        except (OSError, TimeoutError, p.ProtocolViolation) as error:
             log.warning("a connection to the control service was refused: %s", error or type(error).__name__)
             return
         await tenure.serve(ServiceSession(tenure, reader, writer, hello.name), proof)

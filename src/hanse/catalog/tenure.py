@@ -105,7 +105,7 @@ class Tenure:
             self.watchers.haunt()
         else:
             await self._decide(Attend(attended=True))
-        while not self.snapshot.version:  # its first topology is not there yet
+        while not self.snapshot.groups:  # its first topology is not there yet
             await self._consensus.changed(self._consensus.version)
 
     async def tell_versions(self) -> None:
