@@ -17,7 +17,8 @@ import pytest
 from hanse.catalog import protocol as p
 from hanse.catalog.client import ControlClient
 from hanse.catalog.client_link import NotLeading, open_link
-from hanse.catalog.commands import CommitDdl, SetTopology
+from hanse.catalog.commands import CommitDdl, DdlEntry, SetTopology
+from hanse.catalog.known_log import KnownLog
 from hanse.catalog.machine import encode
 from hanse.catalog.model import Group, Instance, Kind, Relation, Snapshot
 from hanse.catalog.service import ControlService
@@ -215,7 +216,7 @@ async def test_a_client_that_talks_to_an_impostor_notices() -> None:
     async def impostor(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(p.encode(p.Challenge(format=p.FORMAT, nonce=b"n" * 32), 65535))
         await reader.readexactly(await p.read_length(reader, 65535))
-        writer.write(p.encode(p.Welcome(proof=b"w" * 32, term=1, snapshot=INITIAL), 65535))
+        writer.write(p.encode(p.Welcome(proof=b"w" * 32, term=1, snapshot=INITIAL, log=p.LogPart(since=0)), 65535))
         await writer.drain()
         writer.close()
 
@@ -411,10 +412,10 @@ async def test_clients_return_after_a_restart(control: Control, monkeypatch: pyt
     await control.stop()
     await eventually(lambda: not a.live)
     with pytest.raises(PgError, match="the control plane is not reachable") as caught:
-        await a.ddl_log(0)
+        await a.outcome("x0")
     assert caught.value.sqlstate == "57P03"
     await control.start()
-    await eventually(lambda: a.live)
+    await eventually(lambda: a._in_force)
     began = now()
     assert await a.propose(TOPOLOGY) == 2
     assert now() - began < 0.6 + 0.3
@@ -559,6 +560,45 @@ async def test_a_catalog_without_a_topology_is_not_shown() -> None:
     await service.stop()
 
 
+async def test_what_led_to_a_version_is_known_without_the_control_plane(
+    three: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hanse.catalog.client.CONTROL_REQUEST_WAIT_S_MAX", 0.1)
+    a = await three.client("a")
+    async with a.ddl_lock():
+        await a.propose(ddl(0))
+    b = await three.client("b")
+    async with a.ddl_lock():
+        await a.propose(ddl(1))
+    three.log.elect(None)
+    await eventually(lambda: three.services[0].tenure is None)
+    three.log.entries.append(encode(ddl(2)))  # while nobody leads: a deposed leader's
+    for node in three.nodes:
+        node.take_in()
+    await three.elect(1)
+    await eventually(lambda: b._in_force)
+    three.log.elect(None)
+    await eventually(lambda: a._link is None and b._link is None)
+    assert [entry.version for entry in await a.ddl_log(0)] == [1, 2, 3]
+    assert [entry.version for entry in await a.ddl_log(2)] == [3]
+    assert [entry.version for entry in await b.ddl_log(1)] == [2, 3]
+    with pytest.raises(PgError, match="not reachable"):  # from before it came
+        await b.ddl_log(0)
+
+
+def test_a_known_log_has_an_end() -> None:
+    log = KnownLog()
+    assert log.after(0) is None
+    entries = [DdlEntry(version=n, transaction_id="", role="", settings={}, statements=()) for n in range(5, 1205)]
+    log.add(p.LogPart(since=4, entries=tuple(entries[:600])), 604)
+    log.add(p.LogPart(since=604, entries=tuple(entries[600:])), 1300)
+    assert (log.known, log.after(1204), log.after(1203)) == (1300, (), (entries[-1],))
+    assert log.after(204) == tuple(entries[200:])
+    assert log.after(203) is None
+    log.add(p.LogPart(since=2000), 2000)  # too much had happened meanwhile
+    assert (log.after(1999), log.after(2000)) == (None, ())
+
+
 async def test_a_silent_leader_is_left(control: Control) -> None:
     silent = asyncio.Event()
 
@@ -569,7 +609,7 @@ async def test_a_silent_leader_is_left(control: Control) -> None:
         assert isinstance(hello, p.Hello)
         proof = p.proof_of("service", TOKEN, b"n" * 32, hello.nonce, hello.name)
         if not silent.is_set():
-            writer.write(p.encode(p.Welcome(proof=proof, term=1, snapshot=INITIAL), 65535))
+            writer.write(p.encode(p.Welcome(proof=proof, term=1, snapshot=INITIAL, log=p.LogPart(since=0)), 65535))
             silent.set()
         else:
             writer.write(p.encode(p.Elsewhere(term=2, leader="n1"), 65535))

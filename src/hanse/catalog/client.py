@@ -45,6 +45,7 @@ from ..core.limits import (
 from . import protocol as p
 from .client_link import Address, Link, LinkLost, NotLeading, open_leaders_link
 from .commands import Command, DdlEntry
+from .known_log import KnownLog
 from .model import Snapshot
 
 OnChange = Callable[[Snapshot], Awaitable[None] | None]
@@ -85,6 +86,7 @@ class ControlClient:
         self._lease_ends = 0.0  # of what was taken over
         self._offered = 0.0  # by this connection; it counts when its first snapshot has been taken over
         self._in_force = False  # it has been
+        self._log = KnownLog()
         self._freezes: dict[str, p.Freeze] = {}  # in force, as far as we know
         self._freeze_tasks: dict[str, asyncio.Task[None]] = {}
         self._keeper: asyncio.Task[None] | None = None
@@ -217,7 +219,9 @@ class ControlClient:
                 await asyncio.shield(self.thaw(freeze_id))
 
     async def ddl_log(self, since: int) -> tuple[DdlEntry, ...]:
-        """Every schema change after version `since`, oldest first."""
+        """Every schema change after version `since`, oldest first. What came with the versions is not asked again."""
+        if (told := self._log.after(since)) is not None:
+            return told
         entries: list[DdlEntry] = []
         while True:
             answer = await self._ask_again(p.ReadDdlLog(request=next(self._numbers), since=since))
@@ -293,9 +297,12 @@ class ControlClient:
     async def _one_connection(self) -> None:
         began = clock()
         async with asyncio.timeout(CONTROL_HANDSHAKE_S_MAX):
-            link, welcome = await open_leaders_link(self._addresses, self._token, self._name, secrets.token_bytes)
+            link, welcome = await open_leaders_link(
+                self._addresses, self._token, self._name, secrets.token_bytes, self._log.known
+            )
         try:
             self._check_direction(welcome.snapshot)
+            self._log.add(welcome.log, welcome.snapshot.version)
             self._offered = began + self._lease_s
             self._link = link
             over = set(self._freezes) - {freeze.id for freeze in welcome.freezes}
@@ -324,8 +331,9 @@ class ControlClient:
     async def _read(self, link: Link, versions: asyncio.Queue[Snapshot]) -> None:
         while True:
             match await link.read():
-                case p.Changed(snapshot=snapshot):
+                case p.Changed(snapshot=snapshot, log=log_part):
                     self._check_direction(snapshot)
+                    self._log.add(log_part, snapshot.version)
                     versions.put_nowait(snapshot)
                 case p.Pong(number=number):
                     self._offered = link.pinged_at(number) + self._lease_s

@@ -95,12 +95,12 @@ class Link:
 
 
 async def open_leaders_link(
-    addresses: Sequence[Address], token: str, name: str, random_bytes: Callable[[int], bytes]
+    addresses: Sequence[Address], token: str, name: str, random_bytes: Callable[[int], bytes], known: int = -1
 ) -> tuple[Link, p.Welcome]:
     """A link to the leader, who is one at most: all nodes are asked at once. Raises what `open_link` does, of all that was
     found the most telling.
     """
-    asked = {asyncio.create_task(open_link(address, token, name, random_bytes)) for address in addresses}
+    asked = {asyncio.create_task(open_link(address, token, name, random_bytes, known)) for address in addresses}
     waiting, failures = set(asked), list[BaseException]()
     try:
         while waiting:
@@ -132,9 +132,11 @@ def _close_unwanted(task: asyncio.Task[tuple[Link, p.Welcome]]) -> None:
 
 
 async def open_link(
-    address: Address, token: str, name: str, random_bytes: Callable[[int], bytes]
+    address: Address, token: str, name: str, random_bytes: Callable[[int], bytes], known: int = -1
 ) -> tuple[Link, p.Welcome]:
-    """Connects, and proves the token both ways. Raises NotLeading, PgError 28P01 when the service refuses the token."""
+    """Connects, and proves the token both ways; `known` as in `protocol.Hello`. Raises NotLeading, PgError 28P01 when the
+    service refuses the token.
+    """
     reader, writer = await asyncio.open_connection(*address)
     link = Link(reader, writer)
     try:
@@ -143,7 +145,7 @@ async def open_link(
             raise p.ProtocolViolation("the control service is of another version")
         nonce = random_bytes(p.NONCE_BYTES)
         proof = p.proof_of("client", token, challenge.nonce, nonce, name)
-        link.send(p.Hello(nonce=nonce, name=name, proof=proof), AUTH_MESSAGE_BYTES_MAX)
+        link.send(p.Hello(nonce=nonce, name=name, proof=proof, known=known), AUTH_MESSAGE_BYTES_MAX)
         welcome = await link.read()
         if isinstance(welcome, p.Refused):
             raise PgError(welcome.sqlstate, welcome.message)

@@ -18,6 +18,9 @@ same transaction id is answered with the version that it made the first time.
 
 from __future__ import annotations
 
+import itertools
+from bisect import bisect_right
+
 import msgspec
 
 from ..core.errors import PgError
@@ -136,9 +139,8 @@ class CatalogMachine:
         """
         entries: list[DdlEntry] = []
         size = 0
-        for entry in self._state.log:
-            if entry.version <= since:
-                continue
+        log = self._state.log
+        for entry in itertools.islice(log, bisect_right(log, since, key=lambda each: each.version), None):
             length = len(_encoder.encode(entry))
             if entries and size + length > bytes_max:
                 break

@@ -8,8 +8,8 @@ its kind. The two sides talk at once; a request carries a number, and its one `D
     service                                   client
       Challenge(nonce=S)              ───►
                                       ◄───    Hello(nonce=C, name, proof=HMAC(token, "client" S C name))
-      Welcome(proof=HMAC(token, "service" S C name), term, snapshot, freezes)  ───►     of the leader
-      Elsewhere(term, leader)                                                  ───►     of any other node; then it ends
+      Welcome(proof=HMAC(token, "service" S C name), term, snapshot, log, freezes)  ───►     of the leader
+      Elsewhere(term, leader)                                                       ───►     of any other node; then it ends
 
 Fresh nonces of both sides make a recorded exchange worthless, and the word in front keeps a proof from being sent
 back as the other side's. Until `Hello` is accepted a frame may hold AUTH_MESSAGE_BYTES_MAX bytes, and everything takes
@@ -19,6 +19,9 @@ that only nodes can reach, until node-to-node TLS wraps it.
 **Taking over a version.** The service sends `Changed`, the client makes every new statement use it, and then sends
 `Ack`. One snapshot is under way per client; those that come meanwhile are skipped but for the newest. `propose` is
 answered only when every live client has acknowledged, so that after it *nobody plans on an older version*.
+
+A version comes with the schema changes that led to it from the last one that the client had (`LogPart`; `Hello` says which that
+was), so that a gateway can bring its workspace up to date when nobody can be asked any more.
 
 **A client that lost its watch must stop planning.** "Live" needs care, because either side may believe in a connection
 that the other has given up. A client sends `Ping` every CONTROL_PING_S; it may plan only while less than
@@ -83,10 +86,18 @@ class Challenge(Message, frozen=True, kw_only=True):
     nonce: bytes
 
 
+class LogPart(msgspec.Struct, frozen=True, kw_only=True):
+    """All schema changes after version `since`, up to the snapshot beside it."""
+
+    since: int
+    entries: tuple[DdlEntry, ...] = ()
+
+
 class Welcome(Message, frozen=True, kw_only=True):
     proof: bytes
     term: int
     snapshot: Snapshot
+    log: LogPart
     freezes: tuple[Freeze, ...] = ()
 
 
@@ -108,6 +119,7 @@ class Pong(Message, frozen=True, kw_only=True):
 
 class Changed(Message, frozen=True, kw_only=True):
     snapshot: Snapshot
+    log: LogPart
 
 
 class FrozenNow(Message, frozen=True, kw_only=True):
@@ -144,6 +156,7 @@ class Hello(Message, frozen=True, kw_only=True):
     nonce: bytes
     name: str
     proof: bytes
+    known: int = -1  # the version up to which it has the log, if it has any of it
 
 
 class Ping(Message, frozen=True, kw_only=True):

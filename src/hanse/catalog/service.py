@@ -140,7 +140,7 @@ class ControlService:
         except (OSError, TimeoutError, p.ProtocolViolation) as error:
             log.warning("a connection to the control service was refused: %s", error or type(error).__name__)
             return
-        await tenure.serve(ServiceSession(tenure, reader, writer, hello.name), proof)
+        await tenure.serve(ServiceSession(tenure, reader, writer, hello.name), proof, hello.known)
 
     async def _answering(self) -> Tenure | None:
         """Who may welcome a client at this moment; None: nobody here."""

@@ -32,6 +32,7 @@ class Service(Protocol):
     def snapshot(self) -> Snapshot: ...
     @property
     def freezes(self) -> tuple[p.Freeze, ...]: ...
+    def log_part(self, since: int) -> p.LogPart: ...
     async def confirm(self) -> None: ...
     async def propose(self, command: Command, *, holder: object) -> int: ...
     async def freeze(self, identities: tuple[p.Identity, ...], holder: object, timeout_s: float) -> str: ...
@@ -56,16 +57,19 @@ class ServiceSession:
 
     # --- to the client -----------------------------------------------------------------------------------------------
 
-    def welcome(self, proof: bytes) -> None:
-        snapshot = self._service.snapshot
+    def welcome(self, proof: bytes, known: int) -> None:
+        snapshot, log = self._service.snapshot, self._service.log_part(known)
         self.watcher.sent = snapshot.version
-        self.send(p.Welcome(proof=proof, term=self._service.term, snapshot=snapshot, freezes=self._service.freezes))
+        self.send(
+            p.Welcome(proof=proof, term=self._service.term, snapshot=snapshot, log=log, freezes=self._service.freezes)
+        )
 
     def push(self, snapshot: Snapshot) -> None:
         """Sends a version unless one is under way: then its acknowledgement sends the newest."""
         if self.watcher.sent <= self.watcher.acknowledged < snapshot.version:
+            log = self._service.log_part(self.watcher.sent)
             self.watcher.sent = snapshot.version
-            self.send(p.Changed(snapshot=snapshot))
+            self.send(p.Changed(snapshot=snapshot, log=log))
 
     def send(self, message: p.ServiceMessage) -> None:
         """Never waits: what is unsent is bounded by one snapshot and the answers to a bounded number of requests."""

@@ -207,6 +207,13 @@ class Tenure:
         await self.confirm()
         return self._machine.look_up(transaction_id)
 
+    def log_part(self, since: int) -> p.LogPart:
+        """What led from version `since` to the snapshot; nothing, which is to be asked for, where that is much."""
+        entries = self._machine.ddl_log(since) if since >= 0 else ()
+        if since < 0 or (entries and self._machine.ddl_log(entries[-1].version)):
+            return p.LogPart(since=self.snapshot.version)
+        return p.LogPart(since=since, entries=entries)
+
     async def ddl_log(self, since: int) -> tuple[DdlEntry, ...]:
         """The first page of the schema changes after version `since`; empty when there is none."""
         await self.confirm()
@@ -226,11 +233,11 @@ class Tenure:
         for session in tuple(self._sessions):
             session.push(self.snapshot)
 
-    async def serve(self, session: ServiceSession, proof: bytes) -> None:
-        """One client, until it goes away or the tenure ends."""
+    async def serve(self, session: ServiceSession, proof: bytes, known: int) -> None:
+        """One client, which has the log up to version `known`, until it goes away or the tenure ends."""
         self._sessions.add(session)
         self.watchers.join(session.watcher)
-        session.welcome(proof)
+        session.welcome(proof, known)
         certainly_stopped = False
         try:
             certainly_stopped = await session.run()

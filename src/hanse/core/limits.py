@@ -91,6 +91,7 @@ CONTROL_VOTERS_MAX = 5  # a further one would make the loss of no more nodes bea
 CONTROL_CLIENTS_MAX = 1_000
 CONTROL_REQUESTS_PER_CLIENT_MAX = 64  # under way at a time; more wait in the socket
 DDL_LOG_PAGE_BYTES = 8 << 20
+DDL_LOG_KEPT_MAX = 1_000  # entries in a gateway's memory, for a workspace that follows them later
 
 # Consensus
 RAFT_APPEND_BYTES_MAX = 1 << 20  # of commands in one message
