@@ -576,7 +576,8 @@ async def test_what_led_to_a_version_is_known_without_the_control_plane(
     for node in three.nodes:
         node.take_in()
     await three.elect(1)
-    await eventually(lambda: b._in_force)
+    await a.wait_version(3)
+    await b.wait_version(3)
     three.log.elect(None)
     await eventually(lambda: a._link is None and b._link is None)
     assert [entry.version for entry in await a.ddl_log(0)] == [1, 2, 3]
