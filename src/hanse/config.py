@@ -5,12 +5,14 @@ A data directory holds one local cluster (`hanse up`) or one node (`hanse node`)
     hanse-data/
       cluster.json       ClusterConfig: topology, ports, format version; what `hanse up` decided
       secrets.json       mode 0600: Secrets
-      tls/               the self-made certificate of the gateways (agent/certificates.py)
+      tls/               the certificate authority, and the certificate of the gateways (agent/certificates.py)
       run/, log/         of `hanse up` itself, as a node's
-      control/           the catalog's store (SQLite), on the first node only
+      control/           catalog.sqlite.adopted: the catalog from before it was replicated, where there was one
       <node>/node.json   NodeConfig of that node, derived from cluster.json at every start
       <node>/run/        one JSON file per live process: its pid, start time, ports and state
       <node>/log/        what its processes print
+      <node>/control/    the log of the control plane (consensus/raft/storage.py), on nodes that have a vote
+      <node>/tls/        the node's certificate among nodes
       <node>/socket/     its instances' Unix sockets, where the path is short enough
       <node>/<group>/    data directory of an instance, or a link to it (see engines/postgres/reach.py)
       <node>/workspace/  data directory of the workspace
@@ -36,7 +38,8 @@ WORKSPACE_PLACE = "workspace"  # pseudo-group: the schema-complete database besi
 CLUSTER_FILE = "cluster.json"
 SECRETS_FILE = "secrets.json"
 NODE_FILE = "node.json"
-CLUSTER_FORMAT = 1  # raised when an older Hanse could not use the data directory any more
+CLUSTER_FORMAT = 2  # raised when an older Hanse could not use the data directory any more
+UNREPLICATED_FORMAT = 1  # its catalog was one file of the first node; `hanse up` brings it to today's
 
 
 class Secrets(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +70,18 @@ class InstanceConfig(msgspec.Struct, frozen=True, kw_only=True):
     members: tuple[MemberConfig, ...] = ()  # of a group of several, itself among them
 
 
+class ControlNode(msgspec.Struct, frozen=True, kw_only=True):
+    """A node with a vote in the control plane, as every node knows it."""
+
+    name: str
+    host: str
+    port: int  # of its control service
+    raft_port: int
+
+
+Address = tuple[str, int]
+
+
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     data_dir: str  # this node's directory
@@ -74,25 +89,35 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     gateway_port: int = 5432
     gateway_workers: int = 1
-    control_host: str = "127.0.0.1"
-    control_port: int = 0
-    control_dir: str | None = None  # set on the node that hosts the catalog's store
+    control: tuple[ControlNode, ...] = ()
+    control_dir: str | None = None  # set on nodes of `control`: their log
+    former_catalog: str | None = None  # set on the first: the directory of a catalog from before it was replicated
     postgres_bindir: str | None = None  # None: the server inside the wheel
     postgres_user: str | None = None  # the operating system's user that runs PostgreSQL; None: whoever we are
     socket_directory: str | None = None
     elsewhere_dir: str | None = None  # for data directories when PostgreSQL's user cannot reach data_dir
-    cluster_file: str | None = None  # on the node that hosts the catalog's store: the first topology
+    cluster_file: str | None = None  # on nodes of `control`: the topology that they tell the catalog
+    cluster_id: str = ""
     instances: tuple[InstanceConfig, ...] = ()
     labels: dict[str, str] = {}
     database: str = DEFAULT_DATABASE
     tls: str = "off"  # off, on, or require: clients without TLS are refused
     tls_cert: str | None = None  # files in PEM form; gateways notice when they change
     tls_key: str | None = None
+    authority: str = ""  # file: certificates of nodes are signed by it
+    node_cert: str = ""
+    node_key: str = ""
+
+    @property
+    def control_addresses(self) -> tuple[Address, ...]:
+        return tuple((each.host, each.port) for each in self.control)
 
 
 class ClusterNode(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     gateway_port: int
+    control_port: int = 0  # of its control service, and of its Raft; 0 where it has no vote
+    raft_port: int = 0
     instances: tuple[InstanceConfig, ...] = ()  # the workspace is one of them
 
 
@@ -104,7 +129,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     database: str = DEFAULT_DATABASE
     gateway_workers: int = 1
-    control_port: int
+    control_port: int = 0  # format 1: of the one control service
     postgres_bindir: str | None = None
     postgres_user: str | None = None
     elsewhere_dir: str | None = None
@@ -113,10 +138,22 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     tls_key: str | None = None
     nodes: tuple[ClusterNode, ...]
 
+    @property
+    def control(self) -> tuple[ControlNode, ...]:
+        return tuple(
+            ControlNode(name=node.name, host=self.host, port=node.control_port, raft_port=node.raft_port)
+            for node in self.nodes
+            if node.control_port
+        )
+
+    @property
+    def control_addresses(self) -> tuple[Address, ...]:
+        return tuple((each.host, each.port) for each in self.control)
+
 
 def load_cluster_config(path: Path) -> ClusterConfig:
     cluster = _load(path, ClusterConfig)
-    if cluster.format != CLUSTER_FORMAT:
+    if cluster.format not in (CLUSTER_FORMAT, UNREPLICATED_FORMAT):
         raise UserMistake(f"{path} was written by another version of Hanse (format {cluster.format})")
     return cluster
 

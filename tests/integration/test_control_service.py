@@ -1,22 +1,32 @@
-"""The control service and its clients over real sockets: versions, the lock, freezes, leases, reconnection."""
+"""The control service and its clients over real sockets: versions, the lock, freezes, leases, reconnection.
+
+Who leads is what the test says (`support/local_consensus.py`); `tests/e2e/test_control_plane.py` has real Raft.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 
 import msgspec
 import pytest
 
 from hanse.catalog import protocol as p
 from hanse.catalog.client import ControlClient
-from hanse.catalog.commands import CommitDdl, SetTopology
+from hanse.catalog.client_link import NotLeading, open_link
+from hanse.catalog.commands import CommitDdl, DdlEntry, SetTopology
+from hanse.catalog.known_log import KnownLog
+from hanse.catalog.machine import encode
 from hanse.catalog.model import Group, Instance, Kind, Relation, Snapshot
 from hanse.catalog.service import ControlService
+from hanse.catalog.service_session import ServiceSession
+from hanse.catalog.tenure import Tenure
+from hanse.core.clock import clock
 from hanse.core.errors import PgError, UserMistake
+from support.local_consensus import LocalLog, LocalNode
 
 TOKEN = "a secret of the cluster"
 G1 = Group(name="g1", instances=(Instance(name="g1.1", node="n1", host="h", port=1),))
@@ -37,35 +47,77 @@ def ddl(version: int, name: str | None = None) -> CommitDdl:
 
 
 class Control:
-    """A service, its clients, and their end."""
+    """Services of one control plane, their clients, and their end. The first leads."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self, initial: Snapshot = INITIAL) -> None:
+        self.log = LocalLog(initial)
+        self.nodes: list[LocalNode] = []
+        self.services: list[ControlService] = []
+        self.ports: list[int] = []
         self.clients: list[ControlClient] = []
-        self.port = 0
 
-    async def start(self, **more: float) -> ControlService:
-        self.service = ControlService(self.directory, TOKEN, INITIAL, **{"lease_s": 0.6, "ack_wait_s": 0.3, **more})
-        await self.service.start("127.0.0.1", self.port)
-        self.port = self.service.port
-        return self.service
+    @property
+    def service(self) -> ControlService:
+        return self.services[0]
+
+    @property
+    def tenure(self) -> Tenure:
+        tenure = self.service.tenure
+        assert tenure is not None
+        return tenure
+
+    async def start(self, nodes: int = 1, **more: float) -> None:
+        """New services on the addresses of the former ones."""
+        self.nodes, self.services = [], []
+        self.log.nodes.clear()
+        for number in range(nodes):
+            node = self.log.node(f"n{number + 1}")
+            service = ControlService(node, node.machine, TOKEN, **{"lease_s": 0.6, "ack_wait_s": 0.3, **more})
+            await service.start("127.0.0.1", self.ports[number] if self.ports else 0)
+            self.nodes.append(node)
+            self.services.append(service)
+        self.ports = [service.port for service in self.services]
+        await self.elect(0)
+
+    async def elect(self, number: int) -> None:
+        self.log.elect(self.nodes[number])
+        await eventually(lambda: self.services[number].tenure)
+
+    async def stop(self) -> None:
+        for service in self.services:
+            await service.stop()
 
     async def client(self, name: str = "n1", token: str = TOKEN, **more: object) -> ControlClient:
         times = {"lease_s": 0.6, "ping_s": 0.1}
-        client = ControlClient("127.0.0.1", self.port, token, name, **{**times, **more})  # type: ignore[arg-type]
+        addresses = [("127.0.0.1", port) for port in self.ports]
+        client = ControlClient(addresses, token, name, **{**times, **more})  # type: ignore[arg-type]
         self.clients.append(client)
         await client.connect(5)
         return client
 
+    def session(self, name: str) -> ServiceSession:
+        return next(session for session in self.tenure._sessions if session.watcher.name == name)
 
-@pytest.fixture
-async def control(tmp_path: Path) -> AsyncIterator[Control]:
-    control = Control(tmp_path)
-    await control.start()
+
+async def _running(nodes: int) -> AsyncIterator[Control]:
+    control = Control()
+    await control.start(nodes)
     yield control
     for client in control.clients:
         await client.close()
-    await control.service.stop()
+    await control.stop()
+
+
+@pytest.fixture
+async def control() -> AsyncIterator[Control]:
+    async for control in _running(1):
+        yield control
+
+
+@pytest.fixture
+async def three() -> AsyncIterator[Control]:
+    async for control in _running(3):
+        yield control
 
 
 async def eventually(condition: Callable[[], object]) -> None:
@@ -121,7 +173,7 @@ async def test_wrong_token(control: Control) -> None:
 
 
 async def test_the_token_never_travels(control: Control) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", control.port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", control.ports[0])
     challenge = p.decode_from_service(await reader.readexactly(await p.read_length(reader, 65535)))
     assert isinstance(challenge, p.Challenge)
     proof = p.proof_of("client", TOKEN, challenge.nonce, b"n" * 32, "x")
@@ -131,7 +183,7 @@ async def test_the_token_never_travels(control: Control) -> None:
     writer.write(hello)
     assert isinstance(p.decode_from_service(await reader.readexactly(await p.read_length(reader, 1 << 20))), p.Welcome)
     # The same Hello on another connection is worth nothing.
-    reader2, writer2 = await asyncio.open_connection("127.0.0.1", control.port)
+    reader2, writer2 = await asyncio.open_connection("127.0.0.1", control.ports[0])
     await reader2.readexactly(await p.read_length(reader2, 65535))
     writer2.write(hello)
     refused = p.decode_from_service(await reader2.readexactly(await p.read_length(reader2, 65535)))
@@ -151,7 +203,7 @@ async def test_the_token_never_travels(control: Control) -> None:
     ],
 )
 async def test_rubbish_before_authentication_ends_the_connection(control: Control, sent: bytes) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", control.port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", control.ports[0])
     await reader.readexactly(await p.read_length(reader, 65535))
     writer.write(sent)
     with contextlib.suppress(ConnectionError):
@@ -160,18 +212,18 @@ async def test_rubbish_before_authentication_ends_the_connection(control: Contro
     assert (await control.client()).live  # the service goes on
 
 
-async def test_a_client_that_talks_to_an_impostor_notices(tmp_path: Path) -> None:
+async def test_a_client_that_talks_to_an_impostor_notices() -> None:
     writers: list[asyncio.StreamWriter] = []
 
     async def impostor(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers.append(writer)
-        writer.write(p.encode(p.Challenge(format=1, nonce=b"n" * 32), 65535))
+        writer.write(p.encode(p.Challenge(format=p.FORMAT, nonce=b"n" * 32), 65535))
         await reader.readexactly(await p.read_length(reader, 65535))
-        writer.write(p.encode(p.Welcome(proof=b"w" * 32, snapshot=INITIAL), 65535))
+        writer.write(p.encode(p.Welcome(proof=b"w" * 32, term=1, snapshot=INITIAL, log=p.LogPart(since=0)), 65535))
         await writer.drain()
 
     server = await asyncio.start_server(impostor, "127.0.0.1", 0)
-    client = ControlClient("127.0.0.1", server.sockets[0].getsockname()[1], TOKEN, "n1")
+    client = ControlClient([("127.0.0.1", server.sockets[0].getsockname()[1])], TOKEN, "n1")
     with pytest.raises(PgError) as caught:
         await client.connect(0.3)
     assert caught.value.sqlstate == "57P03"
@@ -192,9 +244,9 @@ async def test_the_lock_is_fair_and_waits(control: Control) -> None:
 
     async with a.ddl_lock():
         first = asyncio.create_task(take(b, "b"))
-        await eventually(lambda: len(control.service.ddl_lock._waiting) == 1)
+        await eventually(lambda: len(control.tenure.ddl_lock._waiting) == 1)
         second = asyncio.create_task(take(c, "c"))
-        await eventually(lambda: len(control.service.ddl_lock._waiting) == 2)
+        await eventually(lambda: len(control.tenure.ddl_lock._waiting) == 2)
         with pytest.raises(PgError) as caught:
             async with (await control.client("d")).ddl_lock(0.05):
                 pass
@@ -210,23 +262,23 @@ async def test_the_lock_ends_with_its_holder(control: Control) -> None:
     await held.__aenter__()
     waiting = b.ddl_lock(5)
     entering = asyncio.create_task(waiting.__aenter__())
-    await eventually(lambda: control.service.ddl_lock._waiting)
+    await eventually(lambda: control.tenure.ddl_lock._waiting)
     await a.close()
     await entering
     assert await b.propose(ddl(0)) == 1
     await waiting.__aexit__(None, None, None)
     await held.__aexit__(None, None, None)
-    assert control.service.ddl_lock.holder is None
+    assert control.tenure.ddl_lock.holder is None
 
 
 async def test_the_lock_comes_back_from_who_was_cancelled_while_it_asked(control: Control) -> None:
     a, b = await control.client("a"), await control.client("b")
     async with b.ddl_lock():
         asking = asyncio.create_task(a.ddl_lock(5).__aenter__())
-        await eventually(lambda: control.service.ddl_lock._waiting)
+        await eventually(lambda: control.tenure.ddl_lock._waiting)
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
-    await eventually(lambda: control.service.ddl_lock.holder is None)
+    await eventually(lambda: control.tenure.ddl_lock.holder is None)
     async with a.ddl_lock(5):
         pass
 
@@ -235,11 +287,11 @@ async def test_a_freeze_comes_back_from_who_was_cancelled_while_it_asked(control
     drained = asyncio.Event()
     a, b = await control.client("a"), await control.client("b", on_freeze=lambda _: drained.wait())
     asking = asyncio.create_task(a.freeze((("public", "t"),), 5))
-    await eventually(lambda: control.service._freezes)
+    await eventually(lambda: control.tenure._freezes)
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
     drained.set()
-    await eventually(lambda: not control.service._freezes)
+    await eventually(lambda: not control.tenure._freezes)
     assert not b._freezes
 
 
@@ -295,24 +347,24 @@ async def test_a_watcher_that_does_not_acknowledge_is_dropped(control: Control) 
 
 async def test_a_watcher_whose_network_broke_is_waited_for(control: Control) -> None:
     a, b = await control.client("a"), await control.client("b")
-    session = next(s for s in control.service._sessions if s.watcher.name == "b")
+    session = control.session("b")
     pinged = session.watcher.pinged_at
     session.drop()  # to the service the connection is gone; b may not know
-    await eventually(lambda: session not in control.service._sessions)
+    await eventually(lambda: session not in control.tenure._sessions)
     await b.close()
     assert await a.propose(TOPOLOGY) == 1
     assert now() >= pinged + 0.6
 
 
-async def test_a_watcher_that_said_goodbye_is_not_waited_for(tmp_path: Path) -> None:
-    control = Control(tmp_path)
+async def test_a_watcher_that_said_goodbye_is_not_waited_for() -> None:
+    control = Control()
     await control.start(lease_s=60)
     a, b = await control.client("a"), await control.client("b")
     await b.close()
     async with asyncio.timeout(5):
         assert await a.propose(TOPOLOGY) == 1
     await a.close()
-    await control.service.stop()
+    await control.stop()
 
 
 async def test_a_failing_callback_is_no_acknowledgement(control: Control) -> None:
@@ -386,28 +438,225 @@ async def test_clients_return_after_a_restart(control: Control, monkeypatch: pyt
     a = await control.client("a")
     async with a.ddl_lock():
         await a.propose(ddl(0))
-    await control.service.stop()
+    await control.stop()
     await eventually(lambda: not a.live)
     with pytest.raises(PgError, match="the control plane is not reachable") as caught:
-        await a.ddl_log(0)
+        await a.outcome("x0")
     assert caught.value.sqlstate == "57P03"
     await control.start()
-    await eventually(lambda: a.live)
+    await eventually(lambda: a._in_force)
     began = now()
     assert await a.propose(TOPOLOGY) == 2
     assert now() - began < 0.6 + 0.3
     assert [entry.version for entry in await a.ddl_log(0)] == [1]
 
 
-async def test_after_a_crash_the_first_change_waits_for_old_leases(control: Control) -> None:
-    await control.service.stop()
-    control.service._store.__init__(control.directory, INITIAL)  # type: ignore[misc]
-    control.service._store._database.close()  # the mark of a clean end is gone, as after kill -9
+async def test_a_new_leader_waits_for_leases_of_its_predecessor(three: Control) -> None:
+    a, b = await three.client("a"), await three.client("b")
+    three.nodes[0].cut_off = True  # and does not know that it is deposed
+    until = a._lease_ends
     began = now()
-    await control.start()
-    a = await control.client("a")
+    await three.elect(1)
+    service = three.services[1]
+    assert service.tenure is not None
+    await service.tenure.propose(TOPOLOGY, holder=None)
+    assert now() - began >= 0.5
+    assert clock() >= until
+    assert not (a.live or b.live)  # their leases were not renewed by a leader who could not read
+    three.nodes[0].cut_off = False
+    three.nodes[0].learn(three.nodes[2].leadership)
+    await eventually(lambda: a.live and b.live)
+    assert (a.snapshot.version, b.snapshot.version) == (1, 1)
+
+
+async def test_clients_follow_the_leader_with_their_leases(three: Control) -> None:
+    seen: list[bool] = []
+    a = await three.client("a", lease_s=5.0)
     await a.propose(TOPOLOGY)
-    assert now() - began >= 0.6
+    await three.elect(2)
+    await eventually(lambda: seen.append(a.live) or three.services[2].tenure._sessions)  # type: ignore[union-attr, func-returns-value]
+    assert all(seen)  # it may plan all the time: the next leader waits for its lease
+    await eventually(lambda: a._in_force)
+    assert await a.propose(TOPOLOGY) == 2
+
+
+async def test_a_follower_says_who_leads(three: Control) -> None:
+    with pytest.raises(NotLeading) as caught:
+        await open_link(("127.0.0.1", three.ports[1]), TOKEN, "a", secrets.token_bytes)
+    assert (caught.value.leader, caught.value.term) == ("n1", 1)
+    with pytest.raises(PgError) as refused:  # and nothing to who has not the token
+        await open_link(("127.0.0.1", three.ports[1]), "guess", "a", secrets.token_bytes)
+    assert refused.value.sqlstate == "28P01"
+
+
+async def test_a_leader_that_cannot_read_welcomes_nobody(three: Control) -> None:
+    three.nodes[0].cut_off = True
+    with pytest.raises(NotLeading) as caught:
+        await open_link(("127.0.0.1", three.ports[0]), TOKEN, "a", secrets.token_bytes)
+    assert caught.value.leader is None
+
+
+async def test_the_lock_is_lost_with_the_leader(three: Control) -> None:
+    a = await three.client("a")
+    async with a.ddl_lock():
+        await three.elect(1)
+        await eventually(lambda: a._in_force)
+        with pytest.raises(PgError) as caught:
+            await a.propose(ddl(0))
+        assert caught.value.sqlstate == "40001"
+    async with a.ddl_lock():
+        assert await a.propose(ddl(0)) == 1
+
+
+async def test_who_waits_for_the_lock_gets_it_of_the_next_leader(three: Control) -> None:
+    a, b = await three.client("a"), await three.client("b")
+    held = a.ddl_lock()
+    await held.__aenter__()
+    waiting = b.ddl_lock(5)
+    entering = asyncio.create_task(waiting.__aenter__())
+    await eventually(lambda: three.tenure.ddl_lock._waiting)
+    await three.elect(1)
+    await entering
+    assert await b.propose(ddl(0)) == 1
+    await waiting.__aexit__(None, None, None)
+    await held.__aexit__(None, None, None)
+
+
+async def test_a_proposal_that_a_deposed_leader_did_not_place_is_never_made(three: Control) -> None:
+    a = await three.client("a")
+    async with a.ddl_lock():
+        three.nodes[0].hung.clear()
+        proposing = asyncio.create_task(a.propose(ddl(0)))
+        await eventually(lambda: three.tenure._tasks)
+        await three.elect(1)
+        three.nodes[0].hung.set()
+        with pytest.raises(PgError) as caught:
+            await proposing
+        assert caught.value.sqlstate == "08007"
+    assert not await a.outcome("x0")
+    assert three.log.entries  # what was settled
+    assert three.nodes[0].machine.look_up("x0") == "a"
+
+
+async def test_a_freeze_lasts_until_the_next_leader_has_spoken(three: Control) -> None:
+    events: list[str] = []
+    a = await three.client("a")
+    await three.client(
+        "b",
+        on_change=lambda snapshot: events.append(f"version {snapshot.version}"),
+        on_freeze=lambda identities: events.append("freeze"),
+        on_thaw=lambda identities: events.append("thaw"),
+    )
+    await a.freeze(T)
+    for node in three.nodes:  # a change that the deposed leader finished, and could tell nobody
+        node.take_in()
+    three.log.elect(None)
+    await eventually(lambda: three.services[0].tenure is None)
+    three.log.entries.append(encode(TOPOLOGY))
+    for node in three.nodes:
+        node.take_in()
+    assert events == ["version 0", "freeze"]
+    await three.elect(2)
+    await eventually(lambda: len(events) == 4)
+    assert events == ["version 0", "freeze", "version 1", "thaw"]
+
+
+async def test_a_clean_end_leaves_nobody_to_be_waited_for(control: Control) -> None:
+    a = await control.client("a")
+    await a.close()
+    await eventually(lambda: not control.tenure.watchers.any_lease)
+    assert control.nodes[0].machine.attended
+    await control.stop()
+    assert not control.nodes[0].machine.attended
+    await control.start(lease_s=60)
+    b = await control.client("b")
+    async with asyncio.timeout(5):
+        await b.propose(TOPOLOGY)
+    await b.close()
+
+
+async def test_a_catalog_without_a_topology_is_not_shown() -> None:
+    control = Control(Snapshot())
+    node = control.log.node()
+    service = ControlService(node, node.machine, TOKEN)
+    await service.start("127.0.0.1", 0)
+    control.log.elect(node)
+    await eventually(lambda: node.machine.attended)
+    with pytest.raises(NotLeading):
+        await open_link(("127.0.0.1", service.port), TOKEN, "a", secrets.token_bytes)
+    await node.propose(encode(TOPOLOGY))
+    await eventually(lambda: service.tenure)
+    await service.stop()
+
+
+async def test_what_led_to_a_version_is_known_without_the_control_plane(
+    three: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hanse.catalog.client.CONTROL_REQUEST_WAIT_S_MAX", 0.1)
+    a = await three.client("a")
+    async with a.ddl_lock():
+        await a.propose(ddl(0))
+    b = await three.client("b")
+    async with a.ddl_lock():
+        await a.propose(ddl(1))
+    three.log.elect(None)
+    await eventually(lambda: three.services[0].tenure is None)
+    three.log.entries.append(encode(ddl(2)))  # while nobody leads: a deposed leader's
+    for node in three.nodes:
+        node.take_in()
+    await three.elect(1)
+    await a.wait_version(3)
+    await b.wait_version(3)
+    three.log.elect(None)
+    await eventually(lambda: a._link is None and b._link is None)
+    assert [entry.version for entry in await a.ddl_log(0)] == [1, 2, 3]
+    assert [entry.version for entry in await a.ddl_log(2)] == [3]
+    assert [entry.version for entry in await b.ddl_log(1)] == [2, 3]
+    with pytest.raises(PgError, match="not reachable"):  # from before it came
+        await b.ddl_log(0)
+
+
+def test_a_known_log_has_an_end() -> None:
+    log = KnownLog()
+    assert log.after(0) is None
+    entries = [DdlEntry(version=n, transaction_id="", role="", settings={}, statements=()) for n in range(5, 1205)]
+    log.add(p.LogPart(since=4, entries=tuple(entries[:600])), 604)
+    log.add(p.LogPart(since=604, entries=tuple(entries[600:])), 1300)
+    assert (log.known, log.after(1204), log.after(1203)) == (1300, (), (entries[-1],))
+    assert log.after(204) == tuple(entries[200:])
+    assert log.after(203) is None
+    log.add(p.LogPart(since=2000), 2000)  # too much had happened meanwhile
+    assert (log.after(1999), log.after(2000)) == (None, ())
+
+
+async def test_a_silent_leader_is_left(control: Control) -> None:
+    silent = asyncio.Event()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Welcomes, and answers nothing more."""
+        writer.write(p.encode(p.Challenge(format=p.FORMAT, nonce=b"n" * 32), 65535))
+        hello = p.decode_from_client(await reader.readexactly(await p.read_length(reader, 65535)))
+        assert isinstance(hello, p.Hello)
+        proof = p.proof_of("service", TOKEN, b"n" * 32, hello.nonce, hello.name)
+        if not silent.is_set():
+            writer.write(p.encode(p.Welcome(proof=proof, term=1, snapshot=INITIAL, log=p.LogPart(since=0)), 65535))
+            silent.set()
+        else:
+            writer.write(p.encode(p.Elsewhere(term=2, leader="n1"), 65535))
+        while await reader.read(1000):
+            pass
+        writer.close()
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    address = ("127.0.0.1", server.sockets[0].getsockname()[1])
+    client = ControlClient([address], TOKEN, "a", lease_s=0.6, ping_s=0.1)
+    control.clients.append(client)
+    await client.connect(5)
+    client._addresses = (address, ("127.0.0.1", control.ports[0]))
+    began = now()
+    await eventually(lambda: control.tenure._sessions)
+    assert now() - began >= 0.5
+    server.close()
 
 
 async def test_a_lost_answer_is_told_as_unknown(control: Control) -> None:
@@ -422,8 +671,8 @@ async def test_a_lost_answer_is_told_as_unknown(control: Control) -> None:
     holding = a.ddl_lock()
     await holding.__aenter__()
     proposing = asyncio.create_task(a.propose(ddl(0)))
-    await eventually(lambda: control.service.snapshot.version == 1)
-    for session in tuple(control.service._sessions):
+    await eventually(lambda: control.tenure.snapshot.version == 1)
+    for session in tuple(control.tenure._sessions):
         if session.watcher.name == "a":
             session.drop()
     with pytest.raises(PgError) as caught:
@@ -435,11 +684,11 @@ async def test_a_lost_answer_is_told_as_unknown(control: Control) -> None:
     assert b.snapshot.version == 1
 
 
-async def test_the_catalog_never_goes_back(control: Control, tmp_path: Path) -> None:
+async def test_the_catalog_never_goes_back(control: Control) -> None:
     a = await control.client("a")
     await a.propose(TOPOLOGY)
-    await control.service.stop()
-    control.directory = tmp_path / "other"
+    await control.stop()
+    control.log = LocalLog(INITIAL)
     await control.start()
     await eventually(lambda: a._refusal is not None)
     assert not a.live
@@ -454,6 +703,7 @@ async def test_many_clients_and_many_changes(control: Control) -> None:
         assert (await client.wait_version(30)).version == 30
 
 
-async def test_a_taken_port_is_a_mistake(control: Control, tmp_path: Path) -> None:
+async def test_a_taken_port_is_a_mistake(control: Control) -> None:
+    node = control.log.node("second")
     with pytest.raises(UserMistake, match="cannot listen"):
-        await ControlService(tmp_path / "second", TOKEN, INITIAL).start("127.0.0.1", control.port)
+        await ControlService(node, node.machine, TOKEN).start("127.0.0.1", control.ports[0])

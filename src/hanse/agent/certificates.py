@@ -4,6 +4,7 @@
     <data>/tls/ca.key        mode 0600: signs the next certificate, when names are missing or the end comes near
     <data>/tls/server.crt    for localhost, the machine's name, the loopback addresses and the address listened on
     <data>/tls/server.key    mode 0600
+    <data>/<node>/tls/node.crt, node.key    of a node among nodes (consensus/raft/transport.py): its DNS name is the node's
 
 The authority is made once. The certificate is checked at every `hanse up` and made anew when it does not serve any more;
 clients that trust the authority need not be told. Gateways notice new files by themselves.
@@ -61,9 +62,29 @@ def provide(cluster: ClusterConfig, data_dir: Path) -> None:
     if cluster.tls == "off":
         return
     certificate, key = files_of(cluster, data_dir)
-    if cluster.tls_cert is None and not _serves(certificate, key, _names(cluster.host)):
-        _make(data_dir / DIRECTORY, _names(cluster.host))
+    names = _names(cluster.host)
+    if cluster.tls_cert is None and not _serves(certificate, key, names, authority_file(data_dir)):
+        _make(data_dir / DIRECTORY, names, certificate, key)
     tls.load(certificate, key)
+
+
+def authority_file(data_dir: Path) -> Path:
+    return data_dir / DIRECTORY / "ca.crt"
+
+
+def node_files(data_dir: Path, node: str) -> tuple[Path, Path]:
+    """(certificate, key) of a node among nodes."""
+    directory = data_dir / node / DIRECTORY
+    return directory / "node.crt", directory / "node.key"
+
+
+def provide_for_nodes(cluster: ClusterConfig, data_dir: Path) -> None:
+    """The nodes' own certificates; always of the cluster's authority, whatever clients are shown. Raises UserMistake."""
+    for node in cluster.nodes:
+        names = frozenset({node.name}), frozenset[str]()
+        certificate, key = node_files(data_dir, node.name)
+        if not _serves(certificate, key, names, authority_file(data_dir)):
+            _make(data_dir / DIRECTORY, names, certificate, key)
 
 
 def _names(host: str) -> tuple[frozenset[str], frozenset[str]]:
@@ -87,7 +108,7 @@ def _own_addresses() -> set[str]:
     return {a.address.partition("%")[0] for a in found if a.family in (socket.AF_INET, socket.AF_INET6)}
 
 
-def _serves(certificate: Path, key: Path, names: tuple[frozenset[str], frozenset[str]]) -> bool:
+def _serves(certificate: Path, key: Path, names: tuple[frozenset[str], frozenset[str]], authority_at: Path) -> bool:
     """Whether the certificate that is there will do."""
     from cryptography import x509
 
@@ -95,7 +116,7 @@ def _serves(certificate: Path, key: Path, names: tuple[frozenset[str], frozenset
         return False
     try:
         found = x509.load_pem_x509_certificate(certificate.read_bytes())
-        authority = x509.load_pem_x509_certificate((certificate.parent / "ca.crt").read_bytes())
+        authority = x509.load_pem_x509_certificate(authority_at.read_bytes())
         found.verify_directly_issued_by(authority)
         alternative = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except Exception:  # unreadable, damaged, of another authority: whatever it is, a new one is the remedy
@@ -107,7 +128,8 @@ def _serves(certificate: Path, key: Path, names: tuple[frozenset[str], frozenset
     return dns >= names[0] and addresses >= names[1]
 
 
-def _make(directory: Path, names: tuple[frozenset[str], frozenset[str]]) -> None:
+def _make(directory: Path, names: tuple[frozenset[str], frozenset[str]], certificate_at: Path, key_at: Path) -> None:
+    """`directory` is the authority's."""
     from cryptography.hazmat.primitives.asymmetric import ec
 
     directory.mkdir(mode=0o700, exist_ok=True)
@@ -115,8 +137,9 @@ def _make(directory: Path, names: tuple[frozenset[str], frozenset[str]]) -> None
     authority, authority_key = _authority(directory)
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = _certificate(names, authority, authority_key, key)
-    _write(directory / "server.key", _pem_of_key(key), 0o600)
-    _write(directory / "server.crt", _pem(certificate), 0o644)
+    key_at.parent.mkdir(mode=0o700, exist_ok=True)
+    _write(key_at, _pem_of_key(key), 0o600)
+    _write(certificate_at, _pem(certificate), 0o644)
 
 
 def _authority(directory: Path) -> tuple[x509.Certificate, EllipticCurvePrivateKey]:
@@ -167,15 +190,18 @@ def _certificate(
     from cryptography.hazmat.primitives import hashes
     from cryptography.x509.oid import ExtendedKeyUsageOID
 
+    server, client = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
+    for_clients = bool(names[1])  # a node's has no address: nodes call each other by name, and show it when they call
+    common, uses = ("localhost", [server]) if for_clients else (min(names[0]), [server, client])
     public = key.public_key()
     alternatives: list[x509.GeneralName] = [x509.DNSName(name) for name in sorted(names[0])]
     alternatives += [x509.IPAddress(ipaddress.ip_address(address)) for address in sorted(names[1])]
     return (
-        _builder(_name("localhost"), authority.subject, public)
+        _builder(_name(common), authority.subject, public)
         .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
         .sign(authority_key, hashes.SHA256())

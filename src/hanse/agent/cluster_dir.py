@@ -18,6 +18,7 @@ import msgspec
 from ..config import (
     CLUSTER_FILE,
     SECRETS_FILE,
+    UNREPLICATED_FORMAT,
     ClusterConfig,
     ClusterNode,
     NodeConfig,
@@ -37,7 +38,16 @@ from ..pgwire.verifier import make_verifier
 from . import certificates
 from .ports import check_port, choose_free_ports, is_free
 from .presence import AlreadyRunning, living, read_record, take_lock
-from .topology import Request, change_cluster, check_request, node_configs, node_file, plan_cluster, replace_ports
+from .topology import (
+    Request,
+    change_cluster,
+    check_request,
+    node_configs,
+    node_file,
+    plan_cluster,
+    replace_ports,
+    with_replicated_control,
+)
 from .workers import living_workers
 
 OWN_NAMES = (
@@ -91,6 +101,7 @@ def _prepare_locked(data_dir: Path, request: Request, lock: int) -> Prepared:
     if fresh:
         save(data_dir / SECRETS_FILE, secrets, mode=0o600)
     certificates.provide(cluster, data_dir)
+    certificates.provide_for_nodes(cluster, data_dir)
     save(data_dir / CLUSTER_FILE, cluster)
     for config in configs:
         save(node_file(data_dir, config.name), config)
@@ -207,7 +218,10 @@ def _make_secrets(request: Request) -> Secrets:
 
 
 def _plan_existing(data_dir: Path, request: Request) -> ClusterConfig:
-    cluster = change_cluster(load_cluster_config(data_dir / CLUSTER_FILE), request)
+    cluster = load_cluster_config(data_dir / CLUSTER_FILE)
+    if cluster.format == UNREPLICATED_FORMAT:
+        cluster = with_replicated_control(cluster, lambda count: choose_free_ports(cluster.host, count))
+    cluster = change_cluster(cluster, request)
     if request.postgres_bindir is not None:
         cluster = msgspec.structs.replace(cluster, postgres_bindir=request.postgres_bindir)
     if request.postgres_user not in (None, cluster.postgres_user):
@@ -254,7 +268,7 @@ def _free_internal_ports(data_dir: Path, cluster: ClusterConfig) -> ClusterConfi
     ]
     for node in cluster.nodes:
         if living(data_dir / node.name / "run", AGENT) is None:
-            ports += [cluster.control_port] if node is cluster.nodes[0] else []
+            ports += [port for port in (node.control_port, node.raft_port) if port]
             ports += [instance.peer_port for instance in node.instances if instance.peer_port]
     taken = [port for port in ports if not is_free(cluster.host, port)]
     fresh = choose_free_ports(cluster.host, len(taken), avoid=ports)

@@ -151,7 +151,7 @@ class Operator:
     async def _control(self) -> AsyncIterator[ControlClient]:
         cluster = self._cluster
         name = f"transactions.{os.getpid()}"
-        control = ControlClient(cluster.host, cluster.control_port, self._secrets.control_token, name)
+        control = ControlClient(cluster.control_addresses, self._secrets.control_token, name)
         try:
             await control.connect(IN_DOUBT_ASK_S_MAX)
         except (OSError, TimeoutError) as error:

@@ -190,7 +190,7 @@ class MemberPart:
     async def _tell(self, command: SetLeader) -> None:
         node = self._node
         name = f"{node.name}.{self.name}.{random.token_hex(2)}"
-        control = ControlClient(node.control_host, node.control_port, self._secrets.control_token, name)
+        control = ControlClient(node.control_addresses, self._secrets.control_token, name)
         await control.connect()
         try:
             known = control.snapshot.group_by_name[command.group]

@@ -1,8 +1,9 @@
 """The agent of a node: starts its parts, keeps them alive, ends them in order. This is the process `hanse node`.
 
-Parts are the PostgreSQL instances (the workspace is one), the gateway workers and, on the first node, the control
-service, which runs inside this process. Order of a start: instances and control service side by side, then gateways.
-Order of an end: gateways, instances (fast shutdown), control service. Every step is bounded in time, and escalates.
+Parts are the PostgreSQL instances (the workspace is one), the gateway workers and, on nodes that have a vote in the control
+plane, that, which runs inside this process. Order of a start: instances and control plane side by side, then gateways, when the
+control plane answers; without a majority of it that may take long, and the instances are kept alive meanwhile.
+Order of an end: gateways, instances (fast shutdown), control plane. Every step is bounded in time, and escalates.
 
 Whatever runs already is adopted: an agent that was killed leaves everything else running, and the next one finds the
 instances by their postmaster.pid and the gateways by their records (presence.py). A part that ends is started again
@@ -21,9 +22,10 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from ..config import WORKSPACE_PLACE, InstanceConfig, NodeConfig, Secrets, load_cluster_config, load_node_config
-from ..core.errors import UserMistake
-from ..core.limits import START_FAILURES_MAX, START_TIMEOUT_S
+from ..catalog.client import ControlClient
+from ..config import WORKSPACE_PLACE, InstanceConfig, NodeConfig, Secrets
+from ..core.errors import PgError, UserMistake
+from ..core.limits import START_FAILURES_MAX
 from .backoff import Backoff
 from .control import Control
 from .members import MemberPart
@@ -32,7 +34,6 @@ from .recovery import Recovery, times_of
 from .servers import InstancePart, Server, instance_of, prepare_server
 from .sizes import Sizes
 from .statistics import Statistics
-from .topology import initial_snapshot, node_file
 from .workers import GatewayPart, end_surplus
 
 log = logging.getLogger(__name__)
@@ -77,33 +78,46 @@ class NodeAgent:
             await self._end()
 
     async def _work(self) -> None:
-        await self._start()
+        await self._start_servers()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                kept = [*self._instances, *([] if self._control is None else [self._control])]
+                working = [tasks.create_task(self._keep(part)) for part in kept]
+                working.append(tasks.create_task(self._serve()))
+                await self._watch_directory()
+                for work in working:
+                    work.cancel()
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+
+    async def _serve(self) -> None:
+        """Gateways, and what else needs the catalog."""
+        await self._start_gateways()
         self.presence.update(state="ready", note="")
         log.info("node %s is ready", self.config.name)
         async with asyncio.TaskGroup() as tasks:
-            keepers = [tasks.create_task(self._keep(part)) for part in (*self._instances, *self._gateways)]
+            for part in self._gateways:
+                tasks.create_task(self._keep(part))
             times = times_of(os.environ)
             for instance, leads in self._led():
-                recovery = Recovery(self.config, self.secrets, instance, times, leads=leads)
-                keepers.append(tasks.create_task(recovery.run()))
-                keepers.append(tasks.create_task(Statistics(self.config, self.secrets, instance, leads=leads).run()))
-            keepers.append(tasks.create_task(Sizes(self.config, self.secrets).run()))
-            await self._watch_directory()
-            for keeper in keepers:
-                keeper.cancel()
+                tasks.create_task(Recovery(self.config, self.secrets, instance, times, leads=leads).run())
+                tasks.create_task(Statistics(self.config, self.secrets, instance, leads=leads).run())
+            tasks.create_task(Sizes(self.config, self.secrets).run())
 
     # --- start
 
-    async def _start(self) -> None:
+    async def _start_servers(self) -> None:
         config = self.config
         server = await asyncio.to_thread(prepare_server, config, self.secrets)
         self._instances = [self._part(each, server) for each in config.instances]
         self._gateways = [GatewayPart(config, self._config_file, worker) for worker in range(config.gateway_workers)]
         self.presence.update(note="PostgreSQL")
         await _all(self._start_control(), *(self._try_start(part) for part in self._instances))
-        self.presence.update(note="gateways")
+
+    async def _start_gateways(self) -> None:
         await self._wait_for_control()
-        await asyncio.to_thread(end_surplus, config)
+        self.presence.update(note="gateways")
+        await asyncio.to_thread(end_surplus, self.config)
         await _all(*(self._try_start(part) for part in self._gateways))
 
     def _part(self, config: InstanceConfig, server: Server) -> Part:
@@ -125,28 +139,26 @@ class NodeAgent:
     async def _start_control(self) -> None:
         if self.config.control_dir is None:
             return
-        assert self.config.cluster_file is not None, "the node with the catalog's store knows the cluster"
-        file = Path(self.config.cluster_file)
-        cluster = load_cluster_config(file)
-        configs = tuple(load_node_config(node_file(file.parent, node.name)) for node in cluster.nodes)
-        control = Control(self.config, self.secrets)
-        await control.start(initial_snapshot(cluster, configs))
-        self._control = control
+        self._control = Control(self.config, self.secrets)
+        try:
+            await self._try_start(self._control)
+        except UserMistake as mistake:
+            if len(self.config.control) == 1:
+                raise
+            log.error("%s; the others decide without this node", mistake)
 
     async def _wait_for_control(self) -> None:
-        """Gateways read the catalog first of all; its node may start a moment later than this one."""
-        address = (self.config.control_host, self.config.control_port)
-        deadline = asyncio.get_running_loop().time() + START_TIMEOUT_S
+        """Gateways read the catalog first of all; it answers when a majority of its nodes is there."""
+        name = f"{self.config.name}.agent"
+        control = ControlClient(self.config.control_addresses, self.secrets.control_token, name)
+        self.presence.update(note="the control plane")
         while True:
             try:
-                _, writer = await asyncio.open_connection(*address)
-            except OSError:
-                if asyncio.get_running_loop().time() > deadline:
-                    raise UserMistake(f"the control service on {address[0]}:{address[1]} does not answer") from None
-                await asyncio.sleep(0.05)
-            else:
-                writer.close()
-                return
+                await control.connect()
+                break
+            except PgError as error:
+                log.warning("gateways wait: %s", error.message)
+        await control.close()
 
     async def _try_start(self, part: Part) -> None:
         """A part may fail because of something that passes; what fails several times in a row is told."""

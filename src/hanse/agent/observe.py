@@ -6,13 +6,17 @@ States are `running`, `starting`, `stopping`, `failed` and `stopped`.
 
 from __future__ import annotations
 
+import asyncio
+import secrets as random
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
-from ..catalog.client import ControlClient
+from ..catalog.client_link import NotLeading, open_link
 from ..catalog.model import Kind, Relation, Snapshot
-from ..config import WORKSPACE_PLACE, ClusterConfig, ClusterNode, InstanceConfig, Secrets
+from ..catalog.protocol import ProtocolViolation, Welcome
+from ..config import WORKSPACE_PLACE, ClusterConfig, ClusterNode, ControlNode, InstanceConfig, Secrets
 from ..core.errors import PgError
 from ..core.ids import quote_qualified
 from ..engines.postgres.group_files import STANDBY_SIGNAL
@@ -75,11 +79,27 @@ class TableStatus(msgspec.Struct, frozen=True, kw_only=True):
     group: str | None  # of a single table
 
 
+class ControlNodeStatus(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    host: str
+    port: int
+    state: str  # leader, follower, or away: it does not answer, or its agent is not up
+
+
+class ControlStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The control plane, as its nodes say themselves."""
+
+    leader: str | None  # a node's name; None: nobody answers as the leader
+    term: int  # the highest that a node knows; 0: none answers
+    nodes: list[ControlNodeStatus]  # those with a vote
+
+
 class ClusterStatus(msgspec.Struct, frozen=True, kw_only=True):
     dsn: str
     state: str  # running: every part is; stopped: none is; partial: anything between
     data: str
     elsewhere: str | None  # the instances' data lie here, because PostgreSQL's user may not enter `data`
+    control: ControlStatus
     nodes: list[NodeStatus]
     groups: list[GroupStatus]
     gateways: list[GatewayStatus]
@@ -87,7 +107,7 @@ class ClusterStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def observe_processes(data_dir: Path, cluster: ClusterConfig, secrets: Secrets) -> ClusterStatus:
-    """Everything but the tables."""
+    """Everything but what must be asked of the control plane."""
     nodes = [_node_status(data_dir, cluster, node) for node in cluster.nodes]
     gateways = [
         _gateway_status(data_dir, cluster, node, worker)
@@ -103,6 +123,7 @@ def observe_processes(data_dir: Path, cluster: ClusterConfig, secrets: Secrets) 
         state=states[0] if len(set(states)) == 1 else "partial",
         data=str(data_dir),
         elsewhere=cluster.elsewhere_dir,
+        control=_control_status(cluster, {}),
         nodes=nodes,
         groups=groups,
         gateways=gateways,
@@ -110,17 +131,39 @@ def observe_processes(data_dir: Path, cluster: ClusterConfig, secrets: Secrets) 
     )
 
 
-async def with_tables(status: ClusterStatus, cluster: ClusterConfig, secrets: Secrets) -> ClusterStatus:
-    """The status with what the catalog says of tables, if it answers within CATALOG_TIMEOUT_S."""
-    client = ControlClient(cluster.host, cluster.control_port, secrets.control_token, "status")
+async def with_catalog(status: ClusterStatus, cluster: ClusterConfig, secrets: Secrets) -> ClusterStatus:
+    """The status with what the control plane says of itself and of tables, if it answers within CATALOG_TIMEOUT_S."""
+    answers = await asyncio.gather(*(_ask(each, secrets) for each in cluster.control))
+    found = {each.name: answer for each, answer in zip(cluster.control, answers, strict=True) if answer is not None}
+    status = msgspec.structs.replace(status, control=_control_status(cluster, found))
+    snapshots = [answer.snapshot for answer in found.values() if isinstance(answer, Welcome)]
+    return msgspec.structs.replace(status, tables=table_statuses(snapshots[0])) if snapshots else status
+
+
+async def _ask(node: ControlNode, secrets: Secrets) -> Welcome | NotLeading | None:
+    """None: it does not answer."""
     try:
-        await client.connect(CATALOG_TIMEOUT_S)
-    except (PgError, OSError, TimeoutError):
-        return status
-    try:
-        return msgspec.structs.replace(status, tables=table_statuses(client.snapshot))
-    finally:
-        await client.close()
+        async with asyncio.timeout(CATALOG_TIMEOUT_S):
+            link, welcome = await open_link((node.host, node.port), secrets.control_token, "status", random.token_bytes)
+            await link.goodbye()
+            link.close()
+            return welcome
+    except NotLeading as answer:
+        return answer
+    except (PgError, OSError, EOFError, TimeoutError, ProtocolViolation):
+        return None
+
+
+def _control_status(cluster: ClusterConfig, answers: Mapping[str, Welcome | NotLeading]) -> ControlStatus:
+    states = {name: "leader" if isinstance(answer, Welcome) else "follower" for name, answer in answers.items()}
+    return ControlStatus(
+        leader=next((name for name, state in states.items() if state == "leader"), None),
+        term=max((answer.term for answer in answers.values()), default=0),
+        nodes=[
+            ControlNodeStatus(name=each.name, host=each.host, port=each.port, state=states.get(each.name, "away"))
+            for each in cluster.control
+        ],
+    )
 
 
 def table_statuses(snapshot: Snapshot) -> list[TableStatus]:

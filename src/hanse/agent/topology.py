@@ -5,6 +5,8 @@ With 3 nodes, 2 groups and 2 replicas::
 
     n1: g1.1, n1.workspace      n2: g1.2, g2.1, n2.workspace      n3: g2.2, n3.workspace
 
+The first nodes, an odd number of them, have votes in the control plane.
+
 Pure: ports come from a function that is given, files are read and written by others.
 """
 
@@ -20,6 +22,7 @@ import msgspec
 from ..catalog.model import Group, Instance, Node, Snapshot
 from ..config import (
     CLUSTER_FILE,
+    CLUSTER_FORMAT,
     NODE_FILE,
     SECRETS_FILE,
     WORKSPACE_PLACE,
@@ -30,8 +33,8 @@ from ..config import (
     NodeConfig,
 )
 from ..core.errors import UserMistake
-from ..core.limits import GATEWAY_WORKERS_MAX, GROUPS_MAX, INSTANCES_PER_GROUP_MAX, NODES_MAX
-from .certificates import SELF_MADE, check_options, files_of
+from ..core.limits import CONTROL_VOTERS_MAX, GATEWAY_WORKERS_MAX, GROUPS_MAX, INSTANCES_PER_GROUP_MAX, NODES_MAX
+from .certificates import SELF_MADE, authority_file, check_options, files_of, node_files
 
 ChoosePorts = Callable[[int], list[int]]
 
@@ -90,8 +93,9 @@ def plan_cluster(request: Request, *, cluster_id: str, choose_ports: ChoosePorts
     replicas = request.replicas or DEFAULT_REPLICAS
     first_port = request.port or DEFAULT_PORT
     ports_of_instance = 1 if replicas == 1 else 2
-    ports = iter(choose_ports(1 + group_count * replicas * ports_of_instance + node_count))
-    control_port = next(ports)
+    voters = control_nodes_of(node_count)
+    ports = iter(choose_ports(2 * voters + group_count * replicas * ports_of_instance + node_count))
+    controls = [(next(ports), next(ports)) if number < voters else (0, 0) for number in range(node_count)]
     placed: list[list[InstanceConfig]] = [[] for _ in range(node_count)]
     for number, replica in itertools.product(range(1, group_count + 1), range(replicas)):
         instance = InstanceConfig(
@@ -106,18 +110,41 @@ def plan_cluster(request: Request, *, cluster_id: str, choose_ports: ChoosePorts
         name = f"n{number}.{WORKSPACE_PLACE}"
         instances.append(InstanceConfig(group=WORKSPACE_PLACE, name=name, port=next(ports)))
     nodes = tuple(
-        ClusterNode(name=f"n{number}", gateway_port=first_port + number - 1, instances=tuple(instances))
-        for number, instances in enumerate(placed, start=1)
+        ClusterNode(
+            name=f"n{number}",
+            gateway_port=first_port + number - 1,
+            control_port=control_port,
+            raft_port=raft_port,
+            instances=tuple(instances),
+        )
+        for number, (instances, (control_port, raft_port)) in enumerate(zip(placed, controls, strict=True), start=1)
     )
     return ClusterConfig(
         cluster_id=cluster_id,
-        control_port=control_port,
         gateway_workers=request.workers or DEFAULT_WORKERS,
         tls=request.tls or DEFAULT_TLS,
         tls_cert=None if request.tls_cert == SELF_MADE else request.tls_cert,
         tls_key=request.tls_key,
         nodes=nodes,
     )
+
+
+def control_nodes_of(node_count: int) -> int:
+    """How many of the first nodes have a vote in the control plane: as many as are odd, since one more would have to be up,
+    too, and would let no more be lost. So of two nodes only the first has one.
+    """
+    return min(node_count - (node_count + 1) % 2, CONTROL_VOTERS_MAX)
+
+
+def with_replicated_control(cluster: ClusterConfig, choose_ports: ChoosePorts) -> ClusterConfig:
+    """A cluster of format 1, whose only control service was the first node's, in today's format."""
+    voters = control_nodes_of(len(cluster.nodes))
+    ports = iter(choose_ports(2 * voters))
+    nodes = tuple(
+        msgspec.structs.replace(node, control_port=next(ports), raft_port=next(ports)) if number < voters else node
+        for number, node in enumerate(cluster.nodes)
+    )
+    return msgspec.structs.replace(cluster, format=CLUSTER_FORMAT, control_port=0, nodes=nodes)
 
 
 def change_cluster(cluster: ClusterConfig, request: Request) -> ClusterConfig:
@@ -153,6 +180,8 @@ def replace_ports(cluster: ClusterConfig, new: dict[int, int]) -> ClusterConfig:
     nodes = tuple(
         msgspec.structs.replace(
             node,
+            control_port=new.get(node.control_port, node.control_port),
+            raft_port=new.get(node.raft_port, node.raft_port),
             instances=tuple(
                 msgspec.structs.replace(i, port=new.get(i.port, i.port), peer_port=new.get(i.peer_port, i.peer_port))
                 for i in node.instances
@@ -160,14 +189,13 @@ def replace_ports(cluster: ClusterConfig, new: dict[int, int]) -> ClusterConfig:
         )
         for node in cluster.nodes
     )
-    control_port = new.get(cluster.control_port, cluster.control_port)
-    return msgspec.structs.replace(cluster, nodes=nodes, control_port=control_port)
+    return msgspec.structs.replace(cluster, nodes=nodes)
 
 
 def node_configs(
     cluster: ClusterConfig, data_dir: Path, socket_directory: Callable[[ClusterNode], str | None]
 ) -> tuple[NodeConfig, ...]:
-    """What each node is started from. The first node hosts the catalog's store."""
+    """What each node is started from."""
     certificate, key = files_of(cluster, data_dir)
     members = _members(cluster)
     return tuple(
@@ -178,19 +206,23 @@ def node_configs(
             host=cluster.host,
             gateway_port=node.gateway_port,
             gateway_workers=cluster.gateway_workers,
-            control_host=cluster.host,
-            control_port=cluster.control_port,
-            control_dir=str(data_dir / "control") if node is cluster.nodes[0] else None,
+            control=cluster.control,
+            control_dir=str(data_dir / node.name / "control") if node.control_port else None,
+            former_catalog=str(data_dir / "control") if node is cluster.nodes[0] else None,
             postgres_bindir=cluster.postgres_bindir,
             postgres_user=cluster.postgres_user,
             socket_directory=socket_directory(node),
             elsewhere_dir=str(Path(cluster.elsewhere_dir) / node.name) if cluster.elsewhere_dir else None,
-            cluster_file=str(data_dir / CLUSTER_FILE) if node is cluster.nodes[0] else None,
+            cluster_file=str(data_dir / CLUSTER_FILE) if node.control_port else None,
+            cluster_id=cluster.cluster_id,
             instances=tuple(msgspec.structs.replace(i, members=members.get(i.group, ())) for i in node.instances),
             database=cluster.database,
             tls=cluster.tls,
             tls_cert=None if cluster.tls == "off" else str(certificate),
             tls_key=None if cluster.tls == "off" else str(key),
+            authority=str(authority_file(data_dir)),
+            node_cert=str(node_files(data_dir, node.name)[0]),
+            node_key=str(node_files(data_dir, node.name)[1]),
         )
         for node in cluster.nodes
     )

@@ -1,24 +1,21 @@
 """A gateway's end of the control plane: the newest snapshot, and the few requests that change something.
 
-The client keeps one connection and makes it again, with growing pauses, for as long as it lives. What matters to a
-gateway:
+The client keeps one connection, to the node that leads the control plane, and makes it again, with growing pauses, for as long
+as it lives. What matters to a gateway:
 
-- `snapshot` is the newest version that came. `on_change` is called with each (those that came meanwhile are skipped),
-one call
-  at a time; when it has returned, the version is acknowledged: from then on no statement may be planned on an older
-  one.
-- `live` says whether planning is allowed *now*: see `protocol.py`. It costs two comparisons, ask it for every
-statement.
-- `on_freeze` is called when relations are frozen; it lets no new transaction touch them and returns when none is left
-that does.
+- `snapshot` is the newest version that came. `on_change` is called with each (those that came meanwhile are skipped), one call
+  at a time; when it has returned, the version is acknowledged: from then on no statement may be planned on an older one.
+- `live` says whether nobody can have been told of a newer version: see `protocol.py`. It outlives a connection that broke, for
+  as long as the lease lasts: leaders wait for it.
+- `on_freeze` is called when relations are frozen; it lets no new transaction touch them and returns when none is left that does.
   `on_thaw` ends that. Both may be coroutines; after a reconnection `on_freeze` may be called again for the same
-  relations.
+  relations. Between two connections what was frozen stays so: what froze it may be committed yet, and the next Welcome shows it.
 
 **Do not wait in `on_change`** for anything that a schema change under way holds, such as `hanse.applied` in the
 workspace (`Workspace.catch_up`): the change waits for this acknowledgement.
 
-Requests fail with 57P03 when there is no connection, and with 08006 when it breaks before the answer. A proposal that
-is not answered fails with 08007, and `outcome` tells what became of it.
+Requests fail with 57P03 when there is no connection. When it breaks before the answer, what may be asked twice is asked again, of
+the next leader; a proposal fails with 08007, and `outcome` tells what became of it; the rest fails with 08006.
 """
 
 from __future__ import annotations
@@ -30,9 +27,10 @@ import itertools
 import logging
 import random
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
+from ..core.clock import clock
 from ..core.errors import PgError
 from ..core.limits import (
     CONNECT_TIMEOUT_S,
@@ -45,8 +43,9 @@ from ..core.limits import (
     FREEZE_WAIT_S_MAX,
 )
 from . import protocol as p
-from .client_link import Link, LinkLost, open_link
+from .client_link import Address, Link, LinkLost, NotLeading, open_leaders_link
 from .commands import Command, DdlEntry
+from .known_log import KnownLog
 from .model import Snapshot
 
 OnChange = Callable[[Snapshot], Awaitable[None] | None]
@@ -56,14 +55,15 @@ RECONNECT_S_MIN = 0.05
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 
 class ControlClient:
-    """Follows the catalog. `name` is shown in the service's messages: 'n1.gateway.0'."""
+    """Follows the catalog. `addresses` are those of all control services; `name` is shown in their messages: 'n1.gateway.0'."""
 
     def __init__(
         self,
-        host: str,
-        port: int,
+        addresses: Sequence[Address],
         token: str,
         name: str,
         *,
@@ -73,7 +73,7 @@ class ControlClient:
         lease_s: float = CONTROL_LEASE_S,
         ping_s: float = CONTROL_PING_S,
     ) -> None:
-        self._address = (host, port)
+        self._addresses = tuple(addresses)
         self._token = token
         self._name = name
         self.on_change = on_change
@@ -85,19 +85,21 @@ class ControlClient:
         self._snapshot: Snapshot | None = None
         self._taken_over = -1  # the version whose on_change has returned
         self._link: Link | None = None
-        self._lease_ends = 0.0
-        self._in_force = False  # this connection's newest snapshot has been taken over at least once
+        self._lease_ends = 0.0  # of what was taken over
+        self._offered = 0.0  # by this connection; it counts when its first snapshot has been taken over
+        self._in_force = False  # it has been
+        self._log = KnownLog()
         self._freezes: dict[str, p.Freeze] = {}  # in force, as far as we know
         self._freeze_tasks: dict[str, asyncio.Task[None]] = {}
         self._returning: set[asyncio.Future[None]] = set()  # of what came too late for who had asked
         self._keeper: asyncio.Task[None] | None = None
+        self._trouble = ""  # the last; said once
 
     async def connect(self, timeout_s: float = CONNECT_TIMEOUT_S) -> None:
         """Until the first snapshot is taken over. Raises PgError 28P01 for a wrong token, 57P03 when nobody answers
         in time.
         """
         self._moved = asyncio.Event()
-        self._clock = asyncio.get_running_loop().time
         self._refusal: PgError | None = None
         self._keeper = asyncio.create_task(self._keep())
         try:
@@ -128,10 +130,8 @@ class ControlClient:
 
     @property
     def live(self) -> bool:
-        """Whether statements may be planned: the newest version is taken over, and the service counts on us to say
-        so.
-        """
-        return self._in_force and self._clock() < self._lease_ends
+        """Whether nobody was told that a newer version holds: the leader waits for our word, or for this lease's end."""
+        return clock() < self._lease_ends
 
     async def next_change(self) -> Snapshot:
         """The next version that is taken over after this call."""
@@ -164,18 +164,25 @@ class ControlClient:
 
         It is lost when the connection breaks; then `propose` of a CommitDdl fails with 40001.
         """
-        number = next(self._numbers)
-        link = await self._connected()
+        request = p.LockDdl(request=next(self._numbers), timeout_s=timeout_s)
 
-        async def unlock(_: p.Answer | None = None) -> None:
-            with contextlib.suppress(PgError):  # a broken connection has given the lock back
-                await self._ask(p.UnlockDdl(request=next(self._numbers)), link)
+        async def unlock(link: Link) -> None:
+            with contextlib.suppress(PgError, LinkLost):  # a broken connection has given the lock back
+                await link.ask(p.UnlockDdl(request=next(self._numbers)))
 
-        await self._acquired(self._ask(p.LockDdl(request=number, timeout_s=timeout_s), link), unlock)
+        link = await self._acquired(self._linked_for(request), unlock)
         try:
             yield
         finally:
-            await asyncio.shield(unlock())
+            await asyncio.shield(unlock(link))
+
+    async def _linked_for(self, request: p.Request) -> Link:
+        """The link over which `request` was answered; what a link that broke had of it ended with it."""
+        while True:
+            link = await self._connected()
+            with contextlib.suppress(LinkLost):
+                await link.ask(request)
+                return link
 
     async def propose(self, command: Command) -> int:
         """Changes the catalog; gives the new version when no gateway plans on an older one any more.
@@ -210,9 +217,7 @@ class ControlClient:
         assert isinstance(answer, p.Done)
         return answer.text
 
-    async def _acquired(
-        self, asking: Coroutine[Any, Any, p.Answer], give_back: Callable[[p.Answer], Awaitable[None]]
-    ) -> p.Answer:
+    async def _acquired(self, asking: Coroutine[Any, Any, T], give_back: Callable[[T], Awaitable[None]]) -> T:
         """What is granted to somebody who was cancelled while it asked is given back: the service knows nothing of that."""
         task = asyncio.ensure_future(asking)
         try:
@@ -223,9 +228,7 @@ class ControlClient:
             returning.add_done_callback(self._returning.discard)
             raise
 
-    async def _give_back(
-        self, task: asyncio.Future[p.Answer], give_back: Callable[[p.Answer], Awaitable[None]]
-    ) -> None:
+    async def _give_back(self, task: asyncio.Future[T], give_back: Callable[[T], Awaitable[None]]) -> None:
         with contextlib.suppress(PgError):
             await give_back(await task)
 
@@ -245,10 +248,12 @@ class ControlClient:
                 await asyncio.shield(self.thaw(freeze_id))
 
     async def ddl_log(self, since: int) -> tuple[DdlEntry, ...]:
-        """Every schema change after version `since`, oldest first."""
+        """Every schema change after version `since`, oldest first. What came with the versions is not asked again."""
+        if (told := self._log.after(since)) is not None:
+            return told
         entries: list[DdlEntry] = []
         while True:
-            answer = await self._ask(p.ReadDdlLog(request=next(self._numbers), since=since))
+            answer = await self._ask_again(p.ReadDdlLog(request=next(self._numbers), since=since))
             assert isinstance(answer, p.LogPage)
             if not answer.entries:
                 return tuple(entries)
@@ -259,21 +264,28 @@ class ControlClient:
         """Whether the schema change is committed. **False is final**: a proposal with this id is refused from then
         on.
         """
-        answer = await self._ask(p.Settle(request=next(self._numbers), transaction_id=transaction_id))
+        answer = await self._ask_again(p.Settle(request=next(self._numbers), transaction_id=transaction_id))
         assert isinstance(answer, p.Done)
         return bool(answer.value)
 
     async def look_up(self, transaction_id: str) -> str:
         """What is settled of the schema change now, which `outcome` would settle: 'c' committed, 'a' aborted, '' nothing."""
-        answer = await self._ask(p.LookUp(request=next(self._numbers), transaction_id=transaction_id))
+        answer = await self._ask_again(p.LookUp(request=next(self._numbers), transaction_id=transaction_id))
         assert isinstance(answer, p.Done)
         return answer.text
 
-    async def _ask(self, request: p.Request, link: Link | None = None) -> p.Answer:
+    async def _ask(self, request: p.Request) -> p.Answer:
         try:
-            return await (link or await self._connected()).ask(request)
+            return await (await self._connected()).ask(request)
         except LinkLost as error:
             raise PgError("08006", "the connection to the control plane was lost") from error
+
+    async def _ask_again(self, request: p.Request) -> p.Answer:
+        """What may be asked twice, of whoever leads then; until there is nobody to be asked."""
+        while True:
+            link = await self._connected()
+            with contextlib.suppress(LinkLost):
+                return await link.ask(request)
 
     async def _connected(self) -> Link:
         await self._until(lambda: self._link is not None, CONTROL_REQUEST_WAIT_S_MAX)
@@ -286,40 +298,50 @@ class ControlClient:
     async def _keep(self) -> None:
         pause_s = RECONNECT_S_MIN
         while True:
-            began = self._clock()
+            began = clock()
             try:
                 await self._one_connection()
             except Exception as error:
                 self._report(_first(error))
             self._move()
-            if self._clock() - began > CONTROL_RECONNECT_S_MAX:
+            if clock() - began > CONTROL_RECONNECT_S_MAX:
                 pause_s = RECONNECT_S_MIN
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # jitter: gateways do not return in step
             pause_s = min(2 * pause_s, CONTROL_RECONNECT_S_MAX)
 
     def _report(self, error: BaseException) -> None:
+        trouble, before = str(error) or type(error).__name__, self._trouble
+        self._trouble = trouble
         if isinstance(error, PgError):
             self._refusal = error
+        if trouble == before:
+            return
+        if isinstance(error, PgError):
             log.error("%s cannot follow the control plane: %s", self._name, error.message)
-        elif isinstance(error, (OSError, EOFError, TimeoutError, LinkLost, p.ProtocolViolation)):
-            log.warning("%s is not connected to the control plane: %s", self._name, error or type(error).__name__)
+        elif isinstance(error, (OSError, EOFError, TimeoutError, LinkLost, NotLeading, p.ProtocolViolation)):
+            log.warning("%s is not connected to the control plane: %s", self._name, trouble)
         else:
             log.error("%s could not take over what the control plane sent", self._name, exc_info=error)
 
     async def _one_connection(self) -> None:
-        began = self._clock()
+        began = clock()
         async with asyncio.timeout(CONTROL_HANDSHAKE_S_MAX):
-            link, welcome = await open_link(self._address, self._token, self._name, secrets.token_bytes)
+            link, welcome = await open_leaders_link(
+                self._addresses, self._token, self._name, secrets.token_bytes, self._log.known
+            )
         try:
             self._check_direction(welcome.snapshot)
-            self._lease_ends = began + self._lease_s
+            self._log.add(welcome.log, welcome.snapshot.version)
+            self._offered = began + self._lease_s
             self._link = link
-            self._resume_freezes(welcome.freezes, link)
+            over = set(self._freezes) - {freeze.id for freeze in welcome.freezes}
+            for freeze in welcome.freezes:
+                self._start_freeze(freeze, link)
             async with asyncio.TaskGroup() as tasks:
                 versions: asyncio.Queue[Snapshot] = asyncio.Queue()  # the service has one under way at a time
                 versions.put_nowait(welcome.snapshot)
                 tasks.create_task(self._read(link, versions))
-                tasks.create_task(self._take_over(link, versions))
+                tasks.create_task(self._take_over(link, versions, over))
                 tasks.create_task(self._ping(link))
         finally:
             self._link = None
@@ -328,6 +350,7 @@ class ControlClient:
 
     def _check_direction(self, snapshot: Snapshot) -> None:
         if self._snapshot is not None and snapshot.version < self._snapshot.version:
+            self._lease_ends = 0.0
             raise PgError(
                 "XX001",
                 f"the control plane's catalog went back from version {self._snapshot.version} to {snapshot.version}",
@@ -337,11 +360,14 @@ class ControlClient:
     async def _read(self, link: Link, versions: asyncio.Queue[Snapshot]) -> None:
         while True:
             match await link.read():
-                case p.Changed(snapshot=snapshot):
+                case p.Changed(snapshot=snapshot, log=log_part):
                     self._check_direction(snapshot)
+                    self._log.add(log_part, snapshot.version)
                     versions.put_nowait(snapshot)
                 case p.Pong(number=number):
-                    self._lease_ends = link.pinged_at(number) + self._lease_s
+                    self._offered = link.pinged_at(number) + self._lease_s
+                    if self._in_force:
+                        self._lease_ends = self._offered
                 case p.FrozenNow(freeze=freeze):
                     self._start_freeze(freeze, link)
                 case p.Thawed(id=freeze_id):
@@ -351,30 +377,39 @@ class ControlClient:
                 case unexpected:
                     raise p.ProtocolViolation(f"unexpected {type(unexpected).__name__}")
 
-    async def _take_over(self, link: Link, versions: asyncio.Queue[Snapshot]) -> None:
+    async def _take_over(self, link: Link, versions: asyncio.Queue[Snapshot], over: set[str]) -> None:
+        """`over`: freezes that ended while there was no connection, which may be by what the first version shows."""
         while True:
             snapshot = await versions.get()
             if snapshot.version > self._taken_over:
                 self._snapshot = snapshot
-                if self.on_change is not None:
-                    await _maybe(self.on_change(snapshot))
+                await self._tell(snapshot)
                 self._taken_over = snapshot.version
             link.send(p.Ack(version=snapshot.version))
             self._in_force = True
+            self._lease_ends = self._offered
+            self._trouble = ""
+            while over:
+                self._end_freeze(over.pop())
             self._move()
+
+    async def _tell(self, snapshot: Snapshot) -> None:
+        if self.on_change is None:
+            return
+        try:
+            await _maybe(self.on_change(snapshot))
+        except Exception:
+            self._lease_ends = 0.0  # the end of the connection, which follows, tells the service that we have stopped
+            raise
 
     async def _ping(self, link: Link) -> None:
         while True:
-            link.ping(self._clock())
+            link.ping(clock())
             await asyncio.sleep(self._ping_s)
+            if clock() >= self._offered:
+                raise TimeoutError(f"no ping was answered for {self._lease_s:g} s")
 
     # --- freezes -----------------------------------------------------------------------------------------------------
-
-    def _resume_freezes(self, freezes: tuple[p.Freeze, ...], link: Link) -> None:
-        for freeze_id in set(self._freezes) - {freeze.id for freeze in freezes}:
-            self._end_freeze(freeze_id)
-        for freeze in freezes:
-            self._start_freeze(freeze, link)
 
     def _start_freeze(self, freeze: p.Freeze, link: Link) -> None:
         self._freezes[freeze.id] = freeze
@@ -427,5 +462,8 @@ def _first(error: BaseException) -> BaseException:
 def _unreachable(detail: str | None = None) -> PgError:
     message = "the control plane is not reachable; schema changes are not possible now"
     return PgError(
-        "57P03", message, detail=detail, hint="Queries go on. Look at the node that hosts the control plane."
+        "57P03",
+        message,
+        detail=detail,
+        hint="Queries go on. A majority of the control plane's nodes must be up: see hanse status.",
     )

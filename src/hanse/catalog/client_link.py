@@ -1,21 +1,32 @@
-"""One connection of a client to the control service: the handshake, requests under way, pings."""
+"""One connection of a client to the control service: finding the leader, the handshake, requests under way, pings."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ..core.errors import PgError
-from ..core.limits import AUTH_MESSAGE_BYTES_MAX, CONTROL_MESSAGE_BYTES_MAX
+from ..core.limits import AUTH_MESSAGE_BYTES_MAX, CONTROL_MESSAGE_BYTES_MAX, CONTROL_STRAGGLERS_S_MAX
 from . import protocol as p
 
 GOODBYE_S_MAX = 1.0
 
+Address = tuple[str, int]
+
 
 class LinkLost(Exception):
     """The connection ended while an answer was awaited; whether the request was carried out is unknown."""
+
+
+class NotLeading(Exception):
+    """The node answers, and does not lead. `leader` is a node's name, where it knows one."""
+
+    def __init__(self, term: int, leader: str | None) -> None:
+        super().__init__(f"it is led by {leader}, in term {term}" if leader else "it has no leader")
+        self.term = term
+        self.leader = leader
 
 
 class Link:
@@ -83,10 +94,49 @@ class Link:
                 waiting.set_exception(LinkLost())
 
 
-async def open_link(
-    address: tuple[str, int], token: str, name: str, random_bytes: Callable[[int], bytes]
+async def open_leaders_link(
+    addresses: Sequence[Address], token: str, name: str, random_bytes: Callable[[int], bytes], known: int = -1
 ) -> tuple[Link, p.Welcome]:
-    """Connects, and proves the token both ways. Raises PgError 28P01 when the service refuses it."""
+    """A link to the leader, who is one at most: all nodes are asked at once. Raises what `open_link` does, of all that was
+    found the most telling.
+    """
+    asked = {asyncio.create_task(open_link(address, token, name, random_bytes, known)) for address in addresses}
+    waiting, failures = set(asked), list[BaseException]()
+    try:
+        while waiting:
+            # One node may be hung, and it may have been the leader: then the others elect another.
+            patience_s = CONTROL_STRAGGLERS_S_MAX if failures else None
+            done, waiting = await asyncio.wait(waiting, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                break
+            for task in done:
+                if (failure := task.exception()) is None:
+                    asked.remove(task)
+                    return task.result()
+                failures.append(failure)
+        raise min(failures, key=_vagueness)
+    finally:
+        for task in asked:
+            task.cancel()
+            task.add_done_callback(_close_unwanted)
+
+
+def _vagueness(failure: BaseException) -> int:
+    kinds = (PgError, NotLeading, p.ProtocolViolation)
+    return next((place for place, kind in enumerate(kinds) if isinstance(failure, kind)), len(kinds))
+
+
+def _close_unwanted(task: asyncio.Task[tuple[Link, p.Welcome]]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        task.result()[0].close()
+
+
+async def open_link(
+    address: Address, token: str, name: str, random_bytes: Callable[[int], bytes], known: int = -1
+) -> tuple[Link, p.Welcome]:
+    """Connects, and proves the token both ways; `known` as in `protocol.Hello`. Raises NotLeading, PgError 28P01 when the
+    service refuses the token.
+    """
     reader, writer = await asyncio.open_connection(*address)
     link = Link(reader, writer)
     try:
@@ -95,10 +145,12 @@ async def open_link(
             raise p.ProtocolViolation("the control service is of another version")
         nonce = random_bytes(p.NONCE_BYTES)
         proof = p.proof_of("client", token, challenge.nonce, nonce, name)
-        link.send(p.Hello(nonce=nonce, name=name, proof=proof), AUTH_MESSAGE_BYTES_MAX)
+        link.send(p.Hello(nonce=nonce, name=name, proof=proof, known=known), AUTH_MESSAGE_BYTES_MAX)
         welcome = await link.read()
         if isinstance(welcome, p.Refused):
             raise PgError(welcome.sqlstate, welcome.message)
+        if isinstance(welcome, p.Elsewhere):
+            raise NotLeading(welcome.term, welcome.leader)
         wanted = p.proof_of("service", token, challenge.nonce, nonce, name)
         if not isinstance(welcome, p.Welcome) or not hmac.compare_digest(wanted, welcome.proof):
             raise p.ProtocolViolation("what answers at the control service's address does not know the token")

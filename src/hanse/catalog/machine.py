@@ -1,14 +1,25 @@
 """The catalog as a state machine: the same commands in the same order give the same catalog on every node of the control plane.
 
-What `store.py` keeps in tables for one service, this keeps as a value: the newest snapshot, the log of schema changes, which
+It keeps the newest snapshot, the log of schema changes (what a schema-complete database needs to be made again), which
 transactions are in it, and which were settled to be never. It meets `consensus.contract.StateMachine`. `apply` does not raise:
 a command that is refused changes nothing, and its outcome says why, in the same words everywhere::
 
     outcome = decode_outcome(await consensus.propose(encode(command)))
     version = outcome.value()                                            # or the PgError that the command met
+
+**Outcomes.** A gateway proposes a schema change and may lose the answer. Whoever then asks gets a final truth: `Settle`
+answers 1 for a committed transaction, and one that is not in the log shall then never be. So a proposal that arrives late, from
+a gateway that was only slow, is refused and cannot contradict an answer already acted on. A proposal that is repeated with the
+same transaction id is answered with the version that it made the first time.
+
+**Attendance.** `attended` says that some leader's service may have given leases to clients: the next leader waits them out
+(`tenure.py`).
 """
 
 from __future__ import annotations
+
+import itertools
+from bisect import bisect_right
 
 import msgspec
 
@@ -24,7 +35,31 @@ class Settle(msgspec.Struct, frozen=True, kw_only=True, tag="settle"):
     transaction_id: str
 
 
-AnyCommand = CommitDdl | SetTopology | SetLeader | Settle
+class Attend(msgspec.Struct, frozen=True, kw_only=True, tag="attend"):
+    """Proposed with True before a leader's service answers its first client, with False when its last one has gone and it
+    takes no more. Changes no version.
+    """
+
+    attended: bool
+
+
+class State(msgspec.Struct, kw_only=True):
+    """All of it, as it is written. `versions`: which version each transaction of the log made."""
+
+    snapshot: Snapshot
+    log: list[DdlEntry] = []
+    versions: dict[str, int] = {}
+    aborted: list[str] = []
+    attended: bool = False
+
+
+class Adopt(msgspec.Struct, frozen=True, kw_only=True, tag="adopt"):
+    """The catalog of a cluster from before it was replicated. Raises 55000 where there is a catalog already."""
+
+    state: State
+
+
+AnyCommand = CommitDdl | SetTopology | SetLeader | Settle | Attend | Adopt
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,15 +76,6 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         if self.sqlstate is not None:
             raise PgError(self.sqlstate, self.message, detail=self.detail, hint=self.hint)
         return self.version
-
-
-class State(msgspec.Struct, kw_only=True):
-    """All of it, as it is written. `versions`: which version each transaction of the log made."""
-
-    snapshot: Snapshot
-    log: list[DdlEntry] = []
-    versions: dict[str, int] = {}
-    aborted: list[str] = []
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -76,6 +102,10 @@ class CatalogMachine:
     @property
     def catalog(self) -> Snapshot:
         return self._state.snapshot
+
+    @property
+    def attended(self) -> bool:
+        return self._state.attended
 
     # --- the contract of the consensus -------------------------------------------------------------------------------
 
@@ -109,9 +139,8 @@ class CatalogMachine:
         """
         entries: list[DdlEntry] = []
         size = 0
-        for entry in self._state.log:
-            if entry.version <= since:
-                continue
+        log = self._state.log
+        for entry in itertools.islice(log, bisect_right(log, since, key=lambda each: each.version), None):
             length = len(_encoder.encode(entry))
             if entries and size + length > bytes_max:
                 break
@@ -124,6 +153,11 @@ class CatalogMachine:
     def _perform(self, command: AnyCommand) -> int:
         if isinstance(command, Settle):
             return self._settle(command.transaction_id)
+        if isinstance(command, Attend):
+            self._state.attended = command.attended
+            return self.catalog.version
+        if isinstance(command, Adopt):
+            return self._adopt(command.state)
         if isinstance(command, CommitDdl):
             known = self._state.versions.get(command.transaction_id)
             if known is not None:
@@ -139,6 +173,13 @@ class CatalogMachine:
             self._state.versions[command.transaction_id] = changed.version
             self._state.log.append(entry_of(command, changed.version))
         return changed.version
+
+    def _adopt(self, state: State) -> int:
+        if self.catalog.groups:
+            raise PgError("55000", "there is a catalog already")
+        self._state = state
+        self._aborted = set(state.aborted)
+        return state.snapshot.version
 
     def _settle(self, transaction_id: str) -> int:
         if transaction_id in self._state.versions:

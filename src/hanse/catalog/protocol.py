@@ -8,7 +8,8 @@ its kind. The two sides talk at once; a request carries a number, and its one `D
     service                                   client
       Challenge(nonce=S)              ───►
                                       ◄───    Hello(nonce=C, name, proof=HMAC(token, "client" S C name))
-      Welcome(proof=HMAC(token, "service" S C name), snapshot, freezes)  ───►
+      Welcome(proof=HMAC(token, "service" S C name), term, snapshot, log, freezes)  ───►     of the leader
+      Elsewhere(term, leader)                                                       ───►     of any other node; then it ends
 
 Fresh nonces of both sides make a recorded exchange worthless, and the word in front keeps a proof from being sent
 back as the other side's. Until `Hello` is accepted a frame may hold AUTH_MESSAGE_BYTES_MAX bytes, and everything takes
@@ -19,6 +20,9 @@ that only nodes can reach, until node-to-node TLS wraps it.
 `Ack`. One snapshot is under way per client; those that come meanwhile are skipped but for the newest. `propose` is
 answered only when every live client has acknowledged, so that after it *nobody plans on an older version*.
 
+A version comes with the schema changes that led to it from the last one that the client had (`LogPart`; `Hello` says which that
+was), so that a gateway can bring its workspace up to date when nobody can be asked any more.
+
 **A client that lost its watch must stop planning.** "Live" needs care, because either side may believe in a connection
 that the other has given up. A client sends `Ping` every CONTROL_PING_S; it may plan only while less than
 CONTROL_LEASE_S have gone by since it *sent* a ping that was answered (`ControlClient.live`). The service counts the
@@ -26,7 +30,7 @@ same time from when a ping *arrived*, which is later. So when it gives a client 
 CATALOG_ACK_WAIT_S_MAX or the network broke, it waits for what is left of that client's lease; then the client has
 stopped, whether or not it knows why. Two clocks are never compared, they only must run about equally fast. A client
 that ends its connection itself (`Goodbye`, or end-of-file, which its kernel sends when the process dies) is not
-waited for. After a crash the service does not know whose leases run: its first change waits for one full lease.
+waited for. A new leader's service does not know whose leases run: schema changes wait for one full lease.
 Worked example, lease 4 s::
 
     t=0.0  client pings; network breaks after the answer          client may plan until 4.0
@@ -37,8 +41,8 @@ Worked example, lease 4 s::
 none is left. It ends with `Thawed`, also when the connection of whoever asked for it ends. `Welcome` names the
 freezes in force.
 
-It is not a consensus: there is one service. Raft takes its place behind `ControlClient` without a change of these
-messages' meaning.
+**Leaders.** Only Raft's leader welcomes clients, and drops them when it leads no more. What was said of "the service" is
+true of all leaders together, as if there were one: `tenure.py` has the argument.
 """
 
 from __future__ import annotations
@@ -54,7 +58,7 @@ from ..core.errors import PgError
 from .commands import Command, DdlEntry
 from .model import Snapshot
 
-FORMAT = 1
+FORMAT = 2
 NONCE_BYTES = 32
 LENGTH = struct.Struct("!I")
 
@@ -82,10 +86,26 @@ class Challenge(Message, frozen=True, kw_only=True):
     nonce: bytes
 
 
+class LogPart(msgspec.Struct, frozen=True, kw_only=True):
+    """All schema changes after version `since`, up to the snapshot beside it."""
+
+    since: int
+    entries: tuple[DdlEntry, ...] = ()
+
+
 class Welcome(Message, frozen=True, kw_only=True):
     proof: bytes
+    term: int
     snapshot: Snapshot
+    log: LogPart
     freezes: tuple[Freeze, ...] = ()
+
+
+class Elsewhere(Message, frozen=True, kw_only=True):
+    """This node does not lead. `leader`: the name of who does, where that is known."""
+
+    term: int
+    leader: str | None
 
 
 class Refused(Message, frozen=True, kw_only=True):
@@ -99,6 +119,7 @@ class Pong(Message, frozen=True, kw_only=True):
 
 class Changed(Message, frozen=True, kw_only=True):
     snapshot: Snapshot
+    log: LogPart
 
 
 class FrozenNow(Message, frozen=True, kw_only=True):
@@ -135,6 +156,7 @@ class Hello(Message, frozen=True, kw_only=True):
     nonce: bytes
     name: str
     proof: bytes
+    known: int = -1  # the version up to which it has the log, if it has any of it
 
 
 class Ping(Message, frozen=True, kw_only=True):
@@ -195,7 +217,9 @@ class LookUp(Message, frozen=True, kw_only=True):
     transaction_id: str
 
 
-ServiceMessage = Challenge | Welcome | Refused | Pong | Changed | FrozenNow | Thawed | Done | LogPage | Failed
+ServiceMessage = (
+    Challenge | Welcome | Elsewhere | Refused | Pong | Changed | FrozenNow | Thawed | Done | LogPage | Failed
+)
 Answer = Done | LogPage | Failed
 Request = LockDdl | UnlockDdl | BeginFreeze | EndFreeze | Propose | ReadDdlLog | Settle | LookUp
 ClientMessage = Hello | Ping | Goodbye | Ack | Drained | Request

@@ -16,6 +16,7 @@ raises 23514). NULL in a RANGE key is such a row. Values are canonical (catalog.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -36,7 +37,7 @@ Edge: TypeAlias = tuple[Any, ...]  # (-1,), (0, value) or (1,): see above
 ShardArray: TypeAlias = npt.NDArray[np.int64]
 
 
-class ShardRouter:
+class ShardRouter(ABC):
     """The bounds of one sharded table. `shard_of_one(value)` is `shard_of((value,))` of a single-column key.
 
     `shard_of_int` is the hot path of a single integer-like HASH key, value not None; elsewhere it is `shard_of_one`.
@@ -62,15 +63,15 @@ class ShardRouter:
     def group_of(self, index: int) -> str:
         return self.shards[index].group
 
+    @abstractmethod
     def shard_of(self, values: tuple[Canonical, ...]) -> int | None:
         """The index in `relation.shards` of the shard a row with this key belongs to; None: there is none."""
-        raise NotImplementedError
 
+    @abstractmethod
     def shards_between(
         self, lower: Canonical, upper: Canonical, lower_inclusive: bool = True, upper_inclusive: bool = True
     ) -> frozenset[int]:
         """A superset of the shards with rows whose first key column lies in the interval (None: unbounded)."""
-        raise NotImplementedError
 
     def shards_of_columns(self, columns: Sequence[KeyColumnValues]) -> ShardArray:
         """`shard_of` of many rows, one column of values for each key column; NO_SHARD where there is none."""

@@ -1,9 +1,7 @@
-"""The control service: owns the catalog's store, and tells every gateway of every version. `protocol.py` has the rules.
+"""The control service of one node: what clients connect to. `protocol.py` has the rules.
 
-One asyncio process, one store. A change is made in this order: durable, then told to all watchers, then acknowledged
-by all of them (or by the end of their leases), then answered. A connection that ends takes with it what it held: the
-lock for schema changes and its freezes, but never a proposal, which runs on to its end so that its outcome is one or
-the other.
+Each node of the control plane has one; only that of Raft's leader answers, in a *tenure* (`tenure.py`, which has the argument).
+The others tell whoever has proved the token who leads, as far as they know.
 """
 
 from __future__ import annotations
@@ -12,9 +10,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import Coroutine
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol
 
 from ..core.errors import PgError, UserMistake
 from ..core.limits import (
@@ -23,201 +19,143 @@ from ..core.limits import (
     CONTROL_CLIENTS_MAX,
     CONTROL_HANDSHAKE_S_MAX,
     CONTROL_LEASE_S,
-    DDL_LOCK_WAIT_S_MAX,
-    FREEZE_WAIT_S_MAX,
+    CONTROL_VACATE_S_MAX,
+    RAFT_RETRY_PAUSE_S,
 )
 from . import protocol as p
-from .commands import Command, CommitDdl, DdlEntry
-from .ddl_lock import DdlLock
-from .model import Snapshot
+from .machine import CatalogMachine
 from .service_session import ServiceSession
-from .store import ControlStore
-from .watchers import Watchers
+from .tenure import Leadership, Leading, Tenure
 
-T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
+class Consensus(Leading, Protocol):
+    async def leadership_changed(self, known: Any) -> Leadership: ...
+
+
 class ControlService:
-    """The catalog's owner. Times are arguments for tests; everybody must use the same `lease_s`."""
+    """`machine` is what `consensus` applies to. Times are arguments for tests; everybody must use the same `lease_s`."""
 
     def __init__(
         self,
-        store_dir: Path,
+        consensus: Consensus,
+        machine: CatalogMachine,
         token: str,
-        initial: Snapshot,
         *,
         ack_wait_s: float = CATALOG_ACK_WAIT_S_MAX,
         lease_s: float = CONTROL_LEASE_S,
     ) -> None:
-        self.token = token
-        self.lease_s = lease_s
-        self.ddl_lock = DdlLock()
-        self._store_dir = store_dir
-        self._initial = initial
+        self._consensus = consensus
+        self._machine = machine
+        self._token = token
         self._ack_wait_s = ack_wait_s
-        self._sessions: set[ServiceSession] = set()
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._freezes: dict[str, tuple[p.Freeze, object]] = {}
+        self._lease_s = lease_s
+        self._accepted: set[asyncio.Task[Any]] = set()
+        self.tenure: Tenure | None = None  # while clients are answered here
 
     async def start(self, host: str, port: int) -> None:
-        """Opens the store and listens. Raises UserMistake when either is impossible."""
-        self._store = await asyncio.to_thread(ControlStore, self._store_dir, self._initial)
-        self._writing = asyncio.Lock()
-        self.watchers = Watchers(asyncio.get_running_loop().time, self.lease_s)
-        if not (self._store.fresh or self._store.clean):
-            self.watchers.haunt()
+        """Listens. Raises UserMistake where that is impossible."""
         try:
             self._server = await asyncio.start_server(self._accept, host, port)
         except OSError as error:
-            self._store.close(clean=self._store.fresh or self._store.clean)
             raise UserMistake(f"the control service cannot listen on {host}:{port}: {error.strerror}") from error
+        self._following = asyncio.create_task(self._follow_leadership())
 
     @property
     def port(self) -> int:
         """The port in use, where `start` was given 0."""
         return int(self._server.sockets[0].getsockname()[1])
 
-    @property
-    def snapshot(self) -> Snapshot:
-        return self._store.snapshot
-
     async def stop(self) -> None:
-        """Ends every connection; a proposal under way is finished first."""
+        """Ends every connection. The consensus must still run."""
         self._server.close()
-        clean = not self.watchers.any_lease
-        for session in tuple(self._sessions):
-            session.drop()
-        # Nobody may hold back the end; what waits for acknowledgements is cancelled, what writes has the lock.
-        async with self._writing:
-            for task in tuple(self._tasks):
-                task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        tenure, self.tenure = self.tenure, None
+        if tenure is not None:
+            with contextlib.suppress(PgError, TimeoutError):  # not told: the next leader waits for leases in vain
+                async with asyncio.timeout(CONTROL_VACATE_S_MAX):
+                    await tenure.leave()
+        for task in (self._following, *self._accepted):
+            task.cancel()
+        await asyncio.gather(self._following, *self._accepted, return_exceptions=True)
         await self._server.wait_closed()
-        await asyncio.to_thread(self._store.close, clean=clean)
 
-    # --- what may be asked; sessions and the node's own agent call these ----------------------------------------------
+    # --- leadership --------------------------------------------------------------------------------------------------
 
-    async def propose(self, command: Command, *, holder: object | None = None) -> int:
-        """Makes a change; gives its version when no gateway plans on an older one. `holder`: whose lock covers it."""
-        if isinstance(command, CommitDdl) and holder is not None and self.ddl_lock.holder is not holder:
-            await self._refuse_unlocked(command)
-        return await self._finish(self._propose(command))
+    async def _follow_leadership(self) -> None:
+        while True:
+            known = self._consensus.leadership
+            leading = asyncio.create_task(self._lead(known.term)) if known.leads else None
+            try:
+                await self._consensus.leadership_changed(known)
+            except PgError as error:
+                log.error("the control service answers nobody any more: %s", error.message)
+                return
+            finally:
+                if leading is not None:
+                    leading.cancel()
+                    await asyncio.wait([leading])
 
-    async def _propose(self, command: Command) -> int:
-        async with self._writing:
-            version = await asyncio.to_thread(self._store.append, command)
-            for session in self._sessions:
-                session.push(self.snapshot)
-        await self._taken_over(version)
-        return version
-
-    async def _refuse_unlocked(self, command: CommitDdl) -> None:
-        async with self._writing:
-            known = await asyncio.to_thread(self._store.outcome, command.transaction_id)
-        if not known:  # a repeated proposal is answered as it was the first time
-            raise PgError("40001", "the catalog changed meanwhile", detail="The lock for schema changes was lost.")
-
-    async def _taken_over(self, version: int) -> None:
-        late = await self.watchers.wait(lambda: self.watchers.behind(version), self._ack_wait_s)
-        for session in tuple(self._sessions):
-            if session.watcher in late:
-                log.warning("%s did not take over catalog version %d in time", session.watcher.name, version)
-                session.drop()
-                # At once: the session's own end comes later, and its lease must be waited for now.
-                self.watchers.leave(session.watcher, certainly_stopped=False)
-        await self.watchers.wait_for_ghosts()
-
-    async def freeze(self, identities: tuple[p.Identity, ...], holder: object, timeout_s: float) -> str:
-        """Until every client has drained `identities`; gives the freeze's id. Raises PgError 55P03 after
-        `timeout_s`.
-        """
-        freeze = p.Freeze(id=secrets.token_hex(8), identities=identities)
-        self._freezes[freeze.id] = (freeze, holder)
+    async def _lead(self, term: int) -> None:
+        tenure = Tenure(self._consensus, self._machine, term, ack_wait_s=self._ack_wait_s, lease_s=self._lease_s)
         try:
-            self._tell(p.FrozenNow(freeze=freeze))
-            wait_s = min(timeout_s, FREEZE_WAIT_S_MAX)
-            late = await self.watchers.wait(lambda: self.watchers.undrained(freeze.id), wait_s)
-            if late:
-                names = ", ".join(sorted(watcher.name for watcher in late))
-                raise PgError(
-                    "55P03",
-                    "canceling statement due to lock timeout",
-                    detail=f"Transactions on the relation are still open at {names}.",
-                )
-            await self.watchers.wait_for_ghosts()
-        except BaseException:
-            self.thaw(freeze.id)
-            raise
-        return freeze.id
-
-    def thaw(self, freeze_id: str) -> None:
-        if self._freezes.pop(freeze_id, None) is not None:
-            self._tell(p.Thawed(id=freeze_id))
-
-    async def lock_ddl(self, holder: object, timeout_s: float) -> None:
-        await self.ddl_lock.acquire(holder, min(timeout_s, DDL_LOCK_WAIT_S_MAX))
-
-    async def settle(self, transaction_id: str) -> bool:
-        """Whether the transaction was committed; if not, it never will be (see `store.py`)."""
-        async with self._writing:
-            return await asyncio.to_thread(self._store.settle, transaction_id)
-
-    async def look_up(self, transaction_id: str) -> str:
-        """'c': committed, 'a': it never will be, '': neither is settled."""
-        async with self._writing:
-            return await asyncio.to_thread(self._store.look_up, transaction_id)
-
-    async def ddl_log(self, since: int) -> tuple[DdlEntry, ...]:
-        """The first page of the schema changes after version `since`; empty when there is none."""
-        async with self._writing:
-            return await asyncio.to_thread(self._store.ddl_log, since)
+            while self.tenure is None:
+                try:
+                    await tenure.begin()
+                    self.tenure = tenure
+                except PgError as error:
+                    log.info("the tenure of term %d cannot begin yet: %s", term, error.message)
+                    await asyncio.sleep(RAFT_RETRY_PAUSE_S)
+            log.info("the control service answers, in term %d", term)
+            await tenure.tell_versions()
+        finally:
+            self.tenure = None
+            tenure.end()
 
     # --- connections -------------------------------------------------------------------------------------------------
-
-    @property
-    def freezes(self) -> tuple[p.Freeze, ...]:
-        return tuple(freeze for freeze, _ in self._freezes.values())
-
-    def _tell(self, message: p.ServiceMessage) -> None:
-        for session in tuple(self._sessions):
-            session.send(message)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._tasks.add(task)
+        self._accepted.add(task)
         try:
-            if len(self._tasks) > CONTROL_CLIENTS_MAX:
-                return
-            await self._serve(reader, writer)
+            if len(self._accepted) <= CONTROL_CLIENTS_MAX:
+                await self._serve(reader, writer)
         except asyncio.CancelledError:
             pass  # stop(): raised further it would be logged as an error by asyncio's server
         finally:
-            self._tasks.discard(task)
+            self._accepted.discard(task)
             writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(CONTROL_HANDSHAKE_S_MAX):
                 hello, proof = await self._authenticate(reader, writer)
-        except (OSError, EOFError, TimeoutError, p.ProtocolViolation) as error:
+                tenure = await self._answering()
+                if tenure is None:
+                    await _say_and_end(writer, self._elsewhere())
+                    return
+        except EOFError:
+            return  # it has found another that leads, or given up
+        except (OSError, TimeoutError, p.ProtocolViolation) as error:
             log.warning("a connection to the control service was refused: %s", error or type(error).__name__)
             return
-        session = ServiceSession(self, reader, writer, hello.name)
-        self._sessions.add(session)
-        self.watchers.join(session.watcher)
-        session.welcome(proof)
-        certainly_stopped = False
+        await tenure.serve(ServiceSession(tenure, reader, writer, hello.name), proof, hello.known)
+
+    async def _answering(self) -> Tenure | None:
+        """Who may welcome a client at this moment; None: nobody here."""
+        tenure = self.tenure
+        if tenure is None:
+            return None
         try:
-            certainly_stopped = await session.run()
-        finally:
-            self._sessions.discard(session)
-            session.end()
-            for freeze_id in [i for i, (_, holder) in self._freezes.items() if holder is session]:
-                self.thaw(freeze_id)
-            self.ddl_lock.release(session)
-            self.watchers.leave(session.watcher, certainly_stopped=certainly_stopped)
+            await tenure.confirm()
+        except PgError:
+            return None
+        return tenure if tenure is self.tenure else None
+
+    def _elsewhere(self) -> p.Elsewhere:
+        leadership = self._consensus.leadership
+        return p.Elsewhere(term=leadership.term, leader=None if leadership.leads else leadership.leader)
 
     async def _authenticate(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> tuple[p.Hello, bytes]:
         nonce = secrets.token_bytes(p.NONCE_BYTES)
@@ -226,24 +164,15 @@ class ControlService:
         hello = p.decode_from_client(await reader.readexactly(length))
         if not isinstance(hello, p.Hello):
             raise p.ProtocolViolation("the first message is not Hello")
-        wanted = p.proof_of("client", self.token, nonce, hello.nonce, hello.name)
+        wanted = p.proof_of("client", self._token, nonce, hello.nonce, hello.name)
         if not secrets.compare_digest(wanted, hello.proof):
-            refusal = p.Refused(sqlstate="28P01", message="the control plane's token is wrong")
-            writer.write(p.encode(refusal, AUTH_MESSAGE_BYTES_MAX))
-            with contextlib.suppress(OSError):
-                await writer.drain()
-                writer.write_eof()  # the refusal is read before the connection's end
+            await _say_and_end(writer, p.Refused(sqlstate="28P01", message="the control plane's token is wrong"))
             raise p.ProtocolViolation(f"wrong token from a client that calls itself {hello.name!r}")
-        return hello, p.proof_of("service", self.token, nonce, hello.nonce, hello.name)
+        return hello, p.proof_of("service", self._token, nonce, hello.nonce, hello.name)
 
-    async def _finish(self, work: Coroutine[Any, Any, T]) -> T:
-        """Runs `work` to its end even when whoever waits for it goes away."""
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._forget)
-        return await asyncio.shield(task)
 
-    def _forget(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # whoever waited has it, or is gone
+async def _say_and_end(writer: asyncio.StreamWriter, message: p.ServiceMessage) -> None:
+    writer.write(p.encode(message, AUTH_MESSAGE_BYTES_MAX))
+    with contextlib.suppress(OSError):
+        await writer.drain()
+        writer.write_eof()  # it is read before the connection's end

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from typing import Protocol
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
+from ..core.clock import clock
 from ..core.errors import PgError
 from ..core.limits import CONTROL_MESSAGE_BYTES_MAX, CONTROL_REQUESTS_PER_CLIENT_MAX
 from . import protocol as p
@@ -20,6 +23,7 @@ log = logging.getLogger(__name__)
 class Service(Protocol):
     """What a session needs of the service."""
 
+    term: int
     lease_s: float
     ddl_lock: DdlLock
     watchers: Watchers
@@ -28,7 +32,9 @@ class Service(Protocol):
     def snapshot(self) -> Snapshot: ...
     @property
     def freezes(self) -> tuple[p.Freeze, ...]: ...
-    async def propose(self, command: Command, *, holder: object | None = None) -> int: ...
+    def log_part(self, since: int) -> p.LogPart: ...
+    async def confirm(self) -> None: ...
+    async def propose(self, command: Command, *, holder: object) -> int: ...
     async def freeze(self, identities: tuple[p.Identity, ...], holder: object, timeout_s: float) -> str: ...
     def thaw(self, freeze_id: str) -> None: ...
     async def lock_ddl(self, holder: object, timeout_s: float) -> None: ...
@@ -47,20 +53,23 @@ class ServiceSession:
         self._requests: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(CONTROL_REQUESTS_PER_CLIENT_MAX)
         self._dropped = False
-        self.watcher = Watcher(name, pinged_at=asyncio.get_running_loop().time())
+        self.watcher = Watcher(name, pinged_at=clock())
 
     # --- to the client -----------------------------------------------------------------------------------------------
 
-    def welcome(self, proof: bytes) -> None:
-        snapshot = self._service.snapshot
+    def welcome(self, proof: bytes, known: int) -> None:
+        snapshot, log = self._service.snapshot, self._service.log_part(known)
         self.watcher.sent = snapshot.version
-        self.send(p.Welcome(proof=proof, snapshot=snapshot, freezes=self._service.freezes))
+        self.send(
+            p.Welcome(proof=proof, term=self._service.term, snapshot=snapshot, log=log, freezes=self._service.freezes)
+        )
 
     def push(self, snapshot: Snapshot) -> None:
         """Sends a version unless one is under way: then its acknowledgement sends the newest."""
         if self.watcher.sent <= self.watcher.acknowledged < snapshot.version:
+            log = self._service.log_part(self.watcher.sent)
             self.watcher.sent = snapshot.version
-            self.send(p.Changed(snapshot=snapshot))
+            self.send(p.Changed(snapshot=snapshot, log=log))
 
     def send(self, message: p.ServiceMessage) -> None:
         """Never waits: what is unsent is bounded by one snapshot and the answers to a bounded number of requests."""
@@ -105,8 +114,8 @@ class ServiceSession:
         watchers = self._service.watchers
         match message:
             case p.Ping(number=number):
-                self.watcher.pinged_at = asyncio.get_running_loop().time()
-                self.send(p.Pong(number=number))
+                self.watcher.pinged_at = clock()
+                self._start(self._pong(number))
             case p.Ack(version=version):
                 if version != self.watcher.sent:
                     raise p.ProtocolViolation(f"version {version} was acknowledged, {self.watcher.sent} was sent")
@@ -120,9 +129,18 @@ class ServiceSession:
                 raise p.ProtocolViolation("Hello was sent twice")
             case _:
                 await self._slots.acquire()
-                task = asyncio.create_task(self._answer(message))
-                self._requests.add(task)
-                task.add_done_callback(self._requests.discard)
+                self._start(self._answer(message))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._requests.add(task)
+        task.add_done_callback(self._requests.discard)
+
+    async def _pong(self, number: int) -> None:
+        """It is a lease, and so only from who surely leads."""
+        with contextlib.suppress(PgError):
+            await self._service.confirm()
+            self.send(p.Pong(number=number))
 
     async def _answer(self, request: p.Request) -> None:
         try:

@@ -31,13 +31,13 @@ def command(data_dir: Path, as_json: bool) -> None:
     import msgspec
 
     from ..agent.cluster_dir import load_existing
-    from ..agent.observe import observe_processes, with_tables
+    from ..agent.observe import observe_processes, with_catalog
 
     data_dir = data_dir.absolute()
     cluster, secrets = load_existing(data_dir)
     status = observe_processes(data_dir, cluster, secrets)
     if status.state != "stopped":
-        status = asyncio.run(with_tables(status, cluster, secrets))
+        status = asyncio.run(with_catalog(status, cluster, secrets))
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(status), indent=2))
     else:
@@ -67,6 +67,12 @@ def _show_processes(console: Console, status: ClusterStatus) -> None:
         state = f"{_coloured(node.state)} {node.note}".strip()
         nodes.add_row(node.name, f"{node.host}:{node.gateway_port}", state, _pid(node.pid), workspace)
     console.print(nodes)
+    if status.state != "stopped":
+        leader = (
+            f"led by {status.control.leader}, in term {status.control.term}" if status.control.leader else "no leader"
+        )
+        others = [f"{each.name} {each.state}" for each in status.control.nodes if each.state != "leader"]
+        console.print("control plane: " + ", ".join((leader, *others)))
     gateways = make_table("gateway", "worker", "address", "state", "process")
     for gateway in status.gateways:
         address = f"{gateway.host}:{gateway.port}"

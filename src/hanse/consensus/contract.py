@@ -39,11 +39,21 @@ class Membership:
     leader: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leadership:
+    """`leader` is None where this node knows of none; `leads`: it is this node, in the term `term`, as far as it knows."""
+
+    term: int
+    leader: str | None
+    leads: bool
+
+
 class Consensus(Protocol):
     """One node's view. Errors are PgError: 57P03, nothing was done and trying again is right; 08007, see `propose`."""
 
-    async def propose(self, command: bytes) -> bytes:
-        """The result of `command`, which is durable on a majority and applied here.
+    async def propose(self, command: bytes, *, term: int | None = None) -> bytes:
+        """The result of `command`, which is durable on a majority and applied here. With `term` it is proposed only by this
+        node as the leader of that term: once another leader has answered a `read`, the command is applied there, or never.
 
         Raises 57P03, or 08007 where it may have been done, may be done later, or never: ask the state machine, by an id
         that the command carries. 54000 for a command that is too large.
@@ -63,6 +73,13 @@ class Consensus(Protocol):
 
     async def changed(self, since: int) -> int:
         """Waits for a version after `since`; gives the newest. Raises 57P03 when this node takes part no more."""
+        ...
+
+    @property
+    def leadership(self) -> Leadership: ...
+
+    async def leadership_changed(self, known: Leadership) -> Leadership:
+        """Waits until it is another than `known`; gives it. Raises 57P03 when this node takes part no more."""
         ...
 
     @property

@@ -84,10 +84,14 @@ CONTROL_LEASE_S = 4.0  # a gateway that was not answered for so long must not pl
 CONTROL_PING_S = 1.0
 CONTROL_HANDSHAKE_S_MAX = 5.0
 CONTROL_REQUEST_WAIT_S_MAX = 5.0  # for a connection, before a request fails with 57P03
-CONTROL_RECONNECT_S_MAX = 2.0
+CONTROL_RECONNECT_S_MAX = 0.5
+CONTROL_STRAGGLERS_S_MAX = 2.0  # for further answers, when one of several nodes does not lead or does not answer
+CONTROL_VACATE_S_MAX = 0.5  # for a leader that ends to say that it has no clients
+CONTROL_VOTERS_MAX = 5  # a further one would make the loss of no more nodes bearable, and every change slower
 CONTROL_CLIENTS_MAX = 1_000
 CONTROL_REQUESTS_PER_CLIENT_MAX = 64  # under way at a time; more wait in the socket
 DDL_LOG_PAGE_BYTES = 8 << 20
+DDL_LOG_KEPT_MAX = 1_000  # entries in a gateway's memory, for a workspace that follows them later
 
 # Consensus
 RAFT_APPEND_BYTES_MAX = 1 << 20  # of commands in one message

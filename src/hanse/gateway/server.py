@@ -39,7 +39,7 @@ async def serve(config: NodeConfig, secrets: Secrets, worker: int) -> None:
     """
     certificates = Certificates(config)
     name = f"{config.name}.gateway.{worker}"
-    control = ControlClient(config.control_host, config.control_port, secrets.control_token, name)
+    control = ControlClient(config.control_addresses, secrets.control_token, name)
     await control.connect()
     workspace = _workspace(config, secrets, worker, control)
     await workspace.start()

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from hanse.agent import certificates
 from hanse.agent.topology import Request, change_cluster, plan_cluster
 from hanse.config import ClusterConfig
+from hanse.consensus.raft.transport import node_tls
 from hanse.core.errors import UserMistake
 from support.certificates import make_certificate
 
@@ -103,3 +104,25 @@ def test_a_later_start_keeps_or_changes_what_is_said(tmp_path: Path) -> None:
     assert change_cluster(given, Request()) == given
     back = change_cluster(given, Request(tls_cert="self-made"))
     assert (back.tls, back.tls_cert, back.tls_key) == ("require", None, None)
+
+
+def test_nodes_have_certificates_whatever_clients_are_shown(tmp_path: Path) -> None:
+    for node in cluster(tls="off").nodes:
+        (tmp_path / node.name).mkdir()
+    certificates.provide_for_nodes(cluster(tls="off"), tmp_path)
+    authority = certificates.authority_file(tmp_path)
+    made = {path: path.read_bytes() for path in tmp_path.rglob("node.*")}
+    assert len(made) == 6
+    for name in ("n1", "n2", "n3"):
+        certificate, key = certificates.node_files(tmp_path, name)
+        assert stat.S_IMODE(key.stat().st_mode) == 0o600
+        node_tls(authority, certificate, key)
+        found = x509.load_pem_x509_certificate(certificate.read_bytes())
+        names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        assert names.get_values_for_type(x509.DNSName) == [name]
+    certificates.provide_for_nodes(cluster(tls="off"), tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("node.*")} == made
+    authority.unlink()
+    (tmp_path / "tls" / "ca.key").unlink()
+    certificates.provide_for_nodes(cluster(tls="off"), tmp_path)  # all of the new authority
+    assert not any(path.read_bytes() == content for path, content in made.items())

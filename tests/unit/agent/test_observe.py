@@ -21,8 +21,10 @@ def test_a_cluster_of_which_nothing_runs(tmp_path: Path) -> None:
         ("g1", "g1.1", [None]),
         ("g2", "g2.1", [None]),
     ]
+    assert (status.control.leader, status.control.term) == (None, 0)
+    assert [(each.name, each.state) for each in status.control.nodes] == [("n1", "away")]
     shape = msgspec.json.decode(msgspec.json.encode(status))
-    assert set(shape) == {"dsn", "state", "data", "elsewhere", "nodes", "groups", "gateways", "tables"}
+    assert set(shape) == {"dsn", "state", "data", "elsewhere", "control", "nodes", "groups", "gateways", "tables"}
     assert set(shape["gateways"][0]) == {"node", "worker", "host", "port", "pid", "state"}
     assert {"name", "node", "host", "port", "pid", "role", "state"} <= set(shape["groups"][0]["instances"][0])
     assert {"name", "host", "gateway_port", "state"} <= set(shape["nodes"][0])

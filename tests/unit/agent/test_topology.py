@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from hanse.agent.dsn import cluster_dsn
@@ -14,6 +15,7 @@ from hanse.agent.topology import (
     node_configs,
     plan_cluster,
     replace_ports,
+    with_replicated_control,
     with_roles_of,
 )
 from hanse.catalog.commands import SetLeader, apply
@@ -33,8 +35,28 @@ def test_groups_go_round_the_nodes_and_every_node_has_a_workspace() -> None:
         ["g3.1", "n3.workspace"],
     ]
     assert [node.gateway_port for node in cluster.nodes] == [6000, 6001, 6002]
-    ports = [cluster.control_port, *(i.port for node in cluster.nodes for i in node.instances)]
-    assert sorted(ports) == list(range(100, 108))
+    ports = [i.port for node in cluster.nodes for i in node.instances]
+    ports += [port for node in cluster.nodes for port in (node.control_port, node.raft_port)]
+    assert sorted(ports) == list(range(100, 113))
+
+
+@pytest.mark.parametrize(("nodes", "voters"), [(1, 1), (2, 1), (3, 3), (4, 3), (5, 5), (6, 5), (9, 5)])
+def test_an_odd_number_of_nodes_has_votes_in_the_control_plane(nodes: int, voters: int) -> None:
+    cluster = plan(nodes=nodes, groups=1)
+    assert [each.name for each in cluster.control] == [f"n{number}" for number in range(1, voters + 1)]
+    configs = node_configs(cluster, Path("/data"), lambda node: None)
+    assert {config.control_addresses for config in configs} == {cluster.control_addresses}
+    assert [config.control_dir is not None for config in configs] == [number < voters for number in range(nodes)]
+
+
+def test_a_cluster_of_an_older_version_gets_a_replicated_control_plane() -> None:
+    today = plan(nodes=3, groups=1)
+    nodes = tuple(msgspec.structs.replace(node, control_port=0, raft_port=0) for node in today.nodes)
+    former = msgspec.structs.replace(today, format=1, control_port=50, nodes=nodes)
+    changed = with_replicated_control(former, lambda count: list(range(200, 200 + count)))
+    assert [(each.port, each.raft_port) for each in changed.control] == [(200, 201), (202, 203), (204, 205)]
+    assert (changed.format, changed.control_port) == (2, 0)
+    assert [node.instances for node in changed.nodes] == [node.instances for node in today.nodes]
 
 
 def test_defaults() -> None:
@@ -87,9 +109,10 @@ def test_ports_and_workers_may_change_later_and_the_shape_may_not() -> None:
 
 def test_replaced_ports_reach_instances_and_control() -> None:
     cluster = plan(nodes=1, groups=1)
-    assert [i.port for i in cluster.nodes[0].instances] == [101, 102]
-    moved = replace_ports(cluster, {100: 200, 102: 202})
-    assert (moved.control_port, [i.port for i in moved.nodes[0].instances]) == (200, [101, 202])
+    assert [i.port for i in cluster.nodes[0].instances] == [102, 103]
+    moved = replace_ports(cluster, {100: 200, 101: 201, 103: 203})
+    (control,) = moved.control
+    assert (control.port, control.raft_port, [i.port for i in moved.nodes[0].instances]) == (200, 201, [102, 203])
 
 
 def test_replicas_lie_on_different_nodes_and_know_each_other() -> None:
@@ -127,7 +150,7 @@ def test_a_restart_keeps_the_leaders_that_the_catalog_knows() -> None:
 def test_the_catalog_is_told_of_groups_and_not_of_workspaces() -> None:
     cluster = plan(nodes=2, groups=2)
     configs = node_configs(cluster, Path("/data"), lambda node: f"/s/{node.name}")
-    assert [config.control_dir for config in configs] == ["/data/control", None]
+    assert [config.control_dir for config in configs] == ["/data/n1/control", None]
     snapshot = initial_snapshot(cluster, configs)
     assert [(g.name, g.leader.node, g.leader.socket_directory) for g in snapshot.groups] == [
         ("g1", "n1", "/s/n1"),

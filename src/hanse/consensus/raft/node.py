@@ -8,7 +8,7 @@ A proposal is placed in the leader's log, by message where the leader is another
 of that index is applied, it is ours if it has the term in which it was placed, and else was surely lost. So the answer is the local
 state machine's, which has applied it.
 
-The clock counts the time that a machine sleeps: a leader that was suspended must not believe in its lease.
+Where the others listen is what `addresses` says, which whoever starts the node knows; what the log says counts for the rest.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import contextlib
 import itertools
 import logging
 import random
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from ...core.clock import clock
 from ...core.errors import PgError
 from ...core.limits import (
     RAFT_ANSWER_S_MAX,
@@ -31,7 +31,7 @@ from ...core.limits import (
     RAFT_SNAPSHOT_ENTRIES,
     RAFT_SNAPSHOT_LOG_BYTES,
 )
-from ..contract import Membership, StateMachine, unavailable, unknown_outcome
+from ..contract import Leadership, Membership, StateMachine, unavailable, unknown_outcome
 from . import wire
 from .configuration import Configuration
 from .core import Raft
@@ -54,14 +54,6 @@ class NotPlaced(Exception):
     """The proposal is in no log."""
 
 
-# Linux's CLOCK_MONOTONIC stands still while the machine sleeps; that of macOS, which has no other, does not.
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-
-
-def clock() -> float:
-    return time.clock_gettime(_CLOCK)
-
-
 class Node:
     """`initial` is what a new storage begins with: `saved.founding`, or `saved.joining`."""
 
@@ -75,6 +67,7 @@ class Node:
         *,
         cluster: str,
         address: str,
+        addresses: Mapping[str, str] | None = None,
         settings: Settings = Settings(),  # noqa: B008
         snapshot_entries: int = RAFT_SNAPSHOT_ENTRIES,
         random: Callable[[], float] = random.random,
@@ -87,6 +80,7 @@ class Node:
         self._snapshot_entries = snapshot_entries
         self._random = random
         self._listen_on = address
+        self._addresses = addresses or {}
         self._transport = Transport(name, cluster, tls, self._arrived)
         self._requests = itertools.count(1)
         self._forwarded: dict[int, tuple[str, asyncio.Future[Place]]] = {}
@@ -99,7 +93,7 @@ class Node:
     async def start(self) -> None:
         """Opens the log, listens, takes part. Raises UserMistake."""
         loop = asyncio.get_running_loop()
-        self._wake, self._moved = asyncio.Event(), asyncio.Event()
+        self._wake, self._moved, self._led = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.failed: asyncio.Future[None] = loop.create_future()  # done: this node takes part no more
         try:
             self._storage = await loop.run_in_executor(self._disk, Storage, self._directory, self.name, self._initial)
@@ -108,6 +102,7 @@ class Node:
             raise
         saved = self._storage.saved
         self._raft = Raft(self.name, saved, self._settings, self._random, clock())
+        self._noted = self.leadership
         self.version = saved.snapshot.index
         self._applied_bytes = 0  # since the last snapshot
         if saved.snapshot.index:
@@ -133,7 +128,18 @@ class Node:
 
     @property
     def leads(self) -> bool:
-        return self._raft.role is Role.LEADER
+        return self._raft.role is Role.LEADER and not self.failed.done()
+
+    @property
+    def leadership(self) -> Leadership:
+        return Leadership(term=self._raft.term, leader=self._raft.leader, leads=self.leads)
+
+    async def leadership_changed(self, known: Leadership) -> Leadership:
+        while self.leadership == known:
+            if self.failed.done():
+                raise unavailable()
+            await self._led.wait()
+        return self.leadership
 
     @property
     def membership(self) -> Membership:
@@ -145,14 +151,16 @@ class Node:
             leader=self._raft.leader,
         )
 
-    async def propose(self, command: bytes) -> bytes:
+    async def propose(self, command: bytes, *, term: int | None = None) -> bytes:
         if len(command) > RAFT_COMMAND_BYTES_MAX:
             raise PgError("54000", f"a change of the control plane is too large ({len(command)} bytes)")
         deadline = clock() + RAFT_ANSWER_S_MAX
         while clock() < deadline and not self.failed.done():
+            if term is not None and not (self.leads and self._raft.term == term):
+                raise unavailable(f"{self.name} does not lead it any more.")
             try:
-                index, term = await self._place(command, deadline)
-                return await self._follow(index, term, deadline)
+                index, placed_in = await self._place(command, deadline)
+                return await self._follow(index, placed_in, deadline)
             except (NotPlaced, Lost):
                 await asyncio.sleep(RAFT_RETRY_PAUSE_S)
         raise unavailable()
@@ -298,6 +306,7 @@ class Node:
                     self._raft.tick(clock())
                 self._wake.clear()
                 effects = self._raft.take(clock())
+                self._note_leadership()
                 if effects:
                     await self._carry_out(effects)
                     continue
@@ -379,10 +388,17 @@ class Node:
             except AssertionError as error:  # what is in memory cannot be trusted any more; what is on disk can
                 self._end(error)
                 self._task.cancel()
+        self._note_leadership()  # now: the next turn waits for the disk
         self._wake.set()
 
+    def _note_leadership(self) -> None:
+        if self.leadership != self._noted:
+            self._noted = self.leadership
+            self._led.set()
+            self._led = asyncio.Event()
+
     def _address_of(self, node: str) -> str | None:
-        return self._raft.configuration.addresses.get(node)
+        return self._addresses.get(node) or self._raft.configuration.addresses.get(node)
 
     async def _change(self, target: Configuration) -> None:
         deadline = clock() + RAFT_ANSWER_S_MAX
@@ -415,6 +431,7 @@ class Node:
 
     def _fail_all(self) -> None:
         self._moved.set()
+        self._led.set()
         for _, forwarded in self._forwarded.values():
             if not forwarded.done():
                 forwarded.set_exception(unknown_outcome())

@@ -167,7 +167,7 @@ class Workspace:
                 return
             if self._given_up is not None and version >= self._given_up[0]:
                 raise self._given_up[1]
-            entries = [e for e in await self._control.ddl_log(self._changes[-1]) if e.version <= version]
+            entries = [e for e in await self._control.ddl_log(self._covered) if e.version <= version]
             await self._replay(entries)
             self._changes.extend(entry.version for entry in entries)
             self._covered = version
