@@ -128,6 +128,11 @@ HEARTBEAT_S = 0.4  # between two questions of a leader for its lease
 LEADERS_PERIOD_S = 0.5  # between two questions of a gateway, who leads a group of several
 PROBE_S, PROBE_S_MAX = 0.5, 1.5  # between two writes by which an agent tries its leading server, and for one of them
 SUSPICION_S = LEASE_S  # of a leader that is not heard of
+SWITCHOVER_BEHIND_BYTES_MAX = 1 << 20  # that a successor may lack of the leader's WAL when a switchover begins
+SWITCHOVER_READY_S_MAX = 20.0  # for a successor to come so near
+SWITCHOVER_DRAIN_S_MAX = 2.0  # for open transactions of a group to end, before it has another leader all the same
+PREFERRED_S_MAX = 2.0  # for the successor that was asked for to report; then another may lead
+SWITCHOVER_S_MAX = 15.0  # for the next leader to serve
 PEER_ANSWER_S_MAX = 5.0  # for a member to stop streaming and report; heartbeats are given HEARTBEAT_S
 PEER_MESSAGE_BYTES_MAX = 1 << 20
 
