@@ -170,3 +170,26 @@ def test_only_the_owner_moves_leaders(cluster: Cluster) -> None:
     dsn = cluster.server.dsn_for(user="passer", password="by")
     with psycopg.connect(dsn, autocommit=True) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
         connection.execute("ALTER TABLESPACE g1 SET (leader = 'n1')")
+
+
+def test_groups_tell_how_they_are(cluster: Cluster) -> None:
+    def all_stream() -> bool:
+        found = group_of(cluster, "g2")["instances"]
+        return sorted(str(each["replication"]) for each in found) == ["leads", "streaming", "streaming"]
+
+    wait_until("all followers stream", all_stream, timeout_s=BACK_S)
+    shown = group_of(cluster, "g2")
+    assert (shown["k"], shown["durability"], len(shown["members"])) == (1, "quorum", 3)
+    query = (
+        "SELECT leader, term, members, k, i->>'name', i->>'role', i->>'state', i->>'member', (i->>'lag_bytes')::int, "
+        "(i->>'lag_s')::float FROM hanse.groups, jsonb_array_elements(instances) i WHERE name = 'g2'"
+    )
+    with psycopg.connect(cluster.dsn, autocommit=True) as connection:
+        rows = connection.execute(query).fetchall()
+    assert all(row[:4] == (shown["leader"], shown["term"], shown["members"], 1) for row in rows)
+    roles = {name: (role, state, member) for *_, name, role, state, member, _lag, _seconds in rows}
+    followers = set(shown["members"]) - {shown["leader"]}
+    assert roles == {shown["leader"]: ("leader", "leads", "true")} | dict.fromkeys(
+        followers, ("follower", "streaming", "true")
+    )
+    assert all(row[8] >= 0 and row[9] >= 0 for row in rows)

@@ -56,6 +56,7 @@ COMMIT_S_MAX = 1800.0  # from a gid to its decision; half of RECORD_AGE_S_MIN, t
 RECORD_AGE_S_MIN = 3600.0  # of a commit record, before it is asked whether anybody still needs it
 RECORDS_PERIOD_S = 600.0
 RECORDS_PER_TURN_MAX = 10_000
+GROUP_STATE_S_MAX = 2.0  # for a leader to tell how its followers are
 IN_DOUBT_ASK_S_MAX = 5.0  # for one group's word on its prepared transactions; then it counts as away
 
 # hanse.retry, in users' programs
