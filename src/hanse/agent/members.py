@@ -86,7 +86,9 @@ class MemberPart:
         await self._end_tasks()
         pledges = await self._pledges()
         self._replica = Replica(self.name, self._member, pledges, self._peers)
-        self._server = PeerServer(self._replica.handle, self._secrets.control_token.encode(), self._leads)
+        self._server = PeerServer(
+            self._replica.handle, self._secrets.control_token.encode(), self._leads, self._replica.hand_over
+        )
         own = next(each for each in self._config.members if each.name == self.name)
         try:
             await self._server.start(own.host, own.peer_port)

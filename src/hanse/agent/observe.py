@@ -16,11 +16,14 @@ import msgspec
 from ..catalog.client_link import NotLeading, open_link
 from ..catalog.model import Kind, Relation, Snapshot
 from ..catalog.protocol import ProtocolViolation, Welcome
-from ..config import WORKSPACE_PLACE, ClusterConfig, ClusterNode, ControlNode, InstanceConfig, Secrets
+from ..config import SYSTEM_ROLE, WORKSPACE_PLACE, ClusterConfig, ClusterNode, ControlNode, InstanceConfig, Secrets
 from ..core.errors import PgError
 from ..core.ids import quote_qualified
+from ..core.limits import GROUP_STATE_S_MAX
 from ..engines.postgres.group_files import STANDBY_SIGNAL
+from ..engines.postgres.group_state import QUESTION, decode
 from ..engines.postgres.postmaster import find_postmaster, read_pid_file
+from ..engines.postgres.streaming import Access
 from .cluster_dir import AGENT
 from .dsn import cluster_dsn
 from .presence import find_process, living, read_record
@@ -39,12 +42,20 @@ class InstanceStatus(msgspec.Struct, frozen=True, kw_only=True):
     role: str
     state: str
     directory: str  # where its data really lie
+    replication: str | None = None  # of a group's member: leads, streaming, catchup …, away, lost; None: nobody says
+    member: bool | None = None  # whether the group's rule counts it
+    lag_bytes: int | None = None  # of the leader's WAL, not replayed here yet
+    lag_s: float | None = None
 
 
 class GroupStatus(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     leader: str | None  # an instance's name
     instances: list[InstanceStatus]
+    term: int | None = None  # this and the next two: of a group whose leader answers and was made of several
+    members: list[str] | None = None
+    k: int | None = None  # followers that a commit waits for
+    durability: str | None = None  # as the catalog has it
 
 
 class GatewayStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,7 +148,13 @@ async def with_catalog(status: ClusterStatus, cluster: ClusterConfig, secrets: S
     found = {each.name: answer for each, answer in zip(cluster.control, answers, strict=True) if answer is not None}
     status = msgspec.structs.replace(status, control=_control_status(cluster, found))
     snapshots = [answer.snapshot for answer in found.values() if isinstance(answer, Welcome)]
-    return msgspec.structs.replace(status, tables=table_statuses(snapshots[0])) if snapshots else status
+    return _with_snapshot(status, snapshots[0]) if snapshots else status
+
+
+def _with_snapshot(status: ClusterStatus, snapshot: Snapshot) -> ClusterStatus:
+    durability = {group.name: group.durability for group in snapshot.groups}
+    groups = [msgspec.structs.replace(group, durability=durability.get(group.name)) for group in status.groups]
+    return msgspec.structs.replace(status, groups=groups, tables=table_statuses(snapshot))
 
 
 async def _ask(node: ControlNode, secrets: Secrets) -> Welcome | NotLeading | None:
@@ -164,6 +181,44 @@ def _control_status(cluster: ClusterConfig, answers: Mapping[str, Welcome | NotL
             for each in cluster.control
         ],
     )
+
+
+async def with_replication(status: ClusterStatus, cluster: ClusterConfig, secrets: Secrets) -> ClusterStatus:
+    """The status with what the leaders tell of their groups. One that does not answer within GROUP_STATE_S_MAX is left out."""
+    replicated = {each.name for node in cluster.nodes for each in node.instances if each.peer_port}
+    groups = await asyncio.gather(*(_told(group, replicated, cluster, secrets) for group in status.groups))
+    return msgspec.structs.replace(status, groups=list(groups))
+
+
+async def _told(group: GroupStatus, replicated: set[str], cluster: ClusterConfig, secrets: Secrets) -> GroupStatus:
+    leader = next((each for each in group.instances if each.name == group.leader), None)
+    if leader is None or leader.name not in replicated or leader.state != "running":
+        return group
+    access = Access(
+        host=leader.host,
+        port=leader.port,
+        user=SYSTEM_ROLE,
+        password=secrets.system_password,
+        database=cluster.database,
+    )
+    try:
+        async with asyncio.timeout(GROUP_STATE_S_MAX), access.connected() as connection:
+            state = decode(await connection.fetchval(QUESTION))
+    except (PgError, TimeoutError):
+        return group
+    instances = []
+    for each in group.instances:
+        found = state.member(each.name)
+        instances.append(
+            msgspec.structs.replace(
+                each,
+                replication=found.state,
+                member=each.name in state.members,
+                lag_bytes=found.lag_bytes,
+                lag_s=found.lag_s,
+            )
+        )
+    return msgspec.structs.replace(group, instances=instances, term=state.term, members=list(state.members), k=state.k)
 
 
 def table_statuses(snapshot: Snapshot) -> list[TableStatus]:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from ..core.limits import PEER_ANSWER_S_MAX
 from ..engines.postgres.streaming import Access
-from ..replication.asking import Leads, Reply, WhoLeads, ask, encode, read
+from ..replication.asking import HandOver, Leads, Reply, WhoLeads, ask, encode, read
 from ..replication.pledge import Heartbeat, Message, Promote, Recruit
 
 
@@ -20,9 +20,11 @@ class PeerServer:
         handle: Callable[[Message], Awaitable[Reply]],
         key: bytes,
         leads: Callable[[], Leads] | None = None,
+        hand_over: Callable[[HandOver], Reply] | None = None,
     ) -> None:
         self._handle = handle
         self._leads = leads
+        self._hand_over = hand_over
         self._key = key
         self._server: asyncio.Server | None = None
 
@@ -38,13 +40,20 @@ class PeerServer:
         with contextlib.suppress(OSError, EOFError, ValueError, TimeoutError):
             async with asyncio.timeout(PEER_ANSWER_S_MAX):
                 message = await read(reader, self._key)
-                if isinstance(message, WhoLeads) and self._leads is not None:
-                    writer.write(encode(self._key, self._leads()))
-                    await writer.drain()
-                if isinstance(message, Recruit | Promote | Heartbeat):
-                    writer.write(encode(self._key, await self._handle(message)))
+                answer = await self._answer(message)
+                if answer is not None:
+                    writer.write(encode(self._key, answer))
                     await writer.drain()
         writer.close()
+
+    async def _answer(self, message: object) -> Reply | Leads | None:
+        if isinstance(message, Recruit | Promote | Heartbeat):
+            return await self._handle(message)
+        if isinstance(message, WhoLeads) and self._leads is not None:
+            return self._leads()
+        if isinstance(message, HandOver) and self._hand_over is not None:
+            return self._hand_over(message)
+        return None
 
 
 class TcpPeers:

@@ -27,7 +27,7 @@ async def _ask(cluster: ClusterConfig, secrets: Secrets, port: int) -> str | Non
             password=secrets.user_password,
             database=cluster.database,
             timeout=TRY_S,
-            ssl=_any_certificate() if cluster.tls == "require" else False,
+            ssl=any_certificate() if cluster.tls == "require" else False,
         )
         try:
             await connection.execute("SELECT 1", timeout=TRY_S)
@@ -40,7 +40,7 @@ async def _ask(cluster: ClusterConfig, secrets: Secrets, port: int) -> str | Non
     return None
 
 
-def _any_certificate() -> ssl.SSLContext:
+def any_certificate() -> ssl.SSLContext:
     """The question is whether the gateway serves; whether clients will trust its certificate is theirs to say."""
     context = ssl.create_default_context()
     context.check_hostname = False

@@ -13,6 +13,9 @@ if it cannot.
 What changes the server takes `_work`, one at a time; a recruit cancels a way back that is under way, because base backups
 take long. Whatever goes wrong while leading ends in a server that is a follower of nobody, which the next failover recruits.
 
+A leader hands over on request: its server is stopped in order, which leaves its followers with all that it had, and the failover
+that follows prefers the one that was asked for.
+
 Not here: changes of the rule from outside, slots beyond their budget, gateways (they ask `serving`).
 """
 
@@ -28,7 +31,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 from ..core.errors import PgError, UserMistake
-from ..core.limits import CLOCK_DRIFT_MAX, HEARTBEAT_S, PEER_ANSWER_S_MAX, PROBE_S, PROBE_S_MAX, SUSPICION_S
+from ..core.limits import (
+    CLOCK_DRIFT_MAX,
+    HEARTBEAT_S,
+    PEER_ANSWER_S_MAX,
+    PREFERRED_S_MAX,
+    PROBE_S,
+    PROBE_S_MAX,
+    SUSPICION_S,
+)
 from ..engines.postgres.cloning import clone, rewind
 from ..engines.postgres.group_files import (
     Source,
@@ -40,8 +51,8 @@ from ..engines.postgres.group_files import (
 )
 from ..engines.postgres.instance import StopMode
 from ..engines.postgres.promotion import establish, history, local_timeline, promote, promotions, write_record
-from ..engines.postgres.streaming import Access, Member, make_slot, system_identifier
-from ..replication.asking import Heard, Renewed, Reply
+from ..engines.postgres.streaming import Access, Data, Member, make_slot, system_identifier
+from ..replication.asking import HandOver, Heard, Renewed, Reply
 from ..replication.failover import Attempt, Established, Observation, Refusal, Report, decide
 from ..replication.lease import Grants, Lease
 from ..replication.membership import Use, finish
@@ -103,6 +114,7 @@ class Replica:
         self._following: tuple[int, str] | None = None
         self._trouble = ""  # the last of its way back; said once
         self._quiet = False  # fenced, and nothing was done since
+        self._data: Data | None = None  # that it has, being quiet
         self._heard_at = now()
         self._highest_term = pledges.pledge.term
         self._judging = asyncio.Lock()
@@ -110,6 +122,7 @@ class Replica:
         self._recruits_itself = False  # its report, that its server has ended, goes before the server's next start
         self._job: asyncio.Task[None] | None = None
         self._promotion: asyncio.Task[None] | None = None
+        self._handover: asyncio.Task[None] | None = None
         self._beats: set[asyncio.Task[None]] = set()  # a task that nobody holds may be collected
 
     @property
@@ -140,6 +153,7 @@ class Replica:
                 tasks.create_task(self._follow_on())
                 tasks.create_task(self._repair_on())
         finally:
+            await _end(self._handover)
             await _end(self._promotion)
             await _end(self._job)
             for task in tuple(self._beats):
@@ -192,8 +206,7 @@ class Replica:
 
     async def _fenced(self, report: Report) -> Report:
         try:
-            await self._quieten()
-            data = await self._member.data()
+            data = await self._quiet_data()
         except TROUBLE as error:
             log.warning("%s has no data to report: %s", self.name, error)
             return report
@@ -210,12 +223,20 @@ class Replica:
         """What commits would wait for if this member led."""
         return "" if self._known is None else replace(self._known, leader=self.name).clause().text
 
+    async def _quiet_data(self) -> Data:
+        """What the quiet server has: it is read once, because nothing changes it any more. `_work` is held."""
+        await self._quieten()
+        if self._data is None:
+            self._data = await self._member.data()
+        return self._data
+
     async def _quieten(self) -> None:
         """The server leads nobody and streams from nobody, and has replayed what it has. `_work` is held."""
         if self._leading is not None or not self._member.instance.is_alive():
             await self._alone()
         elif not self._quiet:
             try:
+                self._data = None
                 await self._member.fence()
                 self._quiet = True
             except (PgError, TimeoutError):
@@ -225,6 +246,7 @@ class Replica:
         """The server, whatever it was, runs as a follower of nobody. `_work` is held."""
         self._leading = None
         self._following = None
+        self._data = None
         instance = self._member.instance
         await _in_thread(instance.stop, StopMode.IMMEDIATE)
         await _in_thread(settle, instance)
@@ -276,10 +298,12 @@ class Replica:
             self._know(record)
             self._quiet = False
             await self._member.follow(None, record.clause().text)
-            await promote(self._member, record.term)
-            self._leading = leading
-            self._beat_all(leading)
-            lsn = await write_record(self._member, row_of(record))
+            async with self._member.access.kept() as access:
+                member = Member(self._member.instance, access)
+                await promote(member, record.term)
+                self._leading = leading
+                self._beat_all(leading)
+                lsn = await write_record(member, row_of(record))
         await self._establish(leading, lsn)
 
     async def _establish(self, leading: Leading, lsn: int) -> None:
@@ -297,6 +321,28 @@ class Replica:
         leading.established = True
         wait_s = max(0.0, leading.serve_at - self._now())  # for an earlier leader's lease
         log.info("%s leads in term %d, and serves in %.1f s", self.name, record.term, wait_s)
+
+    def hand_over(self, message: HandOver) -> Heard | Refusal:
+        """A planned switchover, if this member leads in that term. It goes on after the answer."""
+        leading = self._leading
+        if leading is None or not self.serving or leading.record.term != message.term:
+            return Refusal(self.name, self.term)
+        if leading.record.previous is not None or message.to not in leading.record.rule.members:
+            return Refusal(self.name, self.term)
+        if not self._working(self._handover):
+            self._handover = asyncio.create_task(self._guarded(self._hand_over(leading.record, message.to)))
+        return Heard(self.name, self.term)
+
+    async def _hand_over(self, record: RuleRecord, to: str) -> None:
+        """A server that is stopped in order sends its followers all that it has, and then ends."""
+        log.info("%s hands over to %s", self.name, to)
+        streaming = {each.name for each in await self._member.followers() if each.state == "streaming"}
+        async with self._work:
+            await _in_thread(self._member.instance.stop)
+            self._leading, self._heard_at = None, self._now()
+            if not record.recruited(streaming | {self.name}, streaming):
+                await self._alone()  # what it has is needed for the choice
+        await self._attempt(prefer=to)
 
     async def _beat(self) -> None:
         """A leader's questions. Each follower is asked by itself: one that hangs delays nobody else's answer."""
@@ -327,7 +373,7 @@ class Replica:
         while True:
             await asyncio.sleep(WATCH_S)
             leading = self._leading
-            if leading is None:
+            if leading is None or self._working(self._handover):
                 continue
             if not self._member.instance.is_alive():
                 log.warning("the leading server of %s has ended", self.name)
@@ -376,6 +422,8 @@ class Replica:
             pledge = self._pledges.pledge
             if self._leading is not None or self._recruits_itself or self._working(self._promotion):
                 continue
+            if self._working(self._handover) and pledge.leader in (None, self.name):
+                continue
             if pledge.leader not in (None, self.name):
                 if self._following == (pledge.term, pledge.leader) and self._member.instance.is_alive():
                     continue
@@ -407,12 +455,13 @@ class Replica:
 
     async def _come_to(self, leader: str, term: int) -> None:
         async with self._work:
-            access = self._peers.access(leader)
-            branches, ids = await history(access), await promotions(access)
-            known = LeaderHistory(system_identifier=await system_identifier(access), reigns=reigns(branches, ids))
+            async with self._peers.access(leader).kept() as access:
+                branches, ids = await history(access), await promotions(access)
+                identifier = await system_identifier(access)
+                slot = await make_slot(access, self.name)
+            known = LeaderHistory(system_identifier=identifier, reigns=reigns(branches, ids))
             way = rejoin(await self._local(), known)
             log.info("%s comes to %s of term %d: %s", self.name, leader, term, way.value)
-            slot = await make_slot(access, self.name)
             self._quiet = False
             source = source_of(access, self.name, slot)
             if way is Rejoin.REWIND and not await self._rewind(source, term):
@@ -431,9 +480,7 @@ class Replica:
         if not instance.exists or rewind_mark(instance) is not None:
             return None
         try:
-            await self._quieten()
-            data = await self._member.data()
-            identifier = await system_identifier(self._member.access)
+            data = await self._quiet_data()
         except (PgError, UserMistake) as error:
             log.warning("%s has no data of its own: %s", self.name, error)
             return None
@@ -442,7 +489,7 @@ class Replica:
         timeline = local_timeline(self._member)
         of_timeline = record is not None and record.term == timeline
         return LocalData(
-            system_identifier=identifier,
+            system_identifier=data.system_identifier,
             marked=False,
             timeline=timeline,
             promotion_id=record.promotion_id if record is not None and of_timeline else None,
@@ -473,14 +520,15 @@ class Replica:
         while True:
             await asyncio.sleep(WATCH_S)
             silent_s = self._now() - self._heard_at
-            if self._leading is None and silent_s > SUSPICION_S * (1 + place / 2):
+            if self._leading is None and not self._working(self._handover) and silent_s > SUSPICION_S * (1 + place / 2):
                 log.warning("%s has not heard of a leader for %.1f s", self.name, silent_s)
                 await self._attempt()
 
-    async def _attempt(self) -> None:
+    async def _attempt(self, *, prefer: str | None = None) -> None:
         """One failover, as far as it comes."""
         self._highest_term = max(self._highest_term, self.term) + 1
-        attempt = Attempt(id=uuid.uuid4().hex, term=self._highest_term)
+        until = 0.0 if prefer is None else self._now() + PREFERRED_S_MAX
+        attempt = Attempt(id=uuid.uuid4().hex, term=self._highest_term, prefer=prefer, prefer_until=until)
         answers: dict[str, Reply] = {}
         under_way: dict[asyncio.Task[Reply], str] = {}
         deadline = self._now() + ATTEMPT_S_MAX

@@ -200,6 +200,11 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, instances=instances, term=term)
 
     @property
+    def is_replicated(self) -> bool:
+        """Whether its servers are members: one that was never more than one server has no rule."""
+        return any(instance.peer_port for instance in self.instances)
+
+    @property
     def leader(self) -> Instance:
         for instance in self.instances:
             if instance.role == "leader":

@@ -19,6 +19,7 @@ COMMANDS = {
     "up": "Start a whole local cluster and print its DSN.",
     "down": "Stop a local cluster; its data stay.",
     "status": "Show nodes, groups, gateways and tables.",
+    "switchover": "Make another instance a group's leader.",
     "transactions": "Show transactions that are prepared, and end one by hand.",
     "sql": "Open a shell (psql) on the cluster.",
     "demo": "Load a real data set and show what the cluster does with it.",

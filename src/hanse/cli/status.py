@@ -31,12 +31,13 @@ def command(data_dir: Path, as_json: bool) -> None:
     import msgspec
 
     from ..agent.cluster_dir import load_existing
-    from ..agent.observe import observe_processes, with_catalog
+    from ..agent.observe import observe_processes, with_catalog, with_replication
 
     data_dir = data_dir.absolute()
     cluster, secrets = load_existing(data_dir)
     status = observe_processes(data_dir, cluster, secrets)
     if status.state != "stopped":
+        status = asyncio.run(with_replication(status, cluster, secrets))
         status = asyncio.run(with_catalog(status, cluster, secrets))
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(status), indent=2))
@@ -78,12 +79,24 @@ def _show_processes(console: Console, status: ClusterStatus) -> None:
         address = f"{gateway.host}:{gateway.port}"
         gateways.add_row(gateway.node, str(gateway.worker), address, _coloured(gateway.state), _pid(gateway.pid))
     console.print(gateways)
-    groups = make_table("group", "instance", "role", "node", "address", "state", "process")
+    groups = make_table("group", "instance", "role", "node", "address", "state", "process", "replication", "lag")
     for group in status.groups:
         for i in group.instances:
-            address = f"{i.host}:{i.port}"
-            groups.add_row(group.name, i.name, i.role, i.node, address, _coloured(i.state), _pid(i.pid))
+            told = (i.replication or "", _lag(i.lag_bytes, i.lag_s))
+            groups.add_row(
+                group.name, i.name, i.role, i.node, f"{i.host}:{i.port}", _coloured(i.state), _pid(i.pid), *told
+            )
     console.print(groups)
+    for group in status.groups:
+        if group.members is not None:
+            waits = f"a commit waits for {group.k} of {len(group.members) - 1} followers"
+            console.print(f"{group.name}: term {group.term}, {group.durability or 'durability unknown'}: {waits}")
+
+
+def _lag(lag_bytes: int | None, lag_s: float | None) -> str:
+    if lag_bytes is None:
+        return ""
+    return f"{lag_bytes} B" if lag_s is None else f"{lag_bytes} B, {lag_s:.3f} s"
 
 
 def _show_tables(console: Console, tables: list[TableStatus]) -> None:

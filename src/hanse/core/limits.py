@@ -56,6 +56,7 @@ COMMIT_S_MAX = 1800.0  # from a gid to its decision; half of RECORD_AGE_S_MIN, t
 RECORD_AGE_S_MIN = 3600.0  # of a commit record, before it is asked whether anybody still needs it
 RECORDS_PERIOD_S = 600.0
 RECORDS_PER_TURN_MAX = 10_000
+GROUP_STATE_S_MAX = 2.0  # for a leader to tell how its followers are
 IN_DOUBT_ASK_S_MAX = 5.0  # for one group's word on its prepared transactions; then it counts as away
 
 # hanse.retry, in users' programs
@@ -133,6 +134,11 @@ LEADERS_PERIOD_S = 0.5  # between two questions of a gateway, who leads a group 
 PROBE_S, PROBE_S_MAX = 0.5, 1.5  # between two writes by which an agent tries its leading server, and for one of them
 SUSPICION_S = LEASE_S  # of a leader that is not heard of
 PROMOTION_S = 0.5  # about what a promotion takes: the end of an earlier leader's lease is waited for meanwhile
+SWITCHOVER_BEHIND_BYTES_MAX = 1 << 20  # that a successor may lack of the leader's WAL when a switchover begins
+SWITCHOVER_READY_S_MAX = 20.0  # for a successor to come so near
+SWITCHOVER_DRAIN_S_MAX = 2.0  # for open transactions of a group to end, before it has another leader all the same
+PREFERRED_S_MAX = 2.0  # for the successor that was asked for to report; then another may lead
+SWITCHOVER_S_MAX = 15.0  # for the next leader to serve
 PEER_ANSWER_S_MAX = 5.0  # for a member to stop streaming and report; heartbeats are given HEARTBEAT_S
 PEER_MESSAGE_BYTES_MAX = 1 << 20
 

@@ -53,7 +53,7 @@ from ..pgwire.verifier import make_verifier
 from ..planner.attached import refuse_new
 from ..planner.plan import Ddl
 from ..sql.parse import Parsed, parse_one
-from . import concurrently
+from . import concurrently, groups
 from .ending import commit_transaction, rollback_transaction
 from .oids import STATEMENT_ATTEMPTS_MAX, Alignment, TypesDiffer, makes_types, unequal
 from .patience import AS_BEFORE, Patience
@@ -448,7 +448,10 @@ async def _run_outside(session: Session, plan: Ddl, text: bytes, sink: Sink) -> 
     """What PostgreSQL refuses in a transaction block (CREATE INDEX CONCURRENTLY …)."""
     if session.transaction is not None:
         raise PgError("25001", f"{plan.verb} cannot run inside a transaction block")
-    relation = concurrently.table_of(session, parse_one(text).node)
+    statement = parse_one(text).node
+    if type(statement).__name__ in groups.STATEMENTS:
+        return await groups.run(session, plan.verb, statement, sink)
+    relation = concurrently.table_of(session, statement)
     if relation is not None:
         return await concurrently.create_index(session, plan.verb, text, sink, relation)
     return await run(session, Ddl(verb=plan.verb), text, sink)

@@ -26,7 +26,7 @@ from ..engines.postgres.backend import Backend, lost_connection
 from ..executor.request import Request, Sink
 from ..planner.plan import Planned
 from ..transactions.commit import is_lost
-from . import roles
+from . import holds, roles
 from .interruption import interruptible
 
 if TYPE_CHECKING:
@@ -132,8 +132,12 @@ async def acquire(session: Session, place: str, database: str) -> Backend:
     clock = asyncio.get_running_loop().time
     began = clock()
     while True:
+        await holds.passed(session, place)
         try:
-            return await _acquire(session, place, database)
+            backend = await _acquire(session, place, database)
+            if not holds.holds(session, place):
+                return backend
+            session.give_back(backend)  # the hold came meanwhile
         except PgError as error:
             left_s = began + GROUP_HELD_S_MAX - clock()
             if place == WORKSPACE_PLACE or error.sqlstate not in _NOT_THERE or left_s <= 0:

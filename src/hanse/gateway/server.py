@@ -20,7 +20,7 @@ from ..config import WORKSPACE_PLACE, NodeConfig, Secrets
 from ..core.errors import FatalError, UserMistake
 from ..core.limits import COMMITS_END_S_MAX
 from ..engines.postgres.workspace import Workspace
-from . import cancelling
+from . import cancelling, holds
 from .client import Client
 from .faults import fault_of
 from .gateway import Gateway
@@ -113,6 +113,7 @@ def _follow(gateway: Gateway) -> None:
 
     async def on_freeze(identities: tuple[tuple[str, str], ...]) -> None:
         await gateway.freeze(frozenset(identities))
+        await holds.drained(gateway, identities)
 
     def on_thaw(identities: tuple[tuple[str, str], ...]) -> None:
         gateway.thaw(frozenset(identities))

@@ -136,6 +136,12 @@ class Session:
                 return True
         return self.fast.uses(relations)
 
+    def works_in(self, place: str) -> bool:
+        """Whether a statement or transaction that is under way has a backend there."""
+        if self.transaction is not None and place in self.transaction.branches:
+            return True
+        return place in self.running
+
     @property
     def exempt(self) -> frozenset[Identity]:
         """Relations whose freeze this session need not wait for: its own, and those its transaction already holds up."""

@@ -1,8 +1,8 @@
 """Views whose rows the gateway knows, and no backend does.
 
-`pg_prepared_statements` and `pg_cursors` behind a pool are the session's; `hanse.transactions` and `pg_prepared_xacts` are asked
-of every group. In a statement that reads them the view is replaced by its rows, so that it can run anywhere and join
-anything::
+`pg_prepared_statements` and `pg_cursors` behind a pool are the session's; `hanse.transactions`, `hanse.groups` and
+`pg_prepared_xacts` are asked of every group. In a statement that reads them the view is replaced by its rows, so that it can run
+anywhere and join anything::
 
     SELECT name FROM pg_cursors   →   SELECT name FROM (SELECT … FROM (VALUES ('c'::text, …)) AS v (name, …)) AS pg_cursors
 
@@ -19,7 +19,7 @@ from pglast.parser import scan
 
 from ..core.ids import quote_literal
 from ..transactions.indoubt import USERS, rows_of
-from . import indoubt
+from . import grouprows, indoubt
 from .prepared import Portal
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 PREPARED, CURSORS, XACTS = "pg_prepared_statements", "pg_cursors", "pg_prepared_xacts"
 TRANSACTIONS = "transactions"  # of schema hanse, which must be named
-_TRANSACTIONS_NAMED = re.compile(rb"\bhanse\s*\.\s*transactions\b")
+GROUPS = "groups"  # likewise
+_NAMED = re.compile(rb"\bhanse\s*\.\s*(transactions|groups)\b")
 _COLUMNS = {
     PREPARED: (
         ("name", "text"),
@@ -62,6 +63,15 @@ _COLUMNS = {
         ("owner", "name"),
         ("prepared", "timestamptz"),
     ),
+    GROUPS: (
+        ("name", "text"),
+        ("leader", "text"),
+        ("durability", "text"),
+        ("instances", "jsonb"),
+        ("term", "int8"),
+        ("members", "text[]"),
+        ("k", "int4"),
+    ),
 }
 _COMPUTED = {TRANSACTIONS: ", pg_catalog.clock_timestamp() - v.prepared AS age"}
 _BEFORE_TABLE = frozenset(("FROM", "JOIN", "ASCII_44", "ASCII_40", "TABLE", "ONLY"))
@@ -69,7 +79,7 @@ _DOT = "ASCII_46"
 
 
 def asks(lower: bytes) -> bool:
-    return b"pg_prepared_" in lower or b"pg_cursors" in lower or _TRANSACTIONS_NAMED.search(lower) is not None
+    return b"pg_prepared_" in lower or b"pg_cursors" in lower or _NAMED.search(lower) is not None
 
 
 async def replaced(session: Session, sql: str) -> str:
@@ -105,7 +115,7 @@ def _table_start(tokens: list[Any], words: list[str], index: int) -> int | None:
     if index + 1 < len(tokens) and tokens[index + 1].name == _DOT:
         return None  # name.column
     start = index
-    ours = words[index].lower() == TRANSACTIONS
+    ours = words[index].lower() in (TRANSACTIONS, GROUPS)
     if index >= 2 and tokens[index - 1].name == _DOT:
         if words[index - 2].lower() != ("hanse" if ours else "pg_catalog"):
             return None
@@ -128,6 +138,8 @@ async def _of_groups(session: Session, views: set[str]) -> Mapping[str, Sequence
             (each.gid, each.state, each.decider, _array(each.groups), each.owner, each.prepared)
             for each in await indoubt.transactions(session)
         ]
+    if GROUPS in views:
+        found[GROUPS] = await grouprows.rows(session.gateway)
     return found
 
 

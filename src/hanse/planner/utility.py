@@ -543,7 +543,9 @@ def _touches_temporary(utility: Utility) -> bool:
 
 
 def _commits_by_itself(node: Any) -> bool:
-    """CONCURRENTLY: PostgreSQL refuses it inside a transaction block."""
+    """CONCURRENTLY: PostgreSQL refuses it inside a transaction block. A change of a group cannot be undone, either."""
+    if isinstance(node, ast.AlterTableSpaceOptionsStmt):
+        return True
     if getattr(node, "concurrent", False) and not isinstance(node, ast.RefreshMatViewStmt):
         return True
     commands = getattr(node, "cmds", None) or ()

@@ -55,15 +55,23 @@ class Leads:
     serving: bool
 
 
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """To the leader of `term`: let `to` lead. The answer says whether it begins to; the next leader, how it ended."""
+
+    term: int
+    to: str
+
+
 Reply = Report | Refusal | Established | Renewed | Heard
 
 _KINDS: dict[str, Any] = {
     kind.__name__: kind
-    for kind in (Recruit, Promote, Heartbeat, Report, Refusal, Established, Renewed, Heard, WhoLeads, Leads)
+    for kind in (Recruit, Promote, Heartbeat, Report, Refusal, Established, Renewed, Heard, WhoLeads, Leads, HandOver)
 }
 
 
-def encode(key: bytes, value: Message | Reply | WhoLeads | Leads) -> bytes:
+def encode(key: bytes, value: Message | Reply | WhoLeads | Leads | HandOver) -> bytes:
     body = msgspec.json.encode([type(value).__name__, value])
     return _LENGTH.pack(len(body)) + _mac(key, body) + body
 
@@ -91,7 +99,7 @@ async def read(reader: asyncio.StreamReader, key: bytes) -> Any:
     return decode(key, mac, await reader.readexactly(length))
 
 
-async def ask(host: str, port: int, key: bytes, message: Message | WhoLeads, *, timeout_s: float) -> Any:
+async def ask(host: str, port: int, key: bytes, message: Message | WhoLeads | HandOver, *, timeout_s: float) -> Any:
     """The answer of a member's agent. Raises OSError, EOFError, ValueError or TimeoutError without one."""
     async with asyncio.timeout(timeout_s):
         reader, writer = await asyncio.open_connection(host, port)

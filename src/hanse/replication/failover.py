@@ -107,6 +107,7 @@ class Attempt:
     term: int
     wanted: Rule | None = None  # None: the group's rule stays as it is. All of its members are to have data
     prefer: str | None = None  # the leader, if it has as much as any other (a planned switchover)
+    prefer_until: float = 0.0  # by the repairer's clock: its report is waited for
     record: RuleRecord | None = None
     wait_s: float = 0.0  # before the leader serves, since the choice
     chosen_at: float = 0.0
@@ -165,6 +166,8 @@ def choose(attempt: Attempt, seen: Observation) -> Attempt:
     if newest is None or not newest.recruited(reports, accounted(reports, newest.term)):
         return attempt
     if attempt.wanted is not None and not attempt.wanted.members <= with_data.keys():
+        return attempt
+    if attempt.prefer is not None and attempt.prefer not in with_data and seen.now < attempt.prefer_until:
         return attempt
     wait_s = lease_wait_s(reports, seen.now)
     if wait_s > PROMOTION_S:  # the former leader may report meanwhile, and then nobody needs to wait

@@ -220,6 +220,11 @@ class Pool:
                 for backend in [b for b in backends if now - b.idle_since >= older_than_s]:
                     backend.close()
 
+    @property
+    def lent(self) -> int:
+        """How many backends are somebody's at this moment."""
+        return len(self._made) - sum(shelf.count for shelf in self._shelves.values())
+
     def retire_user(self, user: str) -> None:
         """The name is another role's now: no backend made before this moment is used again."""
         self._retirements += 1  # for those that are being made

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import asyncpg
@@ -38,12 +38,22 @@ class Access:
     user: str
     password: str
     database: str
+    kept_connection: Any = None
+
+    @contextlib.asynccontextmanager
+    async def kept(self) -> AsyncIterator[Access]:
+        """The same, by one connection for all that is asked inside: a login takes a hundredth of a second."""
+        async with self.connected() as connection:
+            yield replace(self, kept_connection=connection)
 
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[Any]:
         """An asyncpg connection (the package has no types). Raises PgError."""
         connection = None
         try:
+            if self.kept_connection is not None:
+                yield self.kept_connection
+                return
             connection = await asyncpg.connect(
                 host=self.host,
                 port=self.port,
@@ -85,6 +95,7 @@ class Data:
 
     row: Leadership | None
     lsn: int
+    system_identifier: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +159,7 @@ class Member:
     def __init__(self, instance: Instance, access: Access) -> None:
         self.instance = instance
         self.access = access
+        self._told: tuple[int | None, Source | None, str] | None = None  # which server, and what it was told
 
     # --- settings
 
@@ -166,10 +178,20 @@ class Member:
             await asyncio.sleep(POLL_S)
 
     async def follow(self, source: Source | None, synchronous_standby_names: str) -> None:
+        """None: it streams from nobody, which is in force when this returns. A source it finds out about soon."""
+        telling = (self.instance.pid, source, synchronous_standby_names)
+        if telling == self._told:
+            return
+        self._told = None
         await asyncio.to_thread(
             configure_member, self.instance, source=source, synchronous_standby_names=synchronous_standby_names
         )
-        await self.reload()
+        if source is None:
+            await self.reload()
+        else:
+            async with self.access.connected() as connection:
+                await connection.execute("SELECT pg_reload_conf()")
+        self._told = telling
 
     async def require(self, synchronous_standby_names: str) -> None:
         """On a leader: commits wait for this from now on, at every walsender, and at every backend.
@@ -234,7 +256,8 @@ class Member:
                 lsn = await connection.fetchval("SELECT $1::text::pg_lsn - '0/0'::pg_lsn", end)
             else:
                 lsn = await connection.fetchval("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn")
-            return Data(await _newest(connection), int(lsn))
+            identifier = await connection.fetchval("SELECT system_identifier FROM pg_control_system()")
+            return Data(await _newest(connection), int(lsn), int(identifier))
 
     async def is_consistent(self) -> bool:
         """Whether it serves: a follower does so from its point of consistency on."""

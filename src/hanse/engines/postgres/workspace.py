@@ -329,15 +329,15 @@ async def _write_topology(connection: Connection, snapshot: Snapshot) -> None:
                 [(node.name, node.host, node.gateway_port, _json(node.labels)) for node in snapshot.nodes],
             )
             await connection.executemany(
-                "INSERT INTO hanse.groups VALUES ($1, $2, $3, $4::text::jsonb)",
-                [(g.name, _leader(g), g.durability, _json(g.instances)) for g in snapshot.groups],
+                "INSERT INTO hanse.groups VALUES ($1, $2, $3, $4::text::jsonb, nullif($5::bigint, 0))",
+                [(g.name, leader_of(g), g.durability, _json(g.instances), g.term) for g in snapshot.groups],
             )
             await connection.execute(
                 "UPDATE hanse.topology SET version = $1, home_group = $2", snapshot.version, snapshot.home_group
             )
 
 
-def _leader(group: Group) -> str | None:
+def leader_of(group: Group) -> str | None:
     return next((instance.name for instance in group.instances if instance.role == "leader"), None)
 
 
