@@ -241,7 +241,9 @@ class War:
         assert row is not None
         others = self._server(group).children()
         os.kill(row[0], signal.SIGKILL)
-        while any(each.is_running() for each in others):  # who goes on before its backend ends may commit, and asks nobody
+        while any(
+            each.is_running() for each in others
+        ):  # who goes on before its backend ends may commit, and asks nobody
             await asyncio.sleep(0.02)
         await self._go_on(gateways, group)
 

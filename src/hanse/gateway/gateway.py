@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import logging
 import secrets as random
+import time
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ from .barriers import Barriers
 from .deadlocks import Watch
 from .doorway import Doorway
 from .faults import Fault, no_fault
+from .followers import PLACE as FOLLOWER
+from .followers import Followers
 from .holding import Prober
 from .leaders import Leaders
 from .plans import Plans
@@ -91,6 +94,7 @@ class Gateway:
     watch: Watch = field(init=False)
     prober: Prober = field(init=False)
     leaders: Leaders = field(init=False)
+    followers: Followers = field(init=False)
 
     def __post_init__(self) -> None:
         self.barriers = Barriers(self)
@@ -99,6 +103,7 @@ class Gateway:
         self.watch = Watch(self)
         self.prober = Prober(self)
         self.leaders = Leaders(self)
+        self.followers = Followers(self)
 
     # --- catalog -----------------------------------------------------------------------------------------------
 
@@ -112,6 +117,7 @@ class Gateway:
             self.barriers.sessions.forget()
             self.witnesses.forget()
             self.snapshot_watchers.forget()
+            self.followers.forget()
         for name, pool in self.pools.items():
             now, before = snapshot.group_by_name.get(name), old.group_by_name.get(name)
             if name == WORKSPACE_PLACE or now == before:
@@ -159,11 +165,13 @@ class Gateway:
         self.pool(WORKSPACE_PLACE).close_idle(database=self.config.database)
 
     async def _connect(self, place: str, user: str, database: str, credentials: Any) -> Backend:
-        return self._leading(await connect_backend(self.address(place), place, user, database, credentials))
+        backend = self._leading(await connect_backend(self.address(place), place, user, database, credentials))
+        backend.made_at = time.monotonic()
+        return backend
 
     def _leading(self, backend: Backend) -> Backend:
         """A group's server that has become a follower is not asked: what it says may be old."""
-        if backend.parameters.get("in_hot_standby") == "on":
+        if backend.parameters.get("in_hot_standby") == "on" and not backend.place.startswith(FOLLOWER):
             backend.close()
             raise PgError("57P03", f"the server of {backend.place} that was asked does not lead", hint="Try again.")
         return backend
@@ -174,12 +182,15 @@ class Gateway:
                 if instance.group == WORKSPACE_PLACE:
                     return Address("127.0.0.1", instance.port, self.config.socket_directory)
             raise PgError("XX000", "this node has no workspace")
-        group = self.snapshot.group_by_name.get(place)
-        if group is None:
-            raise PgError("XX000", f"group {place} does not exist")
-        leader = self.leaders.of(group)
-        local = leader.socket_directory if leader.node == self.config.name else None
-        return Address(leader.host, leader.port, local)
+        if place.startswith(FOLLOWER):
+            server = self.followers.find(place)
+        else:
+            group = self.snapshot.group_by_name.get(place)
+            server = None if group is None else self.leaders.of(group)
+        if server is None:
+            raise PgError("XX000", f"{place} does not exist")
+        local = server.socket_directory if server.node == self.config.name else None
+        return Address(server.host, server.port, local)
 
     async def system_backend(self, place: str) -> Backend:
         """A connection of Hanse's own superuser, not from the pool: it must never serve a client."""

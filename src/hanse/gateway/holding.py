@@ -133,7 +133,7 @@ async def acquire(session: Session, place: str, database: str) -> Backend:
     began = clock()
     while True:
         try:
-            return await _acquire(session, place, database)
+            return await acquire_once(session, place, database)
         except PgError as error:
             left_s = began + GROUP_HELD_S_MAX - clock()
             if place == WORKSPACE_PLACE or error.sqlstate not in _NOT_THERE or left_s <= 0:
@@ -143,7 +143,8 @@ async def acquire(session: Session, place: str, database: str) -> Backend:
                 await interruptible(session, waiting)
 
 
-async def _acquire(session: Session, place: str, database: str) -> Backend:
+async def acquire_once(session: Session, place: str, database: str) -> Backend:
+    """The same without waiting for the place."""
     pool = session.gateway.pool(place)
     for _ in range(DEAD_BACKENDS_MAX):
         backend = await roles.acquire(session, pool, database)

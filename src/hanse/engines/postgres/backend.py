@@ -68,6 +68,7 @@ class Backend(asyncio.Protocol):
         self.prepared: OrderedDict[bytes, int] = OrderedDict()  # statements on the server, their bytes, oldest first
         self._prepared_bytes = 0
         self.idle_since = 0.0
+        self.made_at = 0.0  # of a pool's, by the monotonic clock
         self.pool_generation = 0
         self.closed = False
         self.answering = False  # something was sent whose ReadyForQuery has not been read
