@@ -28,11 +28,12 @@ from typing import TYPE_CHECKING
 
 from ..catalog.model import Group, Instance
 from ..core.errors import PgError
-from ..core.limits import FOLLOWER_LATE_S, FOLLOWER_WAIT_S_MAX
+from ..core.limits import FOLLOWER_LATE_S, FOLLOWER_WAIT_S_MAX, FOLLOWERS_ASK_S_MAX
 from ..engines.postgres.backend import Backend
 from ..executor.request import Request, Sink
 from ..planner.plan import Planned
 from ..replication.freshness import NOWHERE, Known, Position
+from ..transactions.commit import is_lost
 from . import holding, snapshots
 from .fast import FastPath
 from .followers import place_of
@@ -130,7 +131,7 @@ async def run(
     try:
         tag = await execute(replace(request), held, choice)
     except PgError as error:
-        if held.gone or not choice.served or error.sqlstate == _CANCELLED:
+        if held.gone or error.sqlstate == _CANCELLED or not (choice.served or is_lost(error)):
             await held.release()
             raise
         check(session)
@@ -191,12 +192,14 @@ class Choice:
             return None
         if seen.floor is None and not await self._raise_floor(group.name, seen):
             return None
-        for follower in self._in_order(group, seen):
+        for follower in self._in_order(group, seen, max(seen.floor or NOWHERE, schema)):
             if self._is_leader(group, follower):
                 return None
             try:
-                backend = await holding.acquire_once(self._session, place_of(follower.name), self._session.database)
-            except PgError:
+                async with asyncio.timeout(FOLLOWERS_ASK_S_MAX):
+                    backend = await holding.acquire_once(self._session, place_of(follower.name), self._session.database)
+            except (PgError, TimeoutError):
+                self._followers.late_until[follower.name] = time.monotonic() + FOLLOWERS_ASK_S_MAX
                 continue
             try:
                 age_s = await self._age(group.name, follower.name, backend, seen, schema)
@@ -224,21 +227,21 @@ class Choice:
     def _is_leader(self, group: Group, instance: Instance) -> bool:
         return instance.name == self._session.gateway.leaders.of(group).name
 
-    def _in_order(self, group: Group, seen: Seen) -> list[Instance]:
-        """The one that served last, then by distance if that is wanted, then those that are known to be there already."""
+    def _in_order(self, group: Group, seen: Seen, wanted: Position) -> list[Instance]:
+        """By distance, if that is wanted; then the one that served last, then those that are known to be there already."""
         now, known = time.monotonic(), self._followers.of(group.name).followers
         near = self._reads.mode == "nearest"
         found = list(group.instances) if near else self._followers.candidates(group)
-        found = [each for each in found if self._followers.late_until.get(each.name, now) <= now]
+        there = {each.name for each in found if self._age_by(known.get(each.name), wanted) is not None}
+        found = [each for each in found if each.name in there or self._followers.late_until.get(each.name, now) <= now]
         random.shuffle(found)
 
-        def rank(each: Instance) -> tuple[float, bool, bool]:
-            there = each.name in known and known[each.name].position >= (seen.floor or NOWHERE)
-            return self._distance(each) if near else 0, each.name != seen.follower, not there
+        def rank(each: Instance) -> tuple[int, bool, bool]:
+            return self._distance(each) if near else 0, each.name != seen.follower, each.name not in there
 
         return sorted(found, key=rank)
 
-    def _distance(self, instance: Instance) -> float:
+    def _distance(self, instance: Instance) -> int:
         """0: on this gateway's node; 1: in its zone; 2."""
         gateway = self._session.gateway
         if instance.node == gateway.config.name:
@@ -255,7 +258,7 @@ class Choice:
             return None
         wanted = max(seen.floor or NOWHERE, schema)
         known = self._followers.of(group).followers.get(follower)
-        if (age_s := self._age_by(known, backend, wanted)) is not None:
+        if (age_s := self._age_by(known, wanted, backend.made_at)) is not None:
             return age_s
         deadline = time.monotonic() + FOLLOWER_WAIT_S_MAX
         newest = self._followers.of(group).newest
@@ -270,14 +273,14 @@ class Choice:
             except TimeoutError:
                 return None
             known = self._followers.of(group).followers.get(follower)
-            if (age_s := self._age_by(known, backend, wanted)) is not None:
+            if (age_s := self._age_by(known, wanted, backend.made_at)) is not None:
                 return age_s
             if known is None or backend.closed or time.monotonic() > deadline:
                 return None
             await asyncio.sleep(_PAUSE_S)
 
-    def _age_by(self, known: Known | None, backend: Backend, wanted: Position) -> float | None:
-        if known is None or known.at < backend.made_at or known.position < wanted:
+    def _age_by(self, known: Known | None, wanted: Position, made_at: float = 0.0) -> float | None:
+        if known is None or known.at < made_at or known.position < wanted:
             return None
         age_s = max(0.0, self._began - known.fresh_since)
         return age_s if age_s <= self._reads.max_staleness_s else None
