@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import psutil
 import psycopg
 import pytest
 
+from hanse.core.limits import LEASE_S
 from support.processes import free_ports, sweep, wait_until
 from support.servers import Cluster, Server
 
@@ -306,13 +307,63 @@ def test_a_follower_that_is_gone_costs_no_answer(replicas: Cluster, counters: st
                 for process in everybody:
                     process.resume()
         assert connection.execute(f"SELECT n FROM {counters} WHERE id = 1").fetchone() == (0,)
-    names = {each["name"] for each in followers(replicas, group)}
-    wait_until("the followers are back", lambda: _follow(replicas, group, names), timeout_s=BACK_S)
+    wait_until("the followers are back", lambda: _is_whole(replicas, group), timeout_s=BACK_S)
 
 
-def _follow(cluster: Cluster, group: str, names: set[str]) -> bool:
+def _is_whole(cluster: Cluster, group: str) -> bool:
     found = next(each for each in cluster.status()["groups"] if each["name"] == group)
     return all(each["state"] == "running" and each["role"] in ("leader", "follower") for each in found["instances"])
+
+
+def test_a_former_leader_is_not_believed(replicas: Cluster, counters: str) -> None:
+    """Its agent stops, and the control plane with it: the server goes on, until the gateways hear of the next leader."""
+    groups = replicas.status()["groups"]
+    led = {each["leader"]: each["name"] for each in groups}
+    node_of = {each["name"]: each["node"] for group in groups for each in group["instances"]}
+    group = next((name for leader, name in led.items() if node_of[leader] == "n1"), "g1")
+    former = next(leader for leader, name in led.items() if name == group)
+    key = next(number for number in range(1, 21) if group_of(replicas, counters, number) == group)
+    agent = psutil.Process(next(each["pid"] for each in replicas.status()["nodes"] if each["name"] == node_of[former]))
+    acknowledged, stop, gateways = [0], threading.Event(), replicas.gateways
+
+    def write() -> None:
+        with psycopg.connect(replicas.dsn, port=gateways[2].port, autocommit=True) as writer:
+            while not stop.is_set():
+                with contextlib.suppress(psycopg.OperationalError):  # one may be under way when its leader is given up
+                    row = writer.execute(f"UPDATE {counters} SET n = n + 1 WHERE id = {key} RETURNING n").fetchone()  # type: ignore[call-overload]
+                    acknowledged[0] = row[0]
+
+    def read(gateway: Server) -> int:
+        count = 0
+        with psycopg.connect(replicas.dsn, port=gateway.port, autocommit=True) as reader:
+            while not stop.is_set():
+                least = acknowledged[0]
+                (found,) = reader.execute(f"SELECT n FROM {counters} WHERE id = {key}").fetchone()  # type: ignore[call-overload]
+                assert found >= least
+                count += 1
+        return count
+
+    with ThreadPoolExecutor(3) as pool:
+        running = [pool.submit(write), *(pool.submit(read, gateway) for gateway in gateways[:2])]
+        try:
+            wait_until("writes", lambda: acknowledged[0] > 5 or any(map(_done, running)), timeout_s=BACK_S)
+            agent.suspend()
+            try:
+                time.sleep(LEASE_S + 1)
+                before = acknowledged[0]
+                wait_until("more", lambda: acknowledged[0] > before + 20 or any(map(_done, running)), timeout_s=BACK_S)
+                time.sleep(1)
+            finally:
+                agent.resume()
+        finally:
+            stop.set()
+        for each in running:
+            each.result(BACK_S)
+    wait_until("all instances are back", lambda: _is_whole(replicas, group), timeout_s=BACK_S)
+
+
+def _done(work: Future[Any]) -> bool:
+    return work.done()
 
 
 @pytest.mark.parametrize(

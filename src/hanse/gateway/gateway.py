@@ -128,8 +128,10 @@ class Gateway:
             leader, former = self.leaders.of(now), self.leaders.of(before)
             if leader.name != former.name:
                 self.leave(name)
-            elif (leader.host, leader.port) != (former.host, former.port):
-                pool.retire()
+            elif (leader.host, leader.port) != (former.host, former.port) or len(now.instances) != len(
+                before.instances
+            ):
+                pool.retire()  # also connections to what was the only instance: from now on there are leases
 
     def plans_for(self, context: Context, snapshot: Snapshot | None = None) -> Plans:
         """The plan cache of everything that shares this context; a transaction's own catalog gets its own."""
@@ -144,6 +146,7 @@ class Gateway:
 
     def leave(self, group: str) -> None:
         """The group has another leader: what the former one still answers is not to be heard."""
+        self.leaders.leave(group)
         for sessions in (self.barriers.sessions, self.witnesses, self.snapshot_watchers):
             sessions.leave(group)
         self.pool(group).abandon()
@@ -165,15 +168,14 @@ class Gateway:
         self.pool(WORKSPACE_PLACE).close_idle(database=self.config.database)
 
     async def _connect(self, place: str, user: str, database: str, credentials: Any) -> Backend:
-        backend = self._leading(await connect_backend(self.address(place), place, user, database, credentials))
-        backend.made_at = time.monotonic()
-        return backend
-
-    def _leading(self, backend: Backend) -> Backend:
         """A group's server that has become a follower is not asked: what it says may be old."""
-        if backend.parameters.get("in_hot_standby") == "on" and not backend.place.startswith(FOLLOWER):
+        cover = self.leaders.cover(place)
+        backend = await connect_backend(self.address(place), place, user, database, credentials)
+        follows = backend.parameters.get("in_hot_standby") == "on" and not place.startswith(FOLLOWER)
+        if follows or cover is not self.leaders.cover(place):
             backend.close()
-            raise PgError("57P03", f"the server of {backend.place} that was asked does not lead", hint="Try again.")
+            raise PgError("57P03", f"the server of {place} that was asked does not lead", hint="Try again.")
+        backend.cover, backend.made_at = cover, time.monotonic()
         return backend
 
     def address(self, place: str) -> Address:
@@ -194,9 +196,7 @@ class Gateway:
 
     async def system_backend(self, place: str) -> Backend:
         """A connection of Hanse's own superuser, not from the pool: it must never serve a client."""
-        password = Password(self.secrets.system_password)
-        database = self.snapshot.database
-        return self._leading(await connect_backend(self.address(place), place, SYSTEM_ROLE, database, password))
+        return await self._connect(place, SYSTEM_ROLE, self.snapshot.database, Password(self.secrets.system_password))
 
     # --- sessions ----------------------------------------------------------------------------------------------
 
