@@ -16,6 +16,7 @@ import pytest
 from hanse.cli.main import HIDDEN
 from hanse.cli.main import main as command_line
 from hanse.core import limits
+from hanse.gateway.own_settings import DEFAULTS as SESSION_SETTINGS
 
 ROOT = Path(__file__).parent.parent.parent
 SOURCE = ROOT / "src" / "hanse"
@@ -46,8 +47,8 @@ OTHERS_OPTIONS = {
 # Relations and functions of schema hanse: from the SQL that makes them.
 MADE = re.compile(r"CREATE (?:UNLOGGED )?(?:TABLE|VIEW|FUNCTION)(?: IF NOT EXISTS)? hanse\.([a-z_]+)")
 NAMED = re.compile(r"\bhanse\.([a-z_]+)\b")
-# A module; settings: any of them in docs/guide/settings.md, and the one there is
-OTHER_NAMES = {"something", "retry", "read_consistency"}
+# A module, the session settings, and one that stands for any of them.
+OTHER_NAMES = {"something", "retry"} | {name.partition(".")[2] for name in SESSION_SETTINGS}
 MODULES = {path.stem for path in SOURCE.rglob("*.py")} | {path.name for path in SOURCE.iterdir()}
 
 each_document = pytest.mark.parametrize("path", [pytest.param(p, id=str(p.relative_to(ROOT))) for p in DOCUMENTS])

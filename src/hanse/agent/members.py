@@ -77,7 +77,8 @@ class MemberPart:
 
     def _leads(self) -> Leads:
         assert self._replica is not None
-        return Leads(self.name, self._replica.term, self._replica.serving)
+        replica = self._replica
+        return Leads(self.name, replica.term, replica.serving, replica.lease_left_s)
 
     def is_alive(self) -> bool:
         return self._tasks is not None and not self._tasks.done()

@@ -24,6 +24,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
 import uuid
 from collections.abc import Callable
@@ -137,6 +138,15 @@ class Replica:
             return False
         now = self._now()
         return now >= leading.serve_at and leading.lease.covers(now, leading.record.lease_clauses())
+
+    @property
+    def lease_left_s(self) -> float | None:
+        """For how long it will serve, if it does. None: for ever."""
+        leading = self._leading
+        if leading is None:
+            return 0.0
+        until = leading.lease.until(leading.record.lease_clauses())
+        return None if until == math.inf else max(0.0, until - self._now())
 
     @property
     def follows(self) -> bool:

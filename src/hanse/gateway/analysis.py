@@ -22,13 +22,14 @@ from ..planner.plan import SessionVerb
 from ..sql.longlists import head_end
 from ..sql.parse import Parsed, parse_one
 from ..sql.scope import table_refs
-from . import cursors, drawn
+from . import cursors, drawn, own_settings
 from .prepared import Analysis, Statement
 
 if TYPE_CHECKING:
     from .session import Session
 
 ANALYSES_MAX = 4_096
+TEXT = 25  # the type's oid
 _NOTHING = Analysis((), None)
 _NO_SERVER_NEEDED = frozenset(SessionVerb) - {
     SessionVerb.SHOW,
@@ -71,6 +72,8 @@ async def _analyze(session: Session, statement: Statement) -> Analysis:
 async def _of_verb(session: Session, plan: SessionPlan, statement: Statement) -> Analysis:
     if plan.verb in _NO_SERVER_NEEDED:
         return _NOTHING
+    if plan.verb is SessionVerb.SHOW and plan.name in own_settings.DEFAULTS:
+        return Analysis((), (Field(plan.name, 0, 0, TEXT, -1, -1, 0),))
     if plan.verb is SessionVerb.EXECUTE:
         inner = session.statements.get(plan.name.encode())
         if inner is None:

@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import logging
 import secrets as random
+import time
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ from .barriers import Barriers
 from .deadlocks import Watch
 from .doorway import Doorway
 from .faults import Fault, no_fault
+from .followers import PLACE as FOLLOWER
+from .followers import Followers
 from .holding import Prober
 from .leaders import Leaders
 from .plans import Plans
@@ -91,6 +94,7 @@ class Gateway:
     watch: Watch = field(init=False)
     prober: Prober = field(init=False)
     leaders: Leaders = field(init=False)
+    followers: Followers = field(init=False)
 
     def __post_init__(self) -> None:
         self.barriers = Barriers(self)
@@ -99,6 +103,7 @@ class Gateway:
         self.watch = Watch(self)
         self.prober = Prober(self)
         self.leaders = Leaders(self)
+        self.followers = Followers(self)
 
     # --- catalog -----------------------------------------------------------------------------------------------
 
@@ -112,6 +117,7 @@ class Gateway:
             self.barriers.sessions.forget()
             self.witnesses.forget()
             self.snapshot_watchers.forget()
+            self.followers.forget()
         for name, pool in self.pools.items():
             now, before = snapshot.group_by_name.get(name), old.group_by_name.get(name)
             if name == WORKSPACE_PLACE or now == before:
@@ -122,8 +128,10 @@ class Gateway:
             leader, former = self.leaders.of(now), self.leaders.of(before)
             if leader.name != former.name:
                 self.leave(name)
-            elif (leader.host, leader.port) != (former.host, former.port):
-                pool.retire()
+            elif (leader.host, leader.port) != (former.host, former.port) or len(now.instances) != len(
+                before.instances
+            ):
+                pool.retire()  # also connections to what was the only instance: from now on there are leases
 
     def plans_for(self, context: Context, snapshot: Snapshot | None = None) -> Plans:
         """The plan cache of everything that shares this context; a transaction's own catalog gets its own."""
@@ -138,6 +146,7 @@ class Gateway:
 
     def leave(self, group: str) -> None:
         """The group has another leader: what the former one still answers is not to be heard."""
+        self.leaders.leave(group)
         for sessions in (self.barriers.sessions, self.witnesses, self.snapshot_watchers):
             sessions.leave(group)
         self.pool(group).abandon()
@@ -159,13 +168,14 @@ class Gateway:
         self.pool(WORKSPACE_PLACE).close_idle(database=self.config.database)
 
     async def _connect(self, place: str, user: str, database: str, credentials: Any) -> Backend:
-        return self._leading(await connect_backend(self.address(place), place, user, database, credentials))
-
-    def _leading(self, backend: Backend) -> Backend:
         """A group's server that has become a follower is not asked: what it says may be old."""
-        if backend.parameters.get("in_hot_standby") == "on":
+        cover = self.leaders.cover(place)
+        backend = await connect_backend(self.address(place), place, user, database, credentials)
+        follows = backend.parameters.get("in_hot_standby") == "on" and not place.startswith(FOLLOWER)
+        if follows or cover is not self.leaders.cover(place):
             backend.close()
-            raise PgError("57P03", f"the server of {backend.place} that was asked does not lead", hint="Try again.")
+            raise PgError("57P03", f"the server of {place} that was asked does not lead", hint="Try again.")
+        backend.cover, backend.made_at = cover, time.monotonic()
         return backend
 
     def address(self, place: str) -> Address:
@@ -174,18 +184,19 @@ class Gateway:
                 if instance.group == WORKSPACE_PLACE:
                     return Address("127.0.0.1", instance.port, self.config.socket_directory)
             raise PgError("XX000", "this node has no workspace")
-        group = self.snapshot.group_by_name.get(place)
-        if group is None:
-            raise PgError("XX000", f"group {place} does not exist")
-        leader = self.leaders.of(group)
-        local = leader.socket_directory if leader.node == self.config.name else None
-        return Address(leader.host, leader.port, local)
+        if place.startswith(FOLLOWER):
+            server = self.followers.find(place)
+        else:
+            group = self.snapshot.group_by_name.get(place)
+            server = None if group is None else self.leaders.of(group)
+        if server is None:
+            raise PgError("XX000", f"{place} does not exist")
+        local = server.socket_directory if server.node == self.config.name else None
+        return Address(server.host, server.port, local)
 
     async def system_backend(self, place: str) -> Backend:
         """A connection of Hanse's own superuser, not from the pool: it must never serve a client."""
-        password = Password(self.secrets.system_password)
-        database = self.snapshot.database
-        return self._leading(await connect_backend(self.address(place), place, SYSTEM_ROLE, database, password))
+        return await self._connect(place, SYSTEM_ROLE, self.snapshot.database, Password(self.secrets.system_password))
 
     # --- sessions ----------------------------------------------------------------------------------------------
 

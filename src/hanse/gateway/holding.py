@@ -134,7 +134,7 @@ async def acquire(session: Session, place: str, database: str) -> Backend:
     while True:
         await holds.passed(session, place)
         try:
-            backend = await _acquire(session, place, database)
+            backend = await acquire_once(session, place, database)
             if not holds.holds(session, place):
                 return backend
             session.give_back(backend)  # the hold came meanwhile
@@ -147,7 +147,8 @@ async def acquire(session: Session, place: str, database: str) -> Backend:
                 await interruptible(session, waiting)
 
 
-async def _acquire(session: Session, place: str, database: str) -> Backend:
+async def acquire_once(session: Session, place: str, database: str) -> Backend:
+    """The same without waiting for the place."""
     pool = session.gateway.pool(place)
     for _ in range(DEAD_BACKENDS_MAX):
         backend = await roles.acquire(session, pool, database)

@@ -1,16 +1,24 @@
-"""Who leads each group: what the catalog says, or what the group's members have said since.
+"""Who leads each group: what the catalog says, or what the group's members have said since; and until when that is believed.
 
 The catalog is told by each new leader, but it may be away, and then no healthy group may be lost with it. So a gateway asks the
 members of groups of several again and again; the answer of the highest term counts, if that member serves.
+
+A leader says how much of its lease is left (`replication/lease.py`), which is counted from the moment of the question. What
+arrives from its server later than that, and before the next answer, is held (`engines/postgres/cover.py`). While all is well an
+answer comes every LEADERS_PERIOD_S with three times that left, and nothing is ever held.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
+import time
 from typing import TYPE_CHECKING
 
 from ..catalog.model import Group, Instance
-from ..core.limits import LEADERS_PERIOD_S
+from ..core.limits import GROUP_HELD_S_MAX, LEADERS_PERIOD_S
+from ..engines.postgres.cover import Cover
 from ..replication.asking import Leads, WhoLeads, ask
 
 if TYPE_CHECKING:
@@ -23,6 +31,9 @@ class Leaders:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._learned: dict[str, Leads] = {}
+        self._covers: dict[str, Cover] = {}
+        self._asked: set[str] = set()  # members that have not answered yet
+        self._changed = asyncio.Event()
 
     def of(self, group: Group) -> Instance:
         learned = self._learned.get(group.name)
@@ -32,24 +43,52 @@ class Leaders:
                     return instance
         return group.leader
 
+    def cover(self, place: str) -> Cover | None:
+        """None: it is no group of several."""
+        group = self._gateway.snapshot.group_by_name.get(place)
+        if group is None or len(group.instances) < 2:
+            return None
+        return self._covers.setdefault(place, Cover())
+
+    def leave(self, group: str) -> None:
+        """It has another leader, whose lease is another."""
+        self._covers.pop(group, None)
+        self._changed.set()
+
     async def run(self) -> None:
         while True:
-            await asyncio.sleep(LEADERS_PERIOD_S)
-            await asyncio.gather(
-                *(self._ask(group) for group in self._gateway.snapshot.groups if len(group.instances) > 1)
-            )
+            for group in self._gateway.snapshot.groups:
+                for instance in group.instances if len(group.instances) > 1 else ():
+                    if instance.name not in self._asked:
+                        self._asked.add(instance.name)
+                        self._gateway.spawn(self._ask(group.name, instance))
+            for cover in self._covers.values():
+                cover.give_up(GROUP_HELD_S_MAX)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), LEADERS_PERIOD_S)
+            self._changed.clear()
 
-    async def _ask(self, group: Group) -> None:
-        answers = await asyncio.gather(*map(self._answer, group.instances))
-        serving = [answer for answer in answers if answer is not None and answer.serving]
-        newest = max(serving, key=lambda answer: answer.term, default=None)
+    async def _ask(self, name: str, instance: Instance) -> None:
+        asked_at = time.monotonic()
+        try:
+            answer = await self._answer(instance)
+        finally:
+            self._asked.discard(instance.name)
+        group = self._gateway.snapshot.group_by_name.get(name)
+        if answer is not None and answer.serving and group is not None:
+            self._hear(group, answer, asked_at)
+
+    def _hear(self, group: Group, answer: Leads, asked_at: float) -> None:
         known = self._learned.get(group.name)
-        if newest is None or newest.term <= max(group.term, 0 if known is None else known.term):
-            return
-        before = self.of(group)
-        self._learned[group.name] = newest
-        if self.of(group).name != before.name:
-            self._gateway.leave(group.name)
+        term = max(group.term, 0 if known is None else known.term)
+        if answer.term > term:
+            before = self.of(group)
+            self._learned[group.name] = answer
+            if self.of(group).name != before.name:
+                self._gateway.leave(group.name)
+        cover = self.cover(group.name)
+        if cover is not None and answer.term >= term and answer.name == self.of(group).name:
+            cover.renew(math.inf if answer.lease_left_s is None else asked_at + answer.lease_left_s)
 
     async def _answer(self, instance: Instance) -> Leads | None:
         key = self._gateway.secrets.control_token.encode()

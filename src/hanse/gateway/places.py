@@ -15,6 +15,7 @@ from ..planner.plan import Planned
 from ..transactions.commit import new_global_id, prepare_sql
 from . import gating, snapshots
 from .ending import commit_transaction, rollback_transaction
+from .follower_reads import Choice
 from .interruption import check
 from .retrying import Try
 from .transaction import Transaction
@@ -26,10 +27,13 @@ if TYPE_CHECKING:
 class StatementPlaces:
     """`async with`: on success what the statement began is committed, on failure rolled back; backends go home."""
 
-    def __init__(self, session: Session, planned: Planned, attempt: Try | None = None) -> None:
+    def __init__(
+        self, session: Session, planned: Planned, attempt: Try | None = None, choice: Choice | None = None
+    ) -> None:
         self.session = session
         self.planned = planned
         self._attempt = attempt
+        self._choice = choice
         self._own: dict[str, Backend] = {}
         self._began = False
         self.used: dict[str, Backend] = {}  # every backend that the statement was given
@@ -158,8 +162,12 @@ class StatementPlaces:
             return branch.backend
         backend = self._own.get(place)
         if backend is None:
-            backend = self._own[place] = self.used[place] = await session.acquire(place)
-            session.running[place] = backend
+            if self._choice is not None:
+                backend = await self._choice.backend(place)
+            if backend is None:
+                backend = await session.acquire(place)
+            self._own[place] = self.used[place] = backend
+            session.running[backend.place] = backend
         return backend
 
     def _beside(self, transaction: Transaction, place: str) -> bool:
@@ -185,10 +193,10 @@ class StatementPlaces:
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         session = self.session
-        for place, backend in self._own.items():
+        for backend in self._own.values():
             if backend.answering:
                 await session.settle(backend)
-            session.running.pop(place, None)
+            session.running.pop(backend.place, None)
             if not self.planned.neutral:
                 backend.state = None
             session.give_back(backend)

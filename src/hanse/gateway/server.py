@@ -58,7 +58,13 @@ async def serve(config: NodeConfig, secrets: Secrets, worker: int) -> None:
     _follow(gateway)
     cancels = await cancelling.listen(config, worker, gateway.cancel_own)
     server = await _listen(gateway)
-    works = (_sweep(gateway), gateway.watch.run(), gateway.leaders.run(), certificates.follow())
+    works = (
+        _sweep(gateway),
+        gateway.watch.run(),
+        gateway.leaders.run(),
+        gateway.followers.run(),
+        certificates.follow(),
+    )
     background = [asyncio.create_task(work) for work in works]
     profile = _start_profile()
     try:

@@ -36,9 +36,10 @@ from ..pgwire.framing import Framer, Message
 from ..planner.plan import Context, Identity, Planned, TwoPhase
 from ..sql.functions import FunctionClass, classes
 from ..sql.parse import parse_one
-from . import analysis, cursors, drawing, drawn, holding, intake, pins, rooms
+from . import analysis, cursors, drawing, drawn, follower_reads, holding, intake, pins, rooms
 from .encoding import Codec, Recoder, codec_of
 from .fast import FastPath
+from .follower_reads import FollowerFastPath, FollowerReads
 from .gateway import Gateway
 from .interruption import NOBODY, check, interruptible
 from .plans import Plans
@@ -99,6 +100,7 @@ class Session:
         self.pid = 0
         self.secret = 0
         self.fast = FastPath(self)
+        self.reads: FollowerReads | None = None  # it reads from followers
         self.custom_names: frozenset[str] = frozenset()
         self.base_state: SessionState = DEFAULT  # what RESET goes back to: the startup packet's settings
         self.default_search_path = '"$user", public'
@@ -400,6 +402,7 @@ class Session:
             self.state = state
             self.use_encoding()
             self.refresh_context()
+            self._note_reads()
 
     def base_state_with_role(self) -> SessionState:
         state = with_setting(self.base_state, "role", self.state.role)
@@ -410,6 +413,13 @@ class Session:
         self.custom_names = frozenset(name for name, _ in settings if "." in name)
         self.base_state = self.state = intern(settings, None, self.custom_names)
         self.use_encoding()
+        self._note_reads()
+
+    def _note_reads(self) -> None:
+        reads = follower_reads.reads_of(self.state, self.reads)
+        if (reads is None) != (self.reads is None):
+            self.fast = FastPath(self) if reads is None else FollowerFastPath(self)
+        self.reads = reads
 
     def note_unknown_names(self) -> None:
         """Dynamic SQL may have made custom settings: only this session's backends can be right for it from now on."""

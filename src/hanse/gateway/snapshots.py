@@ -19,31 +19,19 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ..core.errors import PgError
 from ..engines.postgres.backend import Backend
 from ..executor.copy_stream import start_copy_out
 from ..executor.request import Discard, Query, Source, pump
 from ..pgwire.frontend import sync
 from .interruption import interruptible
+from .own_settings import READ_CONSISTENCY
 from .transaction import Branch, Transaction
 
 if TYPE_CHECKING:
     from .session import Session
 
-READ_CONSISTENCY = "hanse.read_consistency"
-VALUES = ("snapshot", "fast")
 # A safe snapshot (SERIALIZABLE READ ONLY DEFERRABLE) is waited for, and nobody may wait for transactions under a barrier.
 _DEFERRABLE = re.compile(r",?\s*(?<!NOT )DEFERRABLE")
-
-
-def check_value(value: str | None) -> None:
-    """Raises 22023 for what `hanse.read_consistency` cannot be."""
-    if value not in VALUES:
-        raise PgError(
-            "22023",
-            f'invalid value for parameter "{READ_CONSISTENCY}": "{value}"',
-            hint=f"Available values: {', '.join(VALUES)}.",
-        )
 
 
 def reads_fast(session: Session) -> bool:

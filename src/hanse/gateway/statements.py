@@ -41,6 +41,7 @@ from . import (
     drawing,
     drawn,
     explaining,
+    follower_reads,
     holding,
     leaving,
     retrying,
@@ -53,6 +54,7 @@ from . import (
 from .analysis import describe, parameter_literals
 from .encoding import Recoder
 from .fast import render, render_parts
+from .follower_reads import Choice
 from .inline import substitute
 from .places import StatementPlaces
 from .shown import moved_back
@@ -162,6 +164,15 @@ async def execute(session: Session, planned: Planned, request: Request, sink: Si
 
 async def _execute_again(session: Session, planned: Planned, request: Request, sink: Sink) -> bytes:
     """A statement of its own that writes may meet others; a schema change, another change of the catalog (a new leader)."""
+    reads = session.reads
+    if reads is not None and follower_reads.may(session, planned):
+
+        def served(own: Request, held: Sink, choice: Choice | None) -> Awaitable[bytes]:
+            return _execute(session, planned, own, held, choice=choice)
+
+        return await follower_reads.run(session, reads, request, sink, served)
+    if reads is not None and planned.verb != "SHOW":
+        reads.forget()
     plan = planned.plan
     meets = planned.writes and isinstance(plan, _MEETS)
     meets |= planned.writes and isinstance(plan, Forward) and planned.verb in _MEETS_IN_ONE_GROUP
@@ -181,7 +192,12 @@ async def _execute_again(session: Session, planned: Planned, request: Request, s
 
 
 async def _execute(
-    session: Session, planned: Planned, request: Request, sink: Sink, this: retrying.Try | None = None
+    session: Session,
+    planned: Planned,
+    request: Request,
+    sink: Sink,
+    this: retrying.Try | None = None,
+    choice: Choice | None = None,
 ) -> bytes:
     plan = planned.plan
     transaction = session.transaction
@@ -206,7 +222,7 @@ async def _execute(
         session.output.copy_as_is = has_encoding(request.text)
     if planned.pins is not None:
         await session.pin(session.gateway.snapshot.home_group, planned.pins)
-    async with StatementPlaces(session, planned, this) as places:
+    async with StatementPlaces(session, planned, this, choice) as places:
         try:
             tag = await _RUNNERS[type(plan)](session, planned, request, places, sink)
         except PgError:

@@ -21,13 +21,13 @@ from ..planner.plan import Session as SessionPlan
 from ..planner.plan import SessionVerb
 from ..sql.parse import parse_one
 from ..sql.render import render
-from . import cursors, snapshots, sqlprepare
+from . import cursors, own_settings, sqlprepare
 from .encoding import canonical
 from .ending import commit_transaction, rollback_transaction
 from .modes import after, without_waiting
+from .own_settings import GUARANTEE, READ_CONSISTENCY
 from .setconfig import PLANNED_BY
 from .settings import with_setting
-from .snapshots import READ_CONSISTENCY
 from .transaction import WRITES_UNTIL_HERE, Savepoint, Transaction, chained
 
 if TYPE_CHECKING:
@@ -252,13 +252,13 @@ _LESS_DURABLE = ("off", "false", "no", "0", "local", "remote_write")
 
 def _check_value(session: Session, name: str, text: bytes) -> None:
     """What PostgreSQL itself would not refuse."""
-    if name not in (READ_CONSISTENCY, "synchronous_commit"):
+    if name not in own_settings.DEFAULTS and name != "synchronous_commit":
         return
     arguments = parse_one(text).node.args
     value = arguments[0].val if arguments else None  # else DEFAULT
-    if name == READ_CONSISTENCY and value is not None:
-        snapshots.check_value(getattr(value, "sval", None))
     written = str(getattr(value, "sval", getattr(value, "ival", "")))
+    if name in own_settings.DEFAULTS and (value is not None or name == GUARANTEE):
+        own_settings.check(name, written)
     if name == "synchronous_commit" and written.lower() in _LESS_DURABLE and session.gateway.is_replicated:
         raise PgError(
             "22023",
@@ -399,12 +399,29 @@ async def show(session: Session, plan: SessionPlan, text: bytes, sink: Sink) -> 
         sink.describe(server_messages.row_description([Field("client_encoding", 0, 0, 25, -1, -1, 0)]))
         await sink.rows(server_messages.data_row([session.codec.name.encode()]))
         return b"SHOW"
+    if (own := own_setting(session, plan.name)) is not None:
+        sink.describe(server_messages.row_description([Field(plan.name, 0, 0, 25, -1, -1, 0)]))
+        await sink.rows(server_messages.data_row([own.encode()]))
+        return b"SHOW"
     backend = await session.statement_backend()
     backend.write(frontend.query(text))
     try:
         return await pump(backend, sink)
     finally:
         session.end_statement_backend(backend)
+
+
+def own_setting(session: Session, name: str) -> str | None:
+    """What SHOW gives for a setting of Hanse's own that PostgreSQL need not know."""
+    if name not in own_settings.DEFAULTS:
+        return None
+    if session.transaction is not None and any(name in sql.lower() for sql in session.transaction.local):
+        return None
+    if session.reads is not None:
+        session.reads.passed(session)
+        if name == GUARANTEE:
+            return session.reads.guarantee
+    return session.state.get(name) or own_settings.DEFAULTS[name]
 
 
 async def discard(session: Session, plan: SessionPlan, text: bytes, sink: Sink) -> bytes:

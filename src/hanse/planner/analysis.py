@@ -238,6 +238,11 @@ class Analysis:
                 found += [*by_default, *(beside or ())]
         return tuple(dict.fromkeys(each.identity for each in found if each is not None)) if draws else None
 
+    @property
+    def of_server(self) -> bool:
+        """A follower would answer otherwise: it is read only."""
+        return FunctionClass.SERVER in self.classes or any(call.name == "current_setting" for call in self.calls)
+
     @cached_property
     def leaves(self) -> Leaves:
         """What the functions that run with the statement may leave in the session."""
@@ -255,6 +260,7 @@ class Analysis:
             relations=self.relations,
             neutral=not self.leaves and not self.classes & {FunctionClass.SESSION, FunctionClass.USER},
             leaves=self.leaves,
+            of_server=self.of_server,
             pins=self.pins,
             draws=self.draws if isinstance(plan, Forward) else None,
             template_safe=template_safe and self.parsed.templatable and not self.operands.uses.unplaced,

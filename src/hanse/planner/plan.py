@@ -537,6 +537,7 @@ class Planned:
     relations: frozenset[Identity] = frozenset()  # every relation of the catalog that is touched
     neutral: bool = True  # leaves no session state behind (findings-gateway 6)
     leaves: Leaves = NOTHING  # what functions that it runs may have set for the session
+    of_server: bool = False  # speaks of the server that runs it, which is to be a leader
     pins: str | None = None  # why the session must keep its backend: 'temporary table', 'advisory lock', …
     draws: tuple[Identity, ...] | None = None  # may draw in the one place that runs it; the sequences that are known
     template_safe: bool = False

@@ -48,11 +48,12 @@ class WhoLeads:
 
 @dataclass(frozen=True, slots=True)
 class Leads:
-    """`serving`: results of this member that arrive now may be used."""
+    """`serving`: results of this member may be used that arrive within `lease_left_s`. None: for ever."""
 
     name: str
     term: int
     serving: bool
+    lease_left_s: float | None = 0.0
 
 
 @dataclass(frozen=True, slots=True)

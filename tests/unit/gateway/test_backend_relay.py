@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
 from hanse.core.errors import PgError
 from hanse.core.limits import PREPARED_BYTES_PER_BACKEND_MAX
 from hanse.engines.postgres.backend import FIRST, LAST, Backend, split_messages
+from hanse.engines.postgres.cover import Cover
 from hanse.pgwire import backend as server
 from hanse.pgwire import frontend
 from hanse.pgwire.diagnostics import error_response
@@ -288,3 +290,51 @@ def test_long_prepared_statements_make_room_for_each_other() -> None:
     assert backend.knows(b"whole") and not backend.knows(b"s4")
     backend.forget(b"whole")
     assert [backend.remember(b"t%d" % number, third)[1] for number in range(4)] == [0, 0, 0, 1]
+
+
+def covered(until: float) -> tuple[Backend, Relay, Transport, Cover]:
+    backend, relay, transport = Backend("g1", "u", "d"), Relay(), Transport()
+    backend.attach(transport, b"")
+    backend.cover = Cover()
+    backend.cover.renew(until)
+    backend.relay_to(relay)
+    backend.write(b"Q")
+    return backend, relay, transport, backend.cover
+
+
+def test_what_comes_behind_the_lease_is_held_until_it_is_known_to_go_on() -> None:
+    backend, relay, transport, cover = covered(time.monotonic() - 1)
+    for at in range(0, len(ANSWER), 100):
+        backend.data_received(ANSWER[at : at + 100])
+    assert (relay.data, relay.ends, transport.paused, backend.unread) == (b"", [], True, True)
+    cover.renew(time.monotonic() - 0.5)
+    assert relay.data == b""
+    cover.renew(time.monotonic() + 60)
+    assert (relay.data, relay.ends, transport.paused, backend.unread) == (ANSWER, [ord("I")], False, False)
+    backend.relay_to(relay)
+    backend.data_received(ANSWER)
+    assert relay.data == ANSWER * 2
+
+
+def test_a_lease_is_never_shortened_and_a_client_that_is_slow_is_still_waited_for() -> None:
+    backend, relay, transport, cover = covered(time.monotonic() - 1)
+    backend.data_received(ANSWER[:50])
+    backend.pause_reading()
+    cover.renew(time.monotonic() + 60)
+    assert transport.paused and relay.data != b""
+    cover.renew(0.0)
+    backend.data_received(ANSWER[50:])
+    assert relay.data == ANSWER
+    backend.resume_reading()
+    assert not transport.paused
+
+
+def test_what_is_held_too_long_is_given_up() -> None:
+    backend, relay, _, cover = covered(time.monotonic() - 1)
+    cover.give_up(0.0)
+    assert not backend.closed
+    backend.data_received(ANSWER)
+    cover.give_up(60.0)
+    assert not backend.closed
+    cover.give_up(0.0)
+    assert backend.closed and relay.data == b""

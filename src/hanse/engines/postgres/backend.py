@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -23,6 +24,7 @@ from ...core.limits import MESSAGE_BYTES_MAX, PREPARED_BYTES_PER_BACKEND_MAX, PR
 from ...pgwire import backend as server_messages
 from ...pgwire import frontend
 from ...pgwire.diagnostics import parse_error
+from .cover import Cover
 
 PULL_BYTES_AHEAD = 1 << 20
 
@@ -68,6 +70,7 @@ class Backend(asyncio.Protocol):
         self.prepared: OrderedDict[bytes, int] = OrderedDict()  # statements on the server, their bytes, oldest first
         self._prepared_bytes = 0
         self.idle_since = 0.0
+        self.made_at = 0.0  # of a pool's, by the monotonic clock
         self.pool_generation = 0
         self.closed = False
         self.answering = False  # something was sent whose ReadyForQuery has not been read
@@ -93,6 +96,9 @@ class Backend(asyncio.Protocol):
         self._skip = 0  # relay mode: bytes still to come of a message that is already being relayed
         self._inbox: deque[tuple[int, bytes]] = deque()
         self._inbox_bytes = 0
+        self.cover: Cover | None = None  # None: it is believed at any time
+        self._held: list[bytes] = []  # what came when it was not to be believed
+        self._stopped = False  # whoever is given what it says has enough for now
         self._waiter: asyncio.Future[None] | None = None
         self._paused = False
         self._drained: asyncio.Future[None] | None = None
@@ -177,14 +183,39 @@ class Backend(asyncio.Protocol):
         self._swallow = swallow
 
     def pause_reading(self) -> None:
+        self._stopped = True
         if self._transport is not None and not self.closed:
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        if self._transport is not None and not self.closed:
+        self._stopped = False
+        if self._transport is not None and not self.closed and not self._held:
             self._transport.resume_reading()
 
+    def _hold(self, cover: Cover, data: bytes) -> None:
+        self._held.append(data)
+        if self._transport is not None:
+            self._transport.pause_reading()
+        cover.hold(self)
+
+    def believe(self) -> None:
+        """What has come may be used."""
+        held, self._held = self._held, []
+        if self.closed:
+            return
+        if not self._stopped and self._transport is not None:
+            self._transport.resume_reading()
+        for data in held:
+            self._take(data)
+
     def data_received(self, data: bytes) -> None:
+        cover = self.cover
+        if cover is not None and time.monotonic() >= cover.until:
+            self._hold(cover, data)
+            return
+        self._take(data)
+
+    def _take(self, data: bytes) -> None:
         if self._parts:
             self._parts.append(data)
             self._parts_missing -= len(data)
@@ -420,7 +451,7 @@ class Backend(asyncio.Protocol):
     @property
     def unread(self) -> bool:
         """Something came that nobody asked for (such as 57P01 at shutdown): the connection is not to be trusted."""
-        return bool(self._inbox) or bool(self._tail) or bool(self._parts)
+        return bool(self._inbox) or bool(self._tail) or bool(self._parts) or bool(self._held)
 
     @property
     def failed(self) -> bool:
