@@ -20,7 +20,7 @@ from ..config import WORKSPACE_PLACE, NodeConfig, Secrets
 from ..core.errors import FatalError, UserMistake
 from ..core.limits import COMMITS_END_S_MAX
 from ..engines.postgres.workspace import Workspace
-from . import cancelling
+from . import cancelling, jobkeeper
 from .client import Client
 from .faults import fault_of
 from .gateway import Gateway
@@ -58,7 +58,13 @@ async def serve(config: NodeConfig, secrets: Secrets, worker: int) -> None:
     _follow(gateway)
     cancels = await cancelling.listen(config, worker, gateway.cancel_own)
     server = await _listen(gateway)
-    works = (_sweep(gateway), gateway.watch.run(), gateway.leaders.run(), certificates.follow())
+    works = (
+        _sweep(gateway),
+        gateway.watch.run(),
+        gateway.leaders.run(),
+        certificates.follow(),
+        jobkeeper.keep(gateway),
+    )
     background = [asyncio.create_task(work) for work in works]
     profile = _start_profile()
     try:

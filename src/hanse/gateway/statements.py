@@ -43,6 +43,7 @@ from . import (
     explaining,
     holding,
     leaving,
+    maintenance,
     retrying,
     setconfig,
     snapshots,
@@ -290,6 +291,8 @@ async def _again(session: Session, context: Context, request: Request, places: P
 async def _broadcast(session: Session, planned: Planned, request: Request, places: Places, sink: Sink) -> bytes:
     plan = planned.plan
     assert isinstance(plan, Broadcast)
+    if plan.journalled and session.transaction is None:
+        return await maintenance.run(session, planned, request, places, sink)
     if plan.transactional:
         await places.begin()
     elif session.transaction is not None:
@@ -297,29 +300,15 @@ async def _broadcast(session: Session, planned: Planned, request: Request, place
     common = request.text if plan.sql is None else plan.sql.encode()
     texts = dict(plan.texts)
     tag = b""
-    done: list[str] = []
     for place in (*plan.groups, *((WORKSPACE_PLACE,) if plan.workspace else ())):
         backend = await places.backend(place)
         own = texts[place].encode() if place in texts else common
         if place in plan.others:
             own = plan.others_sql.encode()
         backend.write(Request(text=own, snapshot=request.snapshot).message())
-        try:
-            answer = await pump(backend, sink)
-        except PgError as error:
-            if not plan.transactional and len(plan.groups) > 1:
-                _say_where(error, planned.verb, place, done)
-            raise
-        done.append(place)
+        answer = await pump(backend, sink)
         tag = tag or answer
     return tag
-
-
-def _say_where(error: PgError, verb: str, place: str, done: list[str]) -> None:
-    """VACUUM and its kind are not undone where they have run; run again they do no harm there."""
-    where = f"It has run in {', '.join(done)}." if done else "It has run in no other group."
-    error.detail = f"{error.detail} {where}" if error.detail else f"This is group {place}. {where}"
-    error.hint = error.hint or f"Run {verb} again when the reason is gone."
 
 
 async def _insert_rows(session: Session, planned: Planned, request: Request, places: Places, sink: Sink) -> bytes:
