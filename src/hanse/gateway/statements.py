@@ -208,8 +208,10 @@ async def _execute(
     async with StatementPlaces(session, planned, this) as places:
         try:
             tag = await _RUNNERS[type(plan)](session, planned, request, places, sink)
-        except PgError:
+        except PgError as error:
             leaving.note_failed(session, planned.leaves)
+            if error.position is not None and (not isinstance(plan, Forward) or plan.sql is not None):
+                error.position = await _position(session, request, error)
             raise
         if not planned.neutral and places.used and setconfig.calls_set_config(request.text):
             await setconfig.note(session, request, next(iter(places.used.values())))
@@ -220,6 +222,15 @@ async def _execute(
     if session.pinned and _may_unpin(session, planned):
         await session.unpin_if_free()
     return tag
+
+
+async def _position(session: Session, request: Request, error: PgError) -> int | None:
+    """Of an error in a text that we have made: where the client's has it, which the schema-complete database says."""
+    try:
+        await session.analyze(session.make_statement(request.text, request.parameter_types))
+    except PgError as own:
+        return own.position if (own.sqlstate, own.message) == (error.sqlstate, error.message) else None
+    return None
 
 
 def has_encoding(text: bytes) -> bool:
