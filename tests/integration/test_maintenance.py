@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import psycopg
 import pytest
@@ -18,6 +19,7 @@ from support.servers import Cluster
 
 INDEXES = """SELECT i.indexrelid::regclass::text, i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
     JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND NOT i.indisprimary ORDER BY 1"""
+JOBS = "SELECT count(*) FROM hanse.jobs WHERE groups = %s::text[] AND state = %s AND done = '{}'"
 SIZES = """SELECT relname::text, pg_total_relation_size(c.oid) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
     WHERE nspname = %s AND relkind IN ('r', 'i')"""
 ESTIMATES = """SELECT relname::text, reltuples::int FROM pg_class
@@ -75,6 +77,35 @@ def test_an_index_that_cannot_be_made_leaves_nothing(cluster: Cluster, tables: S
         assert _indexes(cluster, tables) == {"g1": [], "g2": []}
         connection.execute("DELETE FROM plain WHERE id = 2")
         connection.execute("CREATE UNIQUE INDEX CONCURRENTLY wrong ON plain (n)")
+
+
+def test_an_index_that_was_not_made_anew_leaves_nothing(cluster: Cluster, tables: Schema) -> None:
+    """The schema-complete database has no `…_ccnew`, so nobody could drop it."""
+    told: list[psycopg.Error] = []
+
+    def reindex() -> None:
+        with tables.connect() as connection:
+            connection.execute("SET statement_timeout = '500ms'")
+            try:
+                connection.execute("REINDEX TABLE CONCURRENTLY plain")
+            except psycopg.Error as error:
+                told.append(error)
+
+    with psycopg.connect(cluster.group_dsns()["g2"]) as writer, tables.connect() as watcher:
+        writer.execute(f"UPDATE {tables.name}.plain SET n = n")
+        thread = threading.Thread(target=reindex)
+        thread.start()
+        wait_until("a job", lambda: watcher.execute(JOBS, (["g2"], "running")).fetchone() == (1,))
+        removing = f"SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'DROP INDEX%{tables.name}%_ccnew%'"
+        with psycopg.connect(cluster.group_dsns()["g2"], autocommit=True) as group:
+            wait_until("its removal", lambda: group.execute(removing).fetchone() == (1,))  # type: ignore[call-overload]
+        writer.rollback()
+        thread.join(60)
+        assert [error.sqlstate for error in told] == ["57014"]
+        assert watcher.execute("SELECT count(*) FROM hanse.jobs WHERE statement LIKE 'REINDEX%'").fetchone() == (0,)
+    with psycopg.connect(cluster.group_dsns()["g2"]) as group:
+        invalid = "SELECT count(*) FROM pg_index WHERE NOT indisvalid AND indrelid = %s::regclass"
+        assert group.execute(invalid, (f"{tables.name}.plain",)).fetchone() == (0,)
 
 
 def test_what_a_killed_attempt_has_left_is_replaced(cluster: Cluster, tables: Schema) -> None:

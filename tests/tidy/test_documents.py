@@ -70,7 +70,7 @@ def test_every_view_is_documented() -> None:
     text = documents()
     missing = [
         view
-        for view in ("hanse.nodes", "hanse.groups", "hanse.shards", "hanse.tables", "hanse.transactions")
+        for view in ("hanse.nodes", "hanse.groups", "hanse.shards", "hanse.tables", "hanse.transactions", "hanse.jobs")
         if view not in text
     ]
     assert missing == []

@@ -57,6 +57,9 @@ RECORD_AGE_S_MIN = 3600.0  # of a commit record, before it is asked whether anyb
 RECORDS_PERIOD_S = 600.0
 RECORDS_PER_TURN_MAX = 10_000
 GROUP_STATE_S_MAX = 2.0  # for a leader to tell how its followers are
+JOBS_PERIOD_S = 5.0  # between two looks for statements over groups whose gateway is gone,
+JOB_AGE_S_MIN = 10.0  # and that nobody has touched for so long
+JOB_LOCK_WAIT_S_MAX = 5.0  # for a table, to remove what such a statement has left
 IN_DOUBT_ASK_S_MAX = 5.0  # for one group's word on its prepared transactions; then it counts as away
 
 # hanse.retry, in users' programs

@@ -1,9 +1,9 @@
 """CREATE INDEX CONCURRENTLY on a table of one group, or a reference table: group after group, outside any transaction.
 
-It cannot be atomic, so it can be repeated. The schema-complete database gets the index last: while it has none, whatever
-the groups have under that name is left over from an attempt that did not end, valid or not, and the next attempt drops
-it first. An attempt that fails, or is cancelled, drops what it has made; only where the gateway was killed something stays
-until then.
+It cannot be atomic, so it has a journal (jobs.py). The schema-complete database gets the index last: while it has none,
+whatever the groups have under that name is left over from an attempt that did not end, valid or not. An attempt that fails,
+or is cancelled, drops what it has made. Where the gateway was killed the same statement goes on with the groups that are
+missing, if it comes within seconds; else all is removed (jobkeeper.py).
 
 DROP INDEX and DETACH PARTITION are the ordinary, atomic ones: a schema change waits briefly for its locks and lets
 others pass (patience.py). So is CREATE INDEX without a name: only PostgreSQL could choose one, and it must be the same in
@@ -22,6 +22,8 @@ from ..core.ids import quote_literal, quote_qualified
 from ..executor.request import Sink, run
 from ..planner.plan import Ddl
 from ..sql.parse import parse_one
+from .jobkeeper import undo_index
+from .jobs import Job, Journal
 from .transaction import Transaction
 
 if TYPE_CHECKING:
@@ -47,64 +49,104 @@ async def create_index(session: Session, verb: str, text: bytes, sink: Sink, rel
     index = (relation.schema, parse_one(text).node.idxname)
     plain = surgery.without_word(sql, "CONCURRENTLY")
     gateway = session.gateway
-    await gateway.workspace.catch_up(gateway.snapshot.version)
-    known = await gateway.workspace.query(f"SELECT to_regclass({quote_literal(quote_qualified(*index))}) IS NOT NULL")
-    if known[0][0]:  # PostgreSQL's error, or its notice
-        return await ddl.run(session, Ddl(verb=verb), plain.encode(), sink)
     groups = gateway.snapshot.group_names
     if relation.kind is Kind.PARTITION and relation.group is not None:
         groups = (relation.group,)
+    job = Job(
+        id=gateway.new_transaction_id(),
+        verb=verb,
+        statement=text.decode(),
+        texts=dict.fromkeys(groups, sql),
+        role=session.context.user,
+        search_path=session.search_path,
+        index=index,
+    )
     lock = Transaction("", session.state, explicit=False)
     await gateway.lock_ddl(lock)
     try:
-        await _make(session, sql, index, groups)
+        await gateway.workspace.catch_up(gateway.snapshot.version)
+        known = await gateway.workspace.query(
+            f"SELECT to_regclass({quote_literal(quote_qualified(*index))}) IS NOT NULL"
+        )
+        if not known[0][0]:
+            async with Journal(gateway) as journal:
+                await _create(session, journal, await _begun(session, journal, job), plain, lock)
+            return verb.encode()
     finally:
         gateway.unlock_ddl(lock)
+    return await ddl.run(session, Ddl(verb=verb), plain.encode(), sink)  # PostgreSQL's error, or its notice
+
+
+async def _begun(session: Session, journal: Journal, job: Job) -> Job:
+    """The job, or the one that an attempt of the same statement has left; of another, nothing stays."""
+    left = await journal.of_index(job.index or ("", ""))
+    if left is not None:
+        taken = await journal.take(left)
+        if taken is None:
+            raise PgError(
+                "55006",
+                f'index "{left.index[1] if left.index else ""}" is being made by another session',
+                hint="Look into hanse.jobs.",
+            )
+        if taken.is_again(job) and not taken.failed:
+            return taken
+        await undo_index(session.gateway, taken)
+        await journal.end(taken)
+    await journal.begin(job)
+    return job
+
+
+async def _create(session: Session, journal: Journal, job: Job, plain: str, lock: Transaction) -> None:
+    from . import ddl
+
     try:
-        await ddl.workspace_only(session, plain)
-    except PgError:
-        await _drop(session, index, groups)
+        for group in job.open_groups:
+            await _run(session, group, _dropping(job))  # left over from an attempt that was killed
+            await _run(session, group, job.texts[group], journal, job)
+            await journal.advance(job, group)
+            session.gateway.fault("after_group")
+        await ddl.workspace_only(session, plain, lock, lambda change: journal.decide(job, change))
+    except PgError as error:
+        if job.decision is None:
+            left = await _drop(session, journal, job)
+            error.hint = error.hint or _hint(job, left)
         raise
-    return verb.encode()
+    await journal.end(job)
 
 
-async def _make(session: Session, sql: str, index: tuple[str, str], groups: tuple[str, ...]) -> None:
-    for group in groups:  # left over from an attempt that was killed
-        await _run(session, group, _dropping(index))
-    for group in groups:
-        try:
-            await _run(session, group, sql)
-        except PgError as error:
-            left = await _drop(session, index, groups)
-            error.hint = error.hint or _hint(index, left)
-            raise
-
-
-def _hint(index: tuple[str, str], left: list[str]) -> str | None:
-    if not left:
+def _hint(job: Job, left: list[str]) -> str | None:
+    if not left or job.index is None:
         return None
-    return f'Index "{index[1]}" is left in {", ".join(left)}; CREATE INDEX CONCURRENTLY of this name replaces it.'
+    return f'Index "{job.index[1]}" is left in {", ".join(left)}; it will be removed.'
 
 
-async def _drop(session: Session, index: tuple[str, str], groups: tuple[str, ...]) -> list[str]:
-    """Gives the groups where that was not possible."""
+async def _drop(session: Session, journal: Journal, job: Job) -> list[str]:
+    """Gives the groups where that was not possible. Nothing is removed by whom somebody else has followed."""
     left = []
-    for group in groups:
+    try:
+        await journal.touch(job)
+    except PgError:
+        return []
+    for group in job.texts:
         try:
-            await _run(session, group, _dropping(index))
+            await _run(session, group, _dropping(job))
         except PgError:
             left.append(group)
+    with contextlib.suppress(PgError):
+        await (journal.fail(job) if left else journal.end(job))
     return left
 
 
-def _dropping(index: tuple[str, str]) -> str:
-    return f"DROP INDEX CONCURRENTLY IF EXISTS {quote_qualified(*index)}"
+def _dropping(job: Job) -> str:
+    return f"DROP INDEX CONCURRENTLY IF EXISTS {quote_qualified(*(job.index or ('', '')))}"
 
 
-async def _run(session: Session, group: str, sql: str) -> None:
+async def _run(session: Session, group: str, sql: str, journal: Journal | None = None, job: Job | None = None) -> None:
     backend = await session.acquire(group)
     session.running[group] = backend  # so that the client can cancel it
     try:
+        if journal is not None and job is not None:
+            await journal.touch(job)  # who takes the job from now on finds the index being made
         await run(backend, sql)
     finally:
         session.running.pop(group, None)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -178,7 +178,8 @@ async def _begin_change(session: Session) -> None:
     if transaction.change is not None:
         return
     gateway = session.gateway
-    await gateway.lock_ddl(transaction)
+    if not gateway.has_ddl_lock(transaction):
+        await gateway.lock_ddl(transaction)
     try:
         snapshot = gateway.snapshot
         await gateway.workspace.catch_up(snapshot.version)
@@ -457,14 +458,20 @@ async def _run_outside(session: Session, plan: Ddl, text: bytes, sink: Sink) -> 
     return await run(session, Ddl(verb=plan.verb), text, sink)
 
 
-async def workspace_only(session: Session, sql: str) -> None:
-    """A schema change that the groups have already."""
-    session.transaction = Transaction("", session.state, explicit=False)
+async def workspace_only(
+    session: Session, sql: str, transaction: Transaction, decided: Callable[[str], Awaitable[None]]
+) -> None:
+    """A schema change that the groups have already. `transaction` has the DDL lock; `decided` is told the change's id before
+    it can be committed.
+    """
+    session.transaction = transaction
     try:
         await _begin_change(session)
         driver = _Driver(session, None)
         await driver.drive(_only(RunWorkspace(sql)))
         await driver.introspect()
+        assert transaction.change is not None
+        await decided(transaction.change.transaction_id)
     except BaseException:
         await rollback_transaction(session)
         raise

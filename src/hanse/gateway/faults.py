@@ -7,7 +7,8 @@ point which the file names takes the file away and does what it says, once::
     after_decide kill      when the decision was answered, before any branch is told of it
     after_prepare stop     stops itself (SIGSTOP), until somebody lets it go on (SIGCONT)
 
-Points are `before_` and `after_` with the stages of the commit protocol: constraints, prepare, decide, resolve, finish, undo.
+Points are `before_` and `after_` with the stages of the commit protocol: constraints, prepare, decide, resolve, finish, undo;
+and `after_group`, when one group has run a statement that goes from group to group (jobs.py).
 Without the variable, which is read when the worker starts, nothing is ever looked at.
 """
 

@@ -273,7 +273,7 @@ class Gateway:
     def new_transaction_id(self) -> str:
         return random.token_hex(8)
 
-    async def lock_ddl(self, transaction: Transaction) -> None:
+    async def lock_ddl(self, holder: object) -> None:
         """The cluster's DDL lock, held until `unlock_ddl`; by then our snapshot is the newest.
 
         The control plane gives it to one worker, this worker to one of its sessions at a time.
@@ -289,10 +289,13 @@ class Gateway:
         except BaseException:
             await stack.aclose()
             raise
-        self._ddl_locks[id(transaction)] = stack
+        self._ddl_locks[id(holder)] = stack
 
-    def unlock_ddl(self, transaction: Transaction) -> None:
-        stack = self._ddl_locks.pop(id(transaction), None)
+    def has_ddl_lock(self, holder: object) -> bool:
+        return id(holder) in self._ddl_locks
+
+    def unlock_ddl(self, holder: object) -> None:
+        stack = self._ddl_locks.pop(id(holder), None)
         if stack is not None:
             self.spawn(stack.aclose())
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 
 from pglast import ast
 
+from ..sql.literals import is_plain
 from ..sql.parse import parse
 from ..sql.scanning import tokens_of
 from ..sql.walk import walk
+
+_PARAMETER = re.compile(r"'[^']*+'|(?<![\w$])\$(\d++)").finditer
 
 
 def substitute(text: bytes, values: Sequence[str]) -> bytes:
@@ -17,14 +21,19 @@ def substitute(text: bytes, values: Sequence[str]) -> bytes:
     pieces: list[str] = []
     done = 0
     columns = _columns(sql)
-    for token in tokens_of(sql):
-        if token.name == "PARAM":
-            pieces.append(sql[done : token.start])
-            name = ' AS "?column?" ' if token.start in columns else ""
-            pieces.append(f" {values[int(sql[token.start + 1 : token.end + 1]) - 1]} {name}")
-            done = token.end + 1
+    for start, end in _parameters(text, sql):
+        name = ' AS "?column?" ' if start in columns else ""
+        pieces += (sql[done:start], f" {values[int(sql[start + 1 : end]) - 1]} {name}")
+        done = end
     pieces.append(sql[done:])
     return "".join(pieces).encode()
+
+
+def _parameters(text: bytes, sql: str) -> Iterator[tuple[int, int]]:
+    """Where `$n` stand. A text that is plain need not be read by the lexer, which makes an object of each of its words."""
+    if b'"' not in text and is_plain(text):
+        return (found.span() for found in _PARAMETER(sql) if found[1])
+    return ((token.start, token.end + 1) for token in tokens_of(sql) if token.name == "PARAM")
 
 
 def _columns(sql: str) -> frozenset[int]:

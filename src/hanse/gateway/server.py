@@ -20,7 +20,7 @@ from ..config import WORKSPACE_PLACE, NodeConfig, Secrets
 from ..core.errors import FatalError, UserMistake
 from ..core.limits import COMMITS_END_S_MAX
 from ..engines.postgres.workspace import Workspace
-from . import cancelling, holds
+from . import cancelling, holds, jobkeeper
 from .client import Client
 from .faults import fault_of
 from .gateway import Gateway
@@ -64,6 +64,7 @@ async def serve(config: NodeConfig, secrets: Secrets, worker: int) -> None:
         gateway.leaders.run(),
         gateway.followers.run(),
         certificates.follow(),
+        jobkeeper.keep(gateway),
     )
     background = [asyncio.create_task(work) for work in works]
     profile = _start_profile()

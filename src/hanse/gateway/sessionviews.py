@@ -1,8 +1,8 @@
 """Views whose rows the gateway knows, and no backend does.
 
 `pg_prepared_statements` and `pg_cursors` behind a pool are the session's; `hanse.transactions`, `hanse.groups` and
-`pg_prepared_xacts` are asked of every group. In a statement that reads them the view is replaced by its rows, so that it can run
-anywhere and join anything::
+`pg_prepared_xacts` are asked of every group, `hanse.jobs` of the home group. In a statement that reads them the view is replaced
+by its rows, so that it can run anywhere and join anything::
 
     SELECT name FROM pg_cursors   →   SELECT name FROM (SELECT … FROM (VALUES ('c'::text, …)) AS v (name, …)) AS pg_cursors
 
@@ -19,16 +19,15 @@ from pglast.parser import scan
 
 from ..core.ids import quote_literal
 from ..transactions.indoubt import USERS, rows_of
-from . import grouprows, indoubt
+from . import grouprows, indoubt, jobs
 from .prepared import Portal
 
 if TYPE_CHECKING:
     from .session import Session
 
 PREPARED, CURSORS, XACTS = "pg_prepared_statements", "pg_cursors", "pg_prepared_xacts"
-TRANSACTIONS = "transactions"  # of schema hanse, which must be named
-GROUPS = "groups"  # likewise
-_NAMED = re.compile(rb"\bhanse\s*\.\s*(transactions|groups)\b")
+TRANSACTIONS, GROUPS, JOBS = OURS = ("transactions", "groups", "jobs")  # of schema hanse, which must be named
+_OURS_NAMED = re.compile(rb"\bhanse\s*\.\s*(transactions|groups|jobs)\b")
 _COLUMNS = {
     PREPARED: (
         ("name", "text"),
@@ -72,6 +71,16 @@ _COLUMNS = {
         ("members", "text[]"),
         ("k", "int4"),
     ),
+    JOBS: (
+        ("id", "text"),
+        ("command", "text"),
+        ("statement", "text"),
+        ("owner", "name"),
+        ("state", "text"),
+        ("groups", "text[]"),
+        ("done", "text[]"),
+        ("started", "timestamptz"),
+    ),
 }
 _COMPUTED = {TRANSACTIONS: ", pg_catalog.clock_timestamp() - v.prepared AS age"}
 _BEFORE_TABLE = frozenset(("FROM", "JOIN", "ASCII_44", "ASCII_40", "TABLE", "ONLY"))
@@ -79,7 +88,7 @@ _DOT = "ASCII_46"
 
 
 def asks(lower: bytes) -> bool:
-    return b"pg_prepared_" in lower or b"pg_cursors" in lower or _NAMED.search(lower) is not None
+    return b"pg_prepared_" in lower or b"pg_cursors" in lower or _OURS_NAMED.search(lower) is not None
 
 
 async def replaced(session: Session, sql: str) -> str:
@@ -115,7 +124,7 @@ def _table_start(tokens: list[Any], words: list[str], index: int) -> int | None:
     if index + 1 < len(tokens) and tokens[index + 1].name == _DOT:
         return None  # name.column
     start = index
-    ours = words[index].lower() in (TRANSACTIONS, GROUPS)
+    ours = words[index].lower() in OURS
     if index >= 2 and tokens[index - 1].name == _DOT:
         if words[index - 2].lower() != ("hanse" if ours else "pg_catalog"):
             return None
@@ -140,6 +149,8 @@ async def _of_groups(session: Session, views: set[str]) -> Mapping[str, Sequence
         ]
     if GROUPS in views:
         found[GROUPS] = await grouprows.rows(session.gateway)
+    if JOBS in views:
+        found[JOBS] = await _jobs(session)
     return found
 
 
@@ -180,6 +191,15 @@ async def _xacts(session: Session) -> Sequence[Row]:
         for row in rows_of(found, {})
         if row.state == USERS
     ]
+
+
+async def _jobs(session: Session) -> Sequence[Row]:
+    gateway = session.gateway
+    backend = await gateway.system_backend(gateway.snapshot.home_group)
+    try:
+        return await backend.query(jobs.shown_sql(session.context.user))
+    finally:
+        backend.close()
 
 
 def _prepared(session: Session) -> Iterator[Row]:

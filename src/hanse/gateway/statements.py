@@ -44,6 +44,7 @@ from . import (
     follower_reads,
     holding,
     leaving,
+    maintenance,
     retrying,
     setconfig,
     snapshots,
@@ -225,8 +226,10 @@ async def _execute(
     async with StatementPlaces(session, planned, this, choice) as places:
         try:
             tag = await _RUNNERS[type(plan)](session, planned, request, places, sink)
-        except PgError:
+        except PgError as error:
             leaving.note_failed(session, planned.leaves)
+            if error.position is not None and (not isinstance(plan, Forward) or plan.sql is not None):
+                error.position = await _position(session, request, error)
             raise
         if not planned.neutral and places.used and setconfig.calls_set_config(request.text):
             await setconfig.note(session, request, next(iter(places.used.values())))
@@ -237,6 +240,15 @@ async def _execute(
     if session.pinned and _may_unpin(session, planned):
         await session.unpin_if_free()
     return tag
+
+
+async def _position(session: Session, request: Request, error: PgError) -> int | None:
+    """Of an error in a text that we have made: where the client's has it, which the schema-complete database says."""
+    try:
+        await session.analyze(session.make_statement(request.text, request.parameter_types))
+    except PgError as own:
+        return own.position if (own.sqlstate, own.message) == (error.sqlstate, error.message) else None
+    return None
 
 
 def has_encoding(text: bytes) -> bool:
@@ -308,6 +320,8 @@ async def _again(session: Session, context: Context, request: Request, places: P
 async def _broadcast(session: Session, planned: Planned, request: Request, places: Places, sink: Sink) -> bytes:
     plan = planned.plan
     assert isinstance(plan, Broadcast)
+    if plan.journalled and session.transaction is None:
+        return await maintenance.run(session, planned, request, places, sink)
     if plan.transactional:
         await places.begin()
     elif session.transaction is not None:
@@ -315,29 +329,15 @@ async def _broadcast(session: Session, planned: Planned, request: Request, place
     common = request.text if plan.sql is None else plan.sql.encode()
     texts = dict(plan.texts)
     tag = b""
-    done: list[str] = []
     for place in (*plan.groups, *((WORKSPACE_PLACE,) if plan.workspace else ())):
         backend = await places.backend(place)
         own = texts[place].encode() if place in texts else common
         if place in plan.others:
             own = plan.others_sql.encode()
         backend.write(Request(text=own, snapshot=request.snapshot).message())
-        try:
-            answer = await pump(backend, sink)
-        except PgError as error:
-            if not plan.transactional and len(plan.groups) > 1:
-                _say_where(error, planned.verb, place, done)
-            raise
-        done.append(place)
+        answer = await pump(backend, sink)
         tag = tag or answer
     return tag
-
-
-def _say_where(error: PgError, verb: str, place: str, done: list[str]) -> None:
-    """VACUUM and its kind are not undone where they have run; run again they do no harm there."""
-    where = f"It has run in {', '.join(done)}." if done else "It has run in no other group."
-    error.detail = f"{error.detail} {where}" if error.detail else f"This is group {place}. {where}"
-    error.hint = error.hint or f"Run {verb} again when the reason is gone."
 
 
 async def _insert_rows(session: Session, planned: Planned, request: Request, places: Places, sink: Sink) -> bytes:

@@ -19,6 +19,7 @@ from typing import Any
 from pglast import ast, enums
 
 from ..catalog.model import Relation
+from ..sql.inlists import VALUES_MIN
 from ..sql.walk import names
 from .operands import Uses, family
 
@@ -199,8 +200,8 @@ def _elements(array: Any, uses: Uses) -> tuple[Any, ...]:
         return tuple(array.elements or ())
     value = array.val if isinstance(array, ast.A_Const) else None
     text = value.sval if isinstance(value, ast.String) else None
-    if text is None or not _INTEGERS(text):
-        return ()
+    if text is None or text.count(",") >= VALUES_MIN or not _INTEGERS(text):
+        return ()  # so many lie in every group
     uses.frozen.append(array)
     return tuple(ast.A_Const(val=ast.Float(fval=element.strip())) for element in text[1:-1].split(","))
 

@@ -425,7 +425,8 @@ class Ddl:
 class Broadcast:
     """The text on every one of `groups`, and in the schema-complete database where `workspace` says so.
 
-    `texts`: what single groups run instead, because they do not have all that the text names.
+    `texts`: what single groups run instead, because they do not have all that the text names. `journalled`: where it is no part
+    of a transaction, a journal says which groups have run it.
     """
 
     groups: tuple[str, ...]
@@ -435,6 +436,7 @@ class Broadcast:
     others: tuple[str, ...] = ()  # groups that run `others_sql` in its place
     others_sql: str = ""
     texts: tuple[tuple[str, str], ...] = ()
+    journalled: bool = False
 
 
 class SessionVerb(StrEnum):

@@ -18,6 +18,8 @@ from pglast import parse_sql
 from pglast.error import Error as PglastError
 from pglast.stream import RawStream
 
+from ..sql.inlists import restored
+
 Node = Any  # pglast's nodes share no useful static type; every function here says which node it takes
 ast: Any = _ast  # untyped as well: in a parsed tree every field is what the grammar made it, never None by chance
 
@@ -152,7 +154,10 @@ def render(statement: Node) -> str:
         raise Unprintable(str(error)) from error
     if len(again) != 1 or key(again[0].stmt, _extract) != key(statement, _extract):
         raise Unprintable(text)
-    return text
+    try:
+        return restored(text)
+    except KeyError:
+        raise Unprintable(text) from None
 
 
 def _extract(node: Node) -> object | None:

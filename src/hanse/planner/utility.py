@@ -374,7 +374,8 @@ def _vacuum(utility: Utility) -> Planned:
     place = _one_place(utility) if utility.node.rels else None
     if place is not None and _touches_temporary(utility):
         return utility.planned(Forward(place=place), pins="temporary table")
-    return _where_they_are(utility, "rels", transactional=not utility.node.is_vacuumcmd, writes=False)
+    planned = _where_they_are(utility, "rels", transactional=not utility.node.is_vacuumcmd, writes=False)
+    return _journalled(planned)
 
 
 def _maintain(utility: Utility) -> Planned:
@@ -383,8 +384,20 @@ def _maintain(utility: Utility) -> Planned:
         return utility.at_home(pins="temporary table")
     for ref in table_refs(utility.node, utility.snapshot, utility.context):
         if ref.relation is not None and ref.relation.kind in (Kind.SINGLE, Kind.PARTITION) and ref.relation.group:
+            if _is_concurrent(utility.node):  # what it leaves behind must be removed
+                plan = Broadcast(groups=(ref.relation.group,), transactional=False, journalled=True)
+                return utility.planned(plan)
             return utility.planned(Forward(place=ref.relation.group))
-    return _everywhere(utility, transactional=False, writes=False)
+    return _journalled(_everywhere(utility, transactional=False, writes=False))
+
+
+def _is_concurrent(node: Any) -> bool:
+    return any(option.defname == "concurrently" and _is_on(option) for option in node.params or ())
+
+
+def _journalled(planned: Planned) -> Planned:
+    assert isinstance(planned.plan, Broadcast)
+    return replace(planned, plan=replace(planned.plan, journalled=True))
 
 
 def _checkpoint(utility: Utility) -> Planned:

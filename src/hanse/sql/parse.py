@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 from typing import Any
@@ -25,6 +25,7 @@ from pglast.parser import ParseError, parse_sql, parse_sql_json, split
 
 from ..core.errors import PgError
 from . import depth, literals
+from .inlists import TEXT_BYTES_MIN, Shortened, shortened
 from .verbs import verb_of
 from .walk import walk
 
@@ -39,7 +40,8 @@ class Parsed:
 
     `text` may have spaces around it and end with a semicolon; `sql` ends with the statement itself, so that it can be
     put into parentheses. `node` is pglast's node, None where only a server can say what is wrong; its `location`s are
-    characters of `text`. `size` is the length of `sql` in characters.
+    characters of `text`. `size` is the length of `sql` in characters. `shortened`: what the tree was made of, where that is not
+    the text itself.
     """
 
     text: bytes
@@ -48,6 +50,7 @@ class Parsed:
     start: int = 0
     end: int = 0
     size: int | None = None
+    shortened: Shortened | None = None
 
     @cached_property
     def sql(self) -> str:
@@ -65,7 +68,7 @@ class Parsed:
     @cached_property
     def templatable(self) -> bool:
         """Whether a plan can refer to the text's literals by number."""
-        return self.plain and (bool(self.constant_offsets) or len(self.parts) == 1)
+        return self.shortened is None and self.plain and (bool(self.constant_offsets) or len(self.parts) == 1)
 
     @cached_property
     def literal_offsets(self) -> dict[int, int]:
@@ -81,7 +84,7 @@ class Parsed:
     @cached_property
     def constant_offsets(self) -> dict[int, int]:
         """id() of an A_Const node → the byte at which it is written (a negative number: its sign)."""
-        return _constant_offsets(self.text, self.node)
+        return _constant_offsets(self.text.decode() if self.shortened is None else self.shortened.sql, self.node)
 
     def literal_of(self, node: Any) -> tuple[int, bool] | None:
         """The number of the literal that an A_Const was written as, and whether a minus sign belongs to it."""
@@ -136,13 +139,23 @@ class Parsed:
         return segment, offset - starts[segment]
 
 
+_last = Parsed(
+    b"", None, ""
+)  # with a long list: a statement is parsed several times on its way, its tree is never changed
+
+
 def parse(text: bytes | str) -> tuple[Parsed, ...]:
     """The statements of a text; () for one of nothing but spaces, comments and semicolons.
 
     Raises PgError 42601 in the server's words, 22021 where the text is not UTF-8.
     """
     data = text.encode() if isinstance(text, str) else text
+    if len(data) >= TEXT_BYTES_MIN and data == _last.text:
+        return (_last,)
     sql = _decode(data)
+    short = shortened(data, sql)
+    if short is not None and (found := _parse_shortened(data, short)) is not None:
+        return (found,)
     depth.check(data, sql)
     try:
         if b";" in data.rstrip(b" \t\r\n\f;"):
@@ -153,6 +166,20 @@ def parse(text: bytes | str) -> tuple[Parsed, ...]:
     except ParseError as error:
         return (_refused(data, sql, error),)
     return (_statement(data, sql, statements[0]),) if statements else ()
+
+
+def _parse_shortened(data: bytes, short: Shortened) -> Parsed | None:
+    """None: it is parsed as it is, being several, or wrong, or SELECT … INTO, whose tree is used in more ways."""
+    depth.check(short.sql.encode(), short.sql)
+    try:
+        statements = parse_sql(short.sql)
+    except ParseError:
+        return None
+    if len(statements) != 1 or getattr(statements[0].stmt, "intoClause", None) is not None:
+        return None
+    global _last
+    _last = replace(_statement(data, short.sql, statements[0]), shortened=short)
+    return _last
 
 
 def _pieces(sql: str) -> Sequence[slice]:
@@ -221,12 +248,12 @@ def _refused(data: bytes, sql: str, error: ParseError) -> Parsed:
     raise PgError("42601", message, position=None if location is None else location + 1)
 
 
-def _constant_offsets(text: bytes, node: Any) -> dict[int, int]:
+def _constant_offsets(sql: str, node: Any) -> dict[int, int]:
     """pglast's Python nodes lack the position of constants; its JSON has them, in the same order of fields."""
     constants = [found for found in walk(node) if isinstance(found, ast.A_Const)]
     if not constants:
         return {}
-    tree = msgspec.json.decode(parse_sql_json(text.decode()))
+    tree = msgspec.json.decode(parse_sql_json(sql))
     offsets: list[int] = []
     _json_constants(tree["stmts"][0], offsets)
     if len(offsets) != len(constants):  # never seen; without positions a plan only serves its exact text

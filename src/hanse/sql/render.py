@@ -15,6 +15,7 @@ from pglast import ast
 from pglast.parser import ParseError, parse_sql
 from pglast.stream import RawStream
 
+from .inlists import restored
 from .walk import walk
 
 
@@ -31,7 +32,10 @@ def render(node: Any) -> str:
         raise NotRenderable(str(error)) from error
     if len(again) != 1 or again[0].stmt != node:
         raise NotRenderable(text)
-    return text
+    try:
+        return restored(text)
+    except KeyError:
+        raise NotRenderable(text) from None
 
 
 def render_expression(node: Any) -> str:

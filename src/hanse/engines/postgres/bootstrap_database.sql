@@ -34,6 +34,26 @@ CREATE UNLOGGED TABLE hanse.waiting (
     at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
+-- Statements that run group after group outside transactions, and how far they are: gateway/jobs.py. Only the home group's is
+-- used. The owner is the session that writes here; where it is gone, another takes the job.
+CREATE TABLE hanse.job (
+    id text PRIMARY KEY,
+    verb text NOT NULL,
+    statement text NOT NULL,
+    texts json NOT NULL,  -- group → what it runs
+    done text[] NOT NULL DEFAULT '{}',
+    role name NOT NULL,
+    search_path text NOT NULL,
+    index_schema name,
+    index_name name,
+    decision text,  -- the schema change by which the catalog learns of the index
+    failed boolean NOT NULL DEFAULT false,  -- its client knows; what it has left is to be removed
+    owner_pid int,
+    owner_start timestamptz,
+    started timestamptz NOT NULL DEFAULT clock_timestamp(),
+    touched timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
 -- Record "committed". gids can be seen by everybody in pg_prepared_xacts; whoever knows the secret made the transaction.
 CREATE FUNCTION hanse.record_commit(gid text, secret text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER

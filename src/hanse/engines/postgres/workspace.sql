@@ -69,15 +69,16 @@ LEFT JOIN hanse.placement l ON l.relid = s.oid
 WHERE c.relkind = 'p' AND NOT c.relispartition
   AND left(n.nspname::text, 3) <> 'pg_' AND n.nspname NOT IN ('information_schema', 'hanse');
 
--- Prepared transactions of all groups. A gateway puts the rows in its place (gateway/sessionviews.py) where a statement
--- names it; this tells what it looks like, and what to do where it is reached in another way.
-CREATE FUNCTION hanse.only_by_name() RETURNS boolean LANGUAGE plpgsql
+-- Prepared transactions of all groups, and statements that go from group to group. A gateway puts the rows in their place
+-- (gateway/sessionviews.py) where a statement names them; this tells what they look like, and what to do where they are reached
+-- in another way.
+CREATE FUNCTION hanse.only_by_name(view text) RETURNS boolean LANGUAGE plpgsql
 SET search_path = pg_catalog
 AS $$
 BEGIN
     RAISE feature_not_supported USING
-        MESSAGE = 'hanse.transactions can only be read by a statement that names it so',
-        HINT = 'Call it so: SELECT * FROM hanse.transactions;';
+        MESSAGE = format('hanse.%s can only be read by a statement that names it so', view),
+        HINT = format('Call it so: SELECT * FROM hanse.%s;', view);
 END
 $$;
 
@@ -89,7 +90,18 @@ SELECT NULL::text AS gid,
        NULL::name AS owner,
        NULL::timestamptz AS prepared,
        NULL::interval AS age
-WHERE hanse.only_by_name();
+WHERE hanse.only_by_name('transactions');
+
+CREATE VIEW hanse.jobs AS
+SELECT NULL::text AS id,
+       NULL::text AS command,
+       NULL::text AS statement,
+       NULL::name AS owner,
+       NULL::text AS state,
+       NULL::text[] AS groups,
+       NULL::text[] AS done,
+       NULL::timestamptz AS started
+WHERE hanse.only_by_name('jobs');
 
 GRANT SELECT ON ALL TABLES IN SCHEMA hanse TO PUBLIC;
 
