@@ -58,7 +58,7 @@ class Request:
 
 DEFAULT_NODES = 3
 DEFAULT_GROUPS = 2
-DEFAULT_REPLICAS = 1
+DEFAULT_REPLICAS = 3  # where there are as many nodes, else 1: of two, none may lead when the other is away
 DEFAULT_PORT = 5432
 DEFAULT_WORKERS = 1
 DEFAULT_TLS = "on"
@@ -90,7 +90,7 @@ def plan_cluster(request: Request, *, cluster_id: str, choose_ports: ChoosePorts
     """A new cluster. `request` was checked."""
     node_count = request.nodes or DEFAULT_NODES
     group_count = request.groups or DEFAULT_GROUPS
-    replicas = request.replicas or DEFAULT_REPLICAS
+    replicas = request.replicas or (DEFAULT_REPLICAS if node_count >= DEFAULT_REPLICAS else 1)
     first_port = request.port or DEFAULT_PORT
     ports_of_instance = 1 if replicas == 1 else 2
     voters = control_nodes_of(node_count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from ..agent.observe import ClusterStatus, TableStatus
 
+WIDTH = 160  # where nobody knows how wide it will be shown
 COLOURS = {"running": "green", "stopped": "red", "failed": "red"}
 
 
@@ -48,7 +50,7 @@ def command(data_dir: Path, as_json: bool) -> None:
 def _show(status: ClusterStatus) -> None:
     from rich.console import Console
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH)
     console.print(f"{status.dsn}  {_coloured(status.state)}", markup=True)
     console.print(f"data: {status.data}")
     if status.elsewhere is not None:
