@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import psycopg
 import pytest
 
@@ -43,6 +46,42 @@ def test_rollback_takes_them_back(cluster_schema: Schema) -> None:
         assert shards(connection, cluster_schema.name) == 0
         connection.execute("INSERT INTO t VALUES (1)")
         assert connection.execute("SELECT id FROM t").fetchall() == [(1,)]
+
+
+def test_transactions_that_bring_first_rows_at_once(cluster_schema: Schema) -> None:
+    """Each has done something else before, and waits for its turn to make the shards with what it has locked."""
+    with cluster_schema.connect() as connection:
+        connection.execute("CREATE TABLE t (id int PRIMARY KEY) PARTITION BY HASH (id)")
+        connection.execute("CREATE TABLE other (id int PRIMARY KEY) PARTITION BY HASH (id) WITH (shards = 4)")
+    clients = 6
+    ready = threading.Barrier(clients)
+
+    def bring(number: int) -> None:
+        with cluster_schema.connect() as connection, connection.transaction():
+            connection.execute("INSERT INTO other VALUES (%s)", (number,))
+            ready.wait(60)
+            connection.execute("INSERT INTO t VALUES (%s)", (number,))
+
+    with ThreadPoolExecutor(clients) as pool:
+        list(pool.map(bring, range(clients)))
+    with cluster_schema.connect() as connection:
+        assert connection.execute("SELECT count(*) FROM t JOIN other USING (id)").fetchone() == (clients,)
+
+
+def test_an_error_of_a_statement_whose_table_goes(cluster_schema: Schema) -> None:
+    """It was under way when the schema changed, and is told with its place in the text."""
+    with cluster_schema.connect() as holder, cluster_schema.connect() as waiting, ThreadPoolExecutor(1) as pool:
+        holder.execute("CREATE TABLE t (id int PRIMARY KEY, b int) PARTITION BY HASH (id) WITH (shards = 2)")
+        holder.execute("INSERT INTO t VALUES (1, 1)")
+        for _ in range(10):  # its plan is known
+            waiting.execute("UPDATE t SET b = b + 1 WHERE id = 1")
+        with holder.transaction():
+            holder.execute("ALTER TABLE t DROP COLUMN b")
+            told = pool.submit(waiting.execute, "UPDATE t SET b = b + 1 WHERE id = 1")
+            holder.execute("DROP TABLE t")
+        with pytest.raises((psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn)):
+            told.result(60)
+        assert waiting.execute("SELECT 1").fetchone() == (1,)
 
 
 def test_a_range_table_has_no_place_for_them(cluster_schema: Schema) -> None:

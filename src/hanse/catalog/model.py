@@ -139,6 +139,11 @@ class Relation(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def identity(self) -> tuple[str, str]:
         return (self.schema, self.name)
 
+    @property
+    def awaits_shards(self) -> bool:
+        """A HASH table that gets its shards with its first row."""
+        return self.kind is Kind.SHARDED and self.strategy is Strategy.HASH and not self.shards
+
     @cached_property
     def groups(self) -> tuple[str, ...]:
         """The groups that hold rows of a sharded table, sorted."""

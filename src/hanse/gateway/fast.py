@@ -59,6 +59,7 @@ class FastPath:
         "planned",
         "prepared",
         "preparing",
+        "route",
         "session",
         "shard",
     )
@@ -69,9 +70,9 @@ class FastPath:
         self.planned: Planned | None = None
         self.ending: bool | None = None  # the relayed message ends the transaction: True, by COMMIT
         self.preparing: bytes | None = None  # the backend statement that the running message prepares
-        self.parts: list[
-            bytes
-        ] = []  # of the text that runs, for its errors; whether it names a shard, has `$n` for literals
+        # Of the text that runs, for its errors: the shard that it names, and whether it has `$n` for literals.
+        self.parts: list[bytes] = []
+        self.route: Route | None = None
         self.shard: int | None = None
         self.prepared = False
         self._chunk: bytes | None = None  # what is being tried
@@ -140,7 +141,7 @@ class FastPath:
         ):  # the workspace may end idle sessions: the thorough way tries again
             return False
         prepared = route.prepared
-        self.parts, self.shard, self.prepared = parts, shard, False
+        self.parts, self.route, self.shard, self.prepared = parts, route, shard, False
         if prepared is not None:
             values = prepared.values(parts[1::2])
             if values is not None:
@@ -316,7 +317,7 @@ class FastPath:
             place is None or place == WORKSPACE_PLACE
         ):  # the workspace may end idle sessions: the thorough way tries again
             return False
-        self.parts, self.shard, self.prepared = parts, shard, False
+        self.parts, self.route, self.shard, self.prepared = parts, route, shard, False
         if parse:
             sql = statement.text if shard is None else render(route, shard, statement.text, parts)
             message = frontend.parse(b"", sql, statement.declared_types) + data[:end] + rest
@@ -469,9 +470,8 @@ class FastPath:
     def _shown(self, message: bytes) -> bytes:
         """The error as the client may see it (`shown.py`)."""
         error, plans = parse_error(message), self.session.plans
-        if error.position is not None and self.planned is not None:
-            route = plans.route(self.planned)
-            sent = self.parts if self.shard is None else render_parts(route, self.shard, self.parts)
+        if error.position is not None and self.planned is not None and self.route is not None:
+            sent = self.parts if self.shard is None else render_parts(self.route, self.shard, self.parts)
             if self.prepared:
                 sent = [part if at % 2 == 0 else b"$%d" % (at // 2 + 1) for at, part in enumerate(sent)]
             error.position = moved_back(error.position, sent, self.parts)

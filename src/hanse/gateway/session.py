@@ -134,9 +134,18 @@ class Session:
             own = self.transaction.change
             if own is not None and own.frozen & relations:
                 return False
-            if any(planned.relations & relations for planned in self.transaction.touched.values()):
+            if any(self._used(planned) & relations for planned in self.transaction.touched.values()):
                 return True
         return self.fast.uses(relations)
+
+    def _used(self, planned: Planned) -> frozenset[tuple[str, str]]:
+        """Without tables that get their shards with the first row: a write to one has not begun, and may wait for its turn to
+        make them while somebody else does.
+        """
+        if not planned.writes:
+            return planned.relations
+        known = self.gateway.snapshot.relation_by_identity
+        return frozenset(each for each in planned.relations if each not in known or not known[each].awaits_shards)
 
     def works_in(self, place: str) -> bool:
         """Whether a statement or transaction that is under way has a backend there."""

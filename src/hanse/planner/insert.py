@@ -25,7 +25,7 @@ from typing import Any
 from pglast import ast, enums
 from pglast.parser import ParseError, parse_sql
 
-from ..catalog.model import Column, Kind, Relation, Snapshot, Strategy
+from ..catalog.model import Column, Kind, Relation, Snapshot
 from ..core.errors import PgError, not_supported
 from ..core.ids import parse_identifier_list
 from ..sql.functions import AGGREGATES, FunctionClass, calls, differs_by_place
@@ -139,16 +139,11 @@ class _Insert:
             return self._single() or self.write_back()
         return self._single() or self._of_rows()
 
-    @property
-    def _shards_come_later(self) -> bool:
-        """A HASH table that was declared without shards: they are made when its first rows come, after planning."""
-        return self.relation.strategy is Strategy.HASH and not self.relation.shards
-
     def _single(self) -> Planned | None:
         """One row whose key is known, with nothing for the gateway to compute."""
         query = self.node.selectStmt
         self._refuse_asking(query.valuesLists)
-        if self._shards_come_later or self._draws(query.valuesLists):
+        if self.relation.awaits_shards or self._draws(query.valuesLists):
             return None
         if len(query.valuesLists) != 1 or self.added() or self._given_defaults(query.valuesLists):
             return None
@@ -359,7 +354,7 @@ class _Insert:
     # --- rows of a query ---------------------------------------------------------------------------------------
 
     def _of_query(self) -> Planned:
-        if self.node.selectStmt is not None and not self.added() and not self._shards_come_later:
+        if self.node.selectStmt is not None and not self.added() and not self.relation.awaits_shards:
             planned = plan_forward(self.analysis) or self._pushed_down()
             if planned is not None:
                 return planned

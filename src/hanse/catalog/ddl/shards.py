@@ -11,7 +11,7 @@ from typing import Any
 
 from ...core.errors import PgError, not_supported
 from ...core.ids import quote_identifier, quote_literal
-from ..model import Bound, Kind, Relation, Snapshot, Strategy
+from ..model import Bound, Kind, Relation, Snapshot
 from ..type_oids import TURN, advance_sql, read_sql
 from .checks import check_foreign_keys, linked, same_layout_possible
 from .places import place, qualified, run_groups
@@ -118,7 +118,7 @@ def make_default_shards(table: Identity, ctx: DdlContext) -> Procedure:
     relation = snapshot.relation_by_identity.get(table)
     if relation is None:
         raise PgError("42P01", f"relation {quote_identifier(table[1])} does not exist")
-    if relation.kind is Kind.SHARDED and relation.strategy is Strategy.HASH and not relation.shards:
+    if relation.awaits_shards:
         layout = layout_for(relation, snapshot, ctx, count=None, colocate_with=None)
         yield from make_shards(table, layout, ctx)
         after = yield Introspect()
