@@ -60,7 +60,7 @@ async def resume(cluster: Cluster, name: str | None) -> None:
 
 async def _until_whole(cluster: Cluster, timeout_s: float) -> ClusterStatus | None:
     until = monotonic() + timeout_s
-    while not is_whole(status := await asyncio.to_thread(cluster.status)):
+    while not is_whole(status := await cluster.look()):
         if monotonic() > until:
             return None
         await asyncio.sleep(POLL_S)
@@ -86,7 +86,7 @@ async def _whole(watch: Watch, begun: Callable[[], bool] = lambda: True) -> None
 
 def _not_whole(cluster: Cluster) -> str:
     now = ", ".join(f"{part} is {state}" for part, state in facts(cluster.status()).items() if "running" not in state)
-    return f"the cluster is not whole after {WHOLE_S_MAX:.0f} s: {now or 'a group has no leader'}"
+    return f"the cluster is not whole after {WHOLE_S_MAX:.0f} s: {now or 'a follower does not follow'}"
 
 
 @asynccontextmanager

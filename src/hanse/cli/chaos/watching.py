@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
-from ...agent.observe import ClusterStatus, observe_processes
+from ...agent.observe import ClusterStatus, observe_processes, with_replication
 from ...config import DEFAULT_USER, ClusterConfig, Secrets
 from .load import Beat, Clients
 
@@ -25,6 +25,11 @@ class Cluster:
     def status(self) -> ClusterStatus:
         return observe_processes(self.data_dir, self.config, self.secrets)
 
+    async def look(self) -> ClusterStatus:
+        """With the followers, where it may be whole."""
+        status = await asyncio.to_thread(self.status)
+        return await with_replication(status, self.config, self.secrets) if runs(status) else status
+
     def clients(self, *, without: str = "", only: str = "") -> Clients:
         """Through the gateways of all nodes; of all but one, unless that is the only one; of one."""
         ports = [each.gateway_port for each in self.config.nodes if each.name != without and only in ("", each.name)]
@@ -34,10 +39,16 @@ class Cluster:
         )  # fmt: skip
 
 
-def is_whole(status: ClusterStatus) -> bool:
+def runs(status: ClusterStatus) -> bool:
     """Everything runs, and each group has one leader."""
     leaders = [sum(each.role == "leader" for each in group.instances) for group in status.groups]
     return status.state == "running" and all(count == 1 for count in leaders)
+
+
+def is_whole(status: ClusterStatus) -> bool:
+    """And every follower streams: the next fault would not be one too many."""
+    followers = [each for group in status.groups for each in group.instances if each.name != group.leader]
+    return runs(status) and all(each.replication == "streaming" for each in followers)
 
 
 def facts(status: ClusterStatus) -> dict[str, str]:
@@ -71,7 +82,7 @@ class Watch:
         """Whether `over`, and every group answers a write that was sent after that, in time."""
         until, since = monotonic() + timeout_s, math.inf
         while monotonic() < until:
-            status = await asyncio.to_thread(self.cluster.status)
+            status = await self.cluster.look()
             for text in (*self._changes(facts(status)), *self._pauses()):
                 self.say(monotonic() - self._begun, text)
             since = min(since, monotonic()) if over(status) else math.inf
