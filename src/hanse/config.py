@@ -5,7 +5,7 @@ A data directory holds one local cluster (`hanse up`) or one node (`hanse node`)
     hanse-data/
       cluster.json       ClusterConfig: topology, ports, format version; what `hanse up` decided
       secrets.json       mode 0600: Secrets
-      tls/               the certificate authority, and the certificate of the gateways (agent/certificates.py)
+      tls/               certificate authorities, and the certificate of the gateways (agent/certificates.py)
       run/, log/         of `hanse up` itself, as a node's
       control/           catalog.sqlite.adopted: the catalog from before it was replicated, where there was one
       <node>/node.json   NodeConfig of that node, derived from cluster.json at every start

@@ -83,6 +83,12 @@ class Control:
         self.log.elect(self.nodes[number])
         await eventually(lambda: self.services[number].tenure)
 
+    async def elect_for(self, number: int, client: ControlClient) -> None:
+        """Until `client` follows it."""
+        link = client._link
+        await self.elect(number)
+        await eventually(lambda: client._link not in (None, link) and client._in_force)
+
     async def stop(self) -> None:
         for service in self.services:
             await service.stop()
@@ -473,10 +479,10 @@ async def test_clients_follow_the_leader_with_their_leases(three: Control) -> No
     seen: list[bool] = []
     a = await three.client("a", lease_s=5.0)
     await a.propose(TOPOLOGY)
+    link = a._link
     await three.elect(2)
-    await eventually(lambda: seen.append(a.live) or three.services[2].tenure._sessions)  # type: ignore[union-attr, func-returns-value]
+    await eventually(lambda: seen.append(a.live) or a._link not in (None, link))  # type: ignore[func-returns-value]
     assert all(seen)  # it may plan all the time: the next leader waits for its lease
-    await eventually(lambda: a._in_force)
     assert await a.propose(TOPOLOGY) == 2
 
 
@@ -499,8 +505,7 @@ async def test_a_leader_that_cannot_read_welcomes_nobody(three: Control) -> None
 async def test_the_lock_is_lost_with_the_leader(three: Control) -> None:
     a = await three.client("a")
     async with a.ddl_lock():
-        await three.elect(1)
-        await eventually(lambda: a._in_force)
+        await three.elect_for(1, a)
         with pytest.raises(PgError) as caught:
             await a.propose(ddl(0))
         assert caught.value.sqlstate == "40001"
@@ -520,6 +525,16 @@ async def test_who_waits_for_the_lock_gets_it_of_the_next_leader(three: Control)
     assert await b.propose(ddl(0)) == 1
     await waiting.__aexit__(None, None, None)
     await held.__aexit__(None, None, None)
+
+
+async def test_a_deposed_leader_that_does_not_know_it_changes_nothing(three: Control) -> None:
+    a = await three.client("a")
+    async with a.ddl_lock():
+        three.log.elect(three.nodes[1], unknown_to=three.nodes[0])
+        with pytest.raises(PgError) as caught:  # the lock of this tenure says nothing any more
+            await a.propose(ddl(0))
+        assert caught.value.sqlstate == "57P03"
+    assert three.nodes[1].machine.look_up("x0") == ""
 
 
 async def test_a_proposal_that_a_deposed_leader_did_not_place_is_never_made(three: Control) -> None:

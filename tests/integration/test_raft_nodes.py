@@ -82,6 +82,28 @@ async def test_any_node_proposes_and_reads(tmp_path: Path) -> None:
         assert await watched == contract.version
 
 
+async def test_a_proposal_under_a_term_is_made_by_its_leader_alone(tmp_path: Path) -> None:
+    async with running(tmp_path, *THREE) as cluster:
+        leader = await cluster.leader()
+        await leader.propose(b"1", term=leader.leadership.term)
+        follower = next(node for node in cluster.nodes.values() if node is not leader)
+        known = leader.leadership
+        assert (known.leader, known.leads, follower.leadership.leads) == (leader.name, True, False)
+        with pytest.raises(PgError) as caught:  # it would be another's
+            await follower.propose(b"2", term=known.term)
+        assert caught.value.sqlstate == "57P03"
+        waiting = asyncio.create_task(leader.leadership_changed(known))
+        await leader.transfer(follower.name)
+        assert not (await waiting).leads
+        for node in (leader, follower):
+            with pytest.raises(PgError) as caught:
+                await node.propose(b"3", term=known.term)
+            assert caught.value.sqlstate == "57P03"
+        await leader.propose(b"4")  # without a term it is sent on
+        await follower.read()
+        assert cluster.journals[follower.name].writes == [b"1", b"4"]
+
+
 async def test_a_batch_is_one_write(tmp_path: Path) -> None:
     async with running(tmp_path, "n1") as cluster:
         node = await cluster.leader()

@@ -26,11 +26,11 @@ class LocalLog:
         node.take_in()
         return node
 
-    def elect(self, leader: LocalNode | None) -> None:
-        """Everybody who is not cut off knows at once."""
+    def elect(self, leader: LocalNode | None, *, unknown_to: LocalNode | None = None) -> None:
+        """Everybody else who is not cut off knows at once."""
         self.term += 1
         for node in self.nodes:
-            if not node.cut_off:
+            if not node.cut_off and node is not unknown_to:
                 name = None if leader is None else leader.name
                 node.learn(Leadership(term=self.term, leader=name, leads=node is leader))
 
@@ -62,7 +62,7 @@ class LocalNode:
 
     async def propose(self, command: bytes, *, term: int | None = None) -> bytes:
         await self.hung.wait()
-        if self.cut_off or self._log.term != self.leadership.term or term not in (None, self._log.term):
+        if self.cut_off or term not in (None, self._log.term):
             raise unavailable()
         self._log.entries.append(command)
         for node in self._log.nodes:

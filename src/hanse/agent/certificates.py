@@ -4,6 +4,7 @@
     <data>/tls/ca.key        mode 0600: signs the next certificate, when names are missing or the end comes near
     <data>/tls/server.crt    for localhost, the machine's name, the loopback addresses and the address listened on
     <data>/tls/server.key    mode 0600
+    <data>/tls/nodes/ca.crt, ca.key         an authority for nodes alone: the key of the other one may be kept elsewhere
     <data>/<node>/tls/node.crt, node.key    of a node among nodes (consensus/raft/transport.py): its DNS name is the node's
 
 The authority is made once. The certificate is checked at every `hanse up` and made anew when it does not serve any more;
@@ -63,13 +64,14 @@ def provide(cluster: ClusterConfig, data_dir: Path) -> None:
         return
     certificate, key = files_of(cluster, data_dir)
     names = _names(cluster.host)
-    if cluster.tls_cert is None and not _serves(certificate, key, names, authority_file(data_dir)):
+    if cluster.tls_cert is None and not _serves(certificate, key, names, data_dir / DIRECTORY / "ca.crt"):
         _make(data_dir / DIRECTORY, names, certificate, key)
     tls.load(certificate, key)
 
 
 def authority_file(data_dir: Path) -> Path:
-    return data_dir / DIRECTORY / "ca.crt"
+    """Of nodes."""
+    return data_dir / DIRECTORY / "nodes" / "ca.crt"
 
 
 def node_files(data_dir: Path, node: str) -> tuple[Path, Path]:
@@ -79,12 +81,13 @@ def node_files(data_dir: Path, node: str) -> tuple[Path, Path]:
 
 
 def provide_for_nodes(cluster: ClusterConfig, data_dir: Path) -> None:
-    """The nodes' own certificates; always of the cluster's authority, whatever clients are shown. Raises UserMistake."""
+    """The nodes' own certificates, whatever clients are shown. Raises UserMistake."""
+    authority = authority_file(data_dir)
     for node in cluster.nodes:
         names = frozenset({node.name}), frozenset[str]()
         certificate, key = node_files(data_dir, node.name)
-        if not _serves(certificate, key, names, authority_file(data_dir)):
-            _make(data_dir / DIRECTORY, names, certificate, key)
+        if not _serves(certificate, key, names, authority):
+            _make(authority.parent, names, certificate, key)
 
 
 def _names(host: str) -> tuple[frozenset[str], frozenset[str]]:
@@ -132,7 +135,7 @@ def _make(directory: Path, names: tuple[frozenset[str], frozenset[str]], certifi
     """`directory` is the authority's."""
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    directory.mkdir(mode=0o700, exist_ok=True)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory.chmod(0o700 if os.geteuid() != 0 else 0o711)  # clients of other users may read ca.crt
     authority, authority_key = _authority(directory)
     key = ec.generate_private_key(ec.SECP256R1())

@@ -3,8 +3,8 @@
     snapshot 7 ── CommitDdl(expected_version=7, …) ──► snapshot 8
     snapshot 8 ── CommitDdl(expected_version=7, …) ──► 40001: somebody else's command came between
 
-`apply` is a pure function: the store calls it today under one lock, a Raft state machine will call it on every member,
-commands in log order, and come to the same snapshots. It therefore reads no clock, draws no random number, asks nobody.
+`apply` is a pure function: the state machine (`machine.py`) calls it on every voter of the control plane, commands in log order,
+and comes to the same snapshots. It therefore reads no clock, draws no random number, asks nobody.
 
 A `CommitDdl` carries the whole new set of relations and not a difference: the gateway that ran the statements has
 read it back from the schema-complete database (introspection), which is the only party that knows what a statement did.

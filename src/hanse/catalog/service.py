@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from typing import Any, Protocol
+from typing import Any
 
 from ..core.errors import PgError, UserMistake
 from ..core.limits import (
@@ -25,13 +25,9 @@ from ..core.limits import (
 from . import protocol as p
 from .machine import CatalogMachine
 from .service_session import ServiceSession
-from .tenure import Leadership, Leading, Tenure
+from .tenure import Consensus, Tenure
 
 log = logging.getLogger(__name__)
-
-
-class Consensus(Leading, Protocol):
-    async def leadership_changed(self, known: Any) -> Leadership: ...
 
 
 class ControlService:

@@ -70,18 +70,16 @@ class Consensus(Protocol):
     @property
     def version(self) -> int: ...
     async def changed(self, since: int) -> int: ...
-
-
-class Leading(Consensus, Protocol):
     @property
     def leadership(self) -> Leadership: ...
+    async def leadership_changed(self, known: Any) -> Leadership: ...
 
 
 class Tenure:
     """Of `term`. `begin` comes first; `end` when the node does not lead any more, or ends."""
 
     def __init__(
-        self, consensus: Leading, machine: CatalogMachine, term: int, *, ack_wait_s: float, lease_s: float
+        self, consensus: Consensus, machine: CatalogMachine, term: int, *, ack_wait_s: float, lease_s: float
     ) -> None:
         self.term = term
         self.lease_s = lease_s

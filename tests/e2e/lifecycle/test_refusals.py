@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from lifecycle_tools import LocalCluster
 
+from hanse.config import CLUSTER_FORMAT
+
 
 @pytest.mark.parametrize(
     ("options", "words"),
@@ -72,7 +74,7 @@ def test_data_of_another_version_or_format(local: LocalCluster) -> None:
     assert "the data of instance g1.1 belong to PostgreSQL 15, and the server in" in sentence
     assert local.processes() == []
     cluster = local.data / "cluster.json"
-    cluster.write_text(cluster.read_text().replace('"format": 1', '"format": 99'))
+    cluster.write_text(cluster.read_text().replace(f'"format": {CLUSTER_FORMAT}', '"format": 99'))
     assert "another version of Hanse (format 99)" in local.refused("up")
 
 

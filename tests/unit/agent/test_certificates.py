@@ -123,6 +123,6 @@ def test_nodes_have_certificates_whatever_clients_are_shown(tmp_path: Path) -> N
     certificates.provide_for_nodes(cluster(tls="off"), tmp_path)
     assert {path: path.read_bytes() for path in tmp_path.rglob("node.*")} == made
     authority.unlink()
-    (tmp_path / "tls" / "ca.key").unlink()
+    authority.with_name("ca.key").unlink()
     certificates.provide_for_nodes(cluster(tls="off"), tmp_path)  # all of the new authority
     assert not any(path.read_bytes() == content for path, content in made.items())

@@ -110,6 +110,7 @@ class Node:
         try:
             self.address = await self._transport.listen(self._listen_on)
         except BaseException:
+            self._disk.shutdown()
             self._storage.close()
             raise
         self._task = asyncio.create_task(self._run())
