@@ -37,7 +37,16 @@ from ..pgwire.verifier import make_verifier
 from . import certificates
 from .ports import check_port, choose_free_ports, is_free
 from .presence import AlreadyRunning, living, read_record, take_lock
-from .topology import Request, change_cluster, check_request, node_configs, node_file, plan_cluster, replace_ports
+from .topology import (
+    Request,
+    change_cluster,
+    check_request,
+    node_configs,
+    node_file,
+    plan_cluster,
+    replace_ports,
+    with_instances_of,
+)
 from .workers import living_workers
 
 OWN_NAMES = (
@@ -102,7 +111,8 @@ def load_existing(data_dir: Path) -> tuple[ClusterConfig, Secrets]:
     if not cluster_exists(data_dir):
         raise UserMistake(f"there is no cluster in {data_dir}; `hanse up` makes one")
     check_owner(data_dir)
-    return load_cluster_config(data_dir / CLUSTER_FILE), load_secrets(data_dir / SECRETS_FILE)
+    cluster = with_instances_of(load_cluster_config(data_dir / CLUSTER_FILE), data_dir)
+    return cluster, load_secrets(data_dir / SECRETS_FILE)
 
 
 def cluster_exists(data_dir: Path) -> bool:
@@ -207,7 +217,7 @@ def _make_secrets(request: Request) -> Secrets:
 
 
 def _plan_existing(data_dir: Path, request: Request) -> ClusterConfig:
-    cluster = change_cluster(load_cluster_config(data_dir / CLUSTER_FILE), request)
+    cluster = change_cluster(with_instances_of(load_cluster_config(data_dir / CLUSTER_FILE), data_dir), request)
     if request.postgres_bindir is not None:
         cluster = msgspec.structs.replace(cluster, postgres_bindir=request.postgres_bindir)
     if request.postgres_user not in (None, cluster.postgres_user):

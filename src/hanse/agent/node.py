@@ -17,19 +17,17 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from ..config import WORKSPACE_PLACE, InstanceConfig, NodeConfig, Secrets, load_cluster_config, load_node_config
 from ..core.errors import UserMistake
 from ..core.limits import START_FAILURES_MAX, START_TIMEOUT_S
 from .backoff import Backoff
 from .control import Control
-from .members import MemberPart
+from .placing import Part, Placing, Work
 from .presence import Presence
 from .recovery import Recovery, times_of
-from .servers import InstancePart, Server, instance_of, prepare_server
+from .servers import prepare_server
 from .sizes import Sizes
 from .statistics import Statistics
 from .topology import initial_snapshot, node_file
@@ -40,16 +38,6 @@ log = logging.getLogger(__name__)
 WATCH_S = 0.1
 
 
-class Part(Protocol):
-    """Something that the agent keeps alive."""
-
-    name: str
-
-    def is_alive(self) -> bool: ...
-    async def start(self) -> None: ...
-    async def stop(self) -> None: ...
-
-
 class NodeAgent:
     """One node. `run` returns after the end of everything that the node had running."""
 
@@ -58,7 +46,7 @@ class NodeAgent:
         self.secrets = secrets
         self.presence = presence
         self._config_file = config_file
-        self._instances: list[Part] = []
+        self._placing: Placing | None = None
         self._gateways: list[Part] = []
         self._control: Control | None = None
 
@@ -80,47 +68,36 @@ class NodeAgent:
         await self._start()
         self.presence.update(state="ready", note="")
         log.info("node %s is ready", self.config.name)
+        assert self._placing is not None
         async with asyncio.TaskGroup() as tasks:
-            keepers = [tasks.create_task(self._keep(part)) for part in (*self._instances, *self._gateways)]
-            times = times_of(os.environ)
-            for instance, leads in self._led():
-                recovery = Recovery(self.config, self.secrets, instance, times, leads=leads)
-                keepers.append(tasks.create_task(recovery.run()))
-                keepers.append(tasks.create_task(Statistics(self.config, self.secrets, instance, leads=leads).run()))
+            keepers = [tasks.create_task(self._keep(part)) for part in self._gateways]
+            keepers.append(tasks.create_task(self._placing.run()))
             keepers.append(tasks.create_task(Sizes(self.config, self.secrets).run()))
             await self._watch_directory()
             for keeper in keepers:
                 keeper.cancel()
+
+    def _look_after(self, part: Part, instance: InstanceConfig, leads: Callable[[], bool]) -> list[Work]:
+        """What goes on for a PostgreSQL instance, as long as the node has it."""
+        works: list[Work] = [self._keep(part)]
+        if instance.group != WORKSPACE_PLACE:
+            works.append(Recovery(self.config, self.secrets, instance, times_of(os.environ), leads=leads).run())
+            works.append(Statistics(self.config, self.secrets, instance, leads=leads).run())
+        return works
 
     # --- start
 
     async def _start(self) -> None:
         config = self.config
         server = await asyncio.to_thread(prepare_server, config, self.secrets)
-        self._instances = [self._part(each, server) for each in config.instances]
+        self._placing = Placing(config, self.secrets, self._config_file, server, self._look_after)
         self._gateways = [GatewayPart(config, self._config_file, worker) for worker in range(config.gateway_workers)]
         self.presence.update(note="PostgreSQL")
-        await _all(self._start_control(), *(self._try_start(part) for part in self._instances))
+        await _all(self._start_control(), *(self._try_start(part) for part in self._placing.parts.values()))
         self.presence.update(note="gateways")
         await self._wait_for_control()
         await asyncio.to_thread(end_surplus, config)
         await _all(*(self._try_start(part) for part in self._gateways))
-
-    def _part(self, config: InstanceConfig, server: Server) -> Part:
-        instance = instance_of(self.config, config, server)
-        if config.members:
-            return MemberPart(self.config, config, instance, server.content, self.secrets)
-        return InstancePart(config, instance, server.content)
-
-    def _led(self) -> list[tuple[InstanceConfig, Callable[[], bool]]]:
-        """The group instances here, each with whether it leads now."""
-        found: list[tuple[InstanceConfig, Callable[[], bool]]] = []
-        for config, part in zip(self.config.instances, self._instances, strict=True):
-            if isinstance(part, MemberPart):
-                found.append((config, partial(getattr, part, "leads")))
-            elif config.group != WORKSPACE_PLACE:
-                found.append((config, lambda: True))
-        return found
 
     async def _start_control(self) -> None:
         if self.config.control_dir is None:
@@ -192,7 +169,8 @@ class NodeAgent:
         if self.presence.path.exists():
             self.presence.update(state="stopping", note="")
         await _settle(part.stop() for part in self._gateways)
-        await _settle(part.stop() for part in self._instances)
+        if self._placing is not None:
+            await self._placing.stop()
         if self._control is not None:
             await _settle([self._control.stop()])
         self._remove_socket_directory()

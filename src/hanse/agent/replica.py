@@ -16,7 +16,9 @@ take long. Whatever goes wrong while leading ends in a server that is a follower
 A leader hands over on request: its server is stopped in order, which leaves its followers with all that it had, and the failover
 that follows prefers the one that was asked for.
 
-Not here: changes of the rule from outside, slots beyond their budget, gateways (they ask `serving`).
+A leader also brings the rule to what is wanted (`want`), when those who are to come stream and lack little.
+
+Not here: gateways (they ask `serving`).
 """
 
 from __future__ import annotations
@@ -59,14 +61,17 @@ from ..replication.membership import Use, finish
 from ..replication.pledge import Act, Heartbeat, Message, Promote, Recruit, judge
 from ..replication.record import RuleRecord
 from ..replication.rejoin import LeaderHistory, LocalData, Rejoin, rejoin
+from ..replication.rule import Policy
 from .group_records import record_of, reigns, row_of
 from .pledges import PledgeFile
+from .rule_change import Progress, change_rule, next_rule
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 WATCH_S = 0.05
+CHANGE_POLL_S = 0.2
 PROBES_MAX = 2  # that fail one after another
 _CANNOT_WRITE = ("53100", "58030", "08006")  # the disk is full, or fails; the connection breaks
 ATTEMPT_S_MAX = 15.0  # for one failover; then it is begun anew, above the terms that were heard of
@@ -122,6 +127,7 @@ class Replica:
         self._job: asyncio.Task[None] | None = None
         self._promotion: asyncio.Task[None] | None = None
         self._handover: asyncio.Task[None] | None = None
+        self._wanted: tuple[frozenset[str], Policy] | None = None  # members; None: nobody has said
         self._beats: set[asyncio.Task[None]] = set()  # a task that nobody holds may be collected
 
     @property
@@ -142,6 +148,15 @@ class Replica:
         """It streams from the leader that it is pledged to, or tries to again."""
         return self._following == (self.term, self._pledges.pledge.leader) and self._member.instance.is_alive()
 
+    @property
+    def record(self) -> RuleRecord | None:
+        """The group's rule, as this leader goes by it."""
+        return None if self._leading is None else self._leading.record
+
+    def want(self, members: frozenset[str], policy: Policy) -> None:
+        """What the group's rule is to become, if this member leads."""
+        self._wanted = (members, policy)
+
     async def run(self) -> None:
         await self._resume()
         try:
@@ -151,6 +166,7 @@ class Replica:
                 tasks.create_task(self._beat())
                 tasks.create_task(self._follow_on())
                 tasks.create_task(self._repair_on())
+                tasks.create_task(self._change_on())
         finally:
             await _end(self._handover)
             await _end(self._promotion)
@@ -271,7 +287,7 @@ class Replica:
         if (pledge.leader, pledge.term) == (self.name, record.term) and record.leader == self.name:
             leading = Leading(record, pledge.attempt, self._now())
             self._leading = leading
-            self._promotion = asyncio.create_task(self._guarded(self._establish(leading, data.lsn)))
+            self._promotion = asyncio.create_task(self._guarded(self._lead_again(leading, data.lsn)))
         else:
             async with self._work:
                 await self._alone()
@@ -303,6 +319,11 @@ class Replica:
                 self._leading = leading
                 self._beat_all(leading)
                 lsn = await write_record(member, row_of(record))
+        await self._establish(leading, lsn)
+
+    async def _lead_again(self, leading: Leading, lsn: int) -> None:
+        """A change of the rule that was cut off may have left commits waiting for what its record does not say."""
+        await self._member.require(leading.record.clause().text)
         await self._establish(leading, lsn)
 
     async def _establish(self, leading: Leading, lsn: int) -> None:
@@ -412,6 +433,34 @@ class Replica:
         now = self._now()
         return now > leading.serve_at + SUSPICION_S and not leading.lease.covers(now, leading.record.lease_clauses())
 
+    # --- changes of the rule
+
+    async def _change_on(self) -> None:
+        """A leader brings the group's rule to what is wanted, one change at a time: first who is to come, then who is to go."""
+        while True:
+            await asyncio.sleep(CHANGE_POLL_S)
+            leading = self._leading
+            if leading is None or self._wanted is None or not self.serving or self._working(self._handover):
+                continue
+            self._job = asyncio.create_task(self._change(leading))
+            await asyncio.wait((self._job,))
+            if not self._job.cancelled() and (error := self._job.exception()) is not None:
+                if not isinstance(error, TROUBLE):
+                    raise error
+                log.warning("the rule of %s's group is not changed yet: %s", self.name, error)
+
+    async def _change(self, leading: Leading) -> None:
+        assert self._wanted is not None
+        target = await next_rule(self._member, leading.record.rule, self.name, *self._wanted)
+        if target == leading.record.rule and leading.record.previous is None:
+            return
+
+        def go_by(record: RuleRecord) -> None:
+            leading.record = record
+            self._know(record)
+
+        await change_rule(self._member, target, go_by)
+
     # --- following
 
     async def _follow_on(self) -> None:
@@ -466,7 +515,10 @@ class Replica:
                 way = Rejoin.CLONE
             if way is Rejoin.CLONE:
                 await _in_thread(self._member.instance.stop, StopMode.IMMEDIATE)
-                await clone(self._member.instance, source, synchronous_standby_names=self._names())
+                progress = Progress(self.name)
+                await clone(
+                    self._member.instance, source, synchronous_standby_names=self._names(), progress=progress.see
+                )
                 await _in_thread(self._member.instance.bring_up)
             elif way is Rejoin.STREAM:
                 await self._member.follow(source, self._names())
@@ -519,8 +571,21 @@ class Replica:
             await asyncio.sleep(WATCH_S)
             silent_s = self._now() - self._heard_at
             if self._leading is None and not self._working(self._handover) and silent_s > SUSPICION_S * (1 + place / 2):
-                log.warning("%s has not heard of a leader for %.1f s", self.name, silent_s)
-                await self._attempt()
+                if await self._is_member():
+                    log.warning("%s has not heard of a leader for %.1f s", self.name, silent_s)
+                    await self._attempt()
+                else:
+                    self._heard_at = self._now()
+
+    async def _is_member(self) -> bool:
+        """Who is being copied, or was let go, leaves failovers to the others. One that cannot know does not."""
+        if not self._member.instance.exists:
+            return False
+        if self._member.instance.is_alive():
+            with contextlib.suppress(*TROUBLE):
+                row = await self._member.newest()
+                self._know(None if row is None else record_of(row))
+        return self._known is None or self.name in self._known.members
 
     async def _attempt(self, *, prefer: str | None = None) -> None:
         """One failover, as far as it comes."""

@@ -14,7 +14,7 @@ import msgspec
 
 from ..core.errors import PgError
 from ..core.limits import DDL_LOG_PAGE_BYTES
-from .commands import Command, CommitDdl, DdlEntry, SetLeader, SetTopology, apply, entry_of
+from .commands import Command, CommitDdl, DdlEntry, apply, entry_of
 from .model import Snapshot
 
 
@@ -24,7 +24,7 @@ class Settle(msgspec.Struct, frozen=True, kw_only=True, tag="settle"):
     transaction_id: str
 
 
-AnyCommand = CommitDdl | SetTopology | SetLeader | Settle
+AnyCommand = Command | Settle
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):

@@ -130,6 +130,7 @@ LEADERS_PERIOD_S = 0.5  # between two questions of a gateway, who leads a group 
 PROBE_S, PROBE_S_MAX = 0.5, 1.5  # between two writes by which an agent tries its leading server, and for one of them
 SUSPICION_S = LEASE_S  # of a leader that is not heard of
 SWITCHOVER_BEHIND_BYTES_MAX = 1 << 20  # that a successor may lack of the leader's WAL when a switchover begins
+JOIN_BEHIND_BYTES_MAX = 16 << 20  # that a new member may lack of the leader's WAL when the rule begins to count it
 SWITCHOVER_READY_S_MAX = 20.0  # for a successor to come so near
 SWITCHOVER_DRAIN_S_MAX = 2.0  # for open transactions of a group to end, before it has another leader all the same
 PREFERRED_S_MAX = 2.0  # for the successor that was asked for to report; then another may lead

@@ -259,6 +259,11 @@ class Member:
             identifier = await connection.fetchval("SELECT system_identifier FROM pg_control_system()")
             return Data(await _newest(connection), int(lsn), int(identifier))
 
+    async def newest(self) -> Leadership | None:
+        """The newest record that can be seen here now."""
+        async with self.access.connected() as connection:
+            return await _newest(connection)
+
     async def is_consistent(self) -> bool:
         """Whether it serves: a follower does so from its point of consistency on."""
         try:
