@@ -270,7 +270,12 @@ def test_killed_agents_go_on_with_a_change(cluster: Cluster, moments_s: tuple[fl
         return False
 
     wait_until("the change is done", settled, timeout_s=BACK_S)
-    assert len(members_of(cluster, "g1")) == replicas == len(group_of(cluster, "g1")["instances"])
+    assert len(members_of(cluster, "g1")) == replicas
+
+    def only_they() -> bool:
+        return len(group_of(cluster, "g1")["instances"]) == replicas
+
+    wait_until("nothing else is left", only_they, timeout_s=BACK_S)
     with psycopg.connect(cluster.dsn, autocommit=True) as connection:
         connection.execute("CREATE TABLE IF NOT EXISTS lives (id int)")
         connection.execute("INSERT INTO lives VALUES (1)")
@@ -290,3 +295,26 @@ def test_what_no_group_can_be(cluster: Cluster, sql: str, sqlstate: str) -> None
     with psycopg.connect(cluster.dsn, autocommit=True) as connection, pytest.raises(psycopg.Error) as caught:
         connection.execute(sql)  # type: ignore[call-overload]
     assert caught.value.sqlstate == sqlstate
+
+
+def _drain(cluster: Cluster, node: str) -> subprocess.CompletedProcess[str]:
+    arguments = [*HANSE, "drain", node, "--data", str(cluster.data_directory)]
+    return subprocess.run(arguments, check=False, timeout=2 * BACK_S, capture_output=True, text=True)
+
+
+def test_a_node_is_drained(cluster: Cluster) -> None:
+    """Of leaders, too; the group that was led there goes to a node that had none of it."""
+    for name in ("g1", "g2"):
+        say(cluster, f"ALTER TABLESPACE {name} SET (replicas = 3)")
+    refused = _drain(cluster, "n3")
+    assert refused.returncode == 2 and "every other node has an instance of it" in refused.stderr
+    clients = Clients(cluster)
+    with clients.working():
+        for name in ("g1", "g2"):
+            say(cluster, f"ALTER TABLESPACE {name} SET (leader = 'n3')")
+            say(cluster, f"ALTER TABLESPACE {name} SET (replicas = 2)")
+        drained = _drain(cluster, "n3")
+        assert drained.returncode == 0, drained.stderr
+    for name in ("g1", "g2"):
+        assert sorted(members_of(cluster, name).values()) == ["n1", "n2"]
+    say(cluster, "ALTER TABLESPACE g1 SET (leave = 'n3')")  # it has

@@ -500,6 +500,9 @@ class World:
                 else:
                     leading.steps = membership.finish(leading.record)
                     self._next_step(server, leading)
+        elif leading.cut_off:
+            leading.cut_off = False
+            self._go_on_with_change(server, leading)
         elif leading.step is not None and self._done(leading, leading.step):
             if isinstance(leading.step, membership.Write):
                 leading.record = leading.step.record
@@ -535,18 +538,8 @@ class World:
 
     def change(self, server: Server) -> None:
         leading = server.leading
-        if leading is None or not self.serving(server) or leading.steps is not None:
+        if leading is None or not self.serving(server) or leading.steps is not None or leading.cut_off:
             return
-        if leading.cut_off:
-            leading.cut_off = False
-            newest = server.record()
-            assert newest is not None
-            leading.record = newest
-            if newest.previous is not None:
-                leading.steps = self._go_on(newest)
-                self._next_step(server, leading)
-                self.story["change gone on with"] += 1
-                return
         rule = self._other_rule(leading.record.rule, server.name)
         streaming = {name for name in leading.senders if self.servers[name].stream is not None}
         if (
@@ -556,6 +549,18 @@ class World:
         ):
             leading.steps = membership.change(leading.record, rule)
             self._next_step(server, leading)
+
+    def _go_on_with_change(self, server: Server, leading: Leading) -> None:
+        """The next agent goes by the newest record in the data."""
+        newest = server.record()
+        assert newest is not None
+        leading.record = newest
+        if newest.previous is not None:
+            leading.steps = self._go_on(newest)
+            self.story["change gone on with"] += 1
+        else:
+            leading.steps = iter((membership.Use(newest.clause()),))
+        self._next_step(server, leading)
 
     def _go_on(self, both: RuleRecord) -> Iterator[membership.Step | Wait]:
         """As `agent/rule_change.py` does: the record with both rules may not be established yet."""

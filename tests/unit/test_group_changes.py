@@ -8,7 +8,7 @@ import pytest
 
 from hanse.catalog.commands import ChangeGroup, PlaceInstance, SetLeader, SettleGroup, apply
 from hanse.catalog.model import Group, Instance, Node, Snapshot
-from hanse.catalog.placement import Moves, free_nodes, to_have
+from hanse.catalog.placement import Moves, free_nodes, to_have, to_leave
 from hanse.catalog.told import Told, newest, tell
 from hanse.core.errors import PgError
 
@@ -76,7 +76,12 @@ def test_new_instances_go_where_fewest_are() -> None:
     catalog = snapshot(group("g1", 1), group("g2", 2), group("g3", 2, 3))
     assert to_have(catalog, catalog.groups[0], 2, "g1.1") == Moves(add=("n4",))
     assert to_have(catalog, catalog.groups[0], 4, "g1.1") == Moves(add=("n4", "n3", "n2"))
-    assert free_nodes(catalog, catalog.groups[0], 1, without="n4") == ("n3",)
+    assert free_nodes(catalog, catalog.groups[2], 1) == ("n4",)
+    assert to_leave(catalog, catalog.groups[2], "n3") == Moves(add=("n4",), remove=("g3.2",))
+    assert to_leave(catalog, catalog.groups[2], "n4") == Moves()
+    everywhere = snapshot(group("g1", 1, 2, 3, 4))
+    with pytest.raises(PgError, match="every other node has an instance"):
+        to_leave(everywhere, everywhere.groups[0], "n1")
     with pytest.raises(PgError, match="cannot have 5 instances on 4 nodes"):
         to_have(catalog, catalog.groups[0], 5, "g1.1")
 

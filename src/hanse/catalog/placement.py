@@ -29,9 +29,26 @@ def to_have(snapshot: Snapshot, group: Group, replicas: int, leader: str) -> Mov
     return Moves(remove=tuple(each.name for each in candidates[:-count]))
 
 
-def free_nodes(snapshot: Snapshot, group: Group, count: int, *, without: str | None = None) -> tuple[str, ...]:
+def to_leave(snapshot: Snapshot, group: Group, node: str) -> Moves:
+    """What takes a group from a node, with as many instances as before. Raises 55000 where there is no other node for it."""
+    here = [each.name for each in group.wanted if each.node == node]
+    if not here:
+        return Moves()
+    try:
+        return Moves(add=free_nodes(snapshot, group, 1), remove=tuple(here))
+    except PgError as error:
+        if error.sqlstate != "22023":
+            raise
+        raise PgError(
+            "55000",
+            f"group {group.name} cannot leave node {node}: every other node has an instance of it",
+            hint=f"Take one away first: ALTER TABLESPACE {group.name} SET (replicas = {len(group.wanted) - 1}).",
+        ) from None
+
+
+def free_nodes(snapshot: Snapshot, group: Group, count: int) -> tuple[str, ...]:
     """`count` nodes for new instances. Raises 22023 or 55000 where there are not so many."""
-    taken = {each.node for each in group.instances} | {without}
+    taken = {each.node for each in group.instances}
     used = _instances_by_node(snapshot)
     free = [node.name for node in snapshot.nodes if node.name not in taken]
     free.sort(key=lambda name: (used[name], group_order(name)))

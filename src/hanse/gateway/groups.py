@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..catalog.commands import ChangeGroup, SetLeader
 from ..catalog.model import Group, Instance
-from ..catalog.placement import Moves, to_have
+from ..catalog.placement import Moves, to_have, to_leave
 from ..core.errors import PgError, not_supported
 from ..core.ids import quote_identifier
 from ..core.limits import (
@@ -52,7 +52,7 @@ _POSITIONS = (
 )
 _IS_OWNER = "SELECT pg_has_role($1, datdba, 'MEMBER') FROM pg_database WHERE datname = current_database()"
 
-OPTIONS = frozenset(("leader", "replicas", "durability"))
+OPTIONS = frozenset(("leader", "leave", "replicas", "durability"))
 STATEMENTS = ("AlterTableSpaceOptionsStmt",)
 
 
@@ -72,9 +72,12 @@ async def run(session: Session, verb: str, statement: Any, sink: Sink) -> bytes:
         raise PgError(
             "22023", f'unrecognized parameter "{min(unknown)}"', hint=f"There are: {', '.join(sorted(OPTIONS))}."
         )
-    if "leader" in options:
-        if len(options) > 1:
-            raise not_supported("leader cannot be combined with other changes", hint="Use two statements.")
+    alone = {"leader", "leave"} & options.keys()
+    if alone and len(options) > 1:
+        raise not_supported(f"{min(alone)} cannot be combined with other changes", hint="Use two statements.")
+    if "leave" in options:
+        await _leave(session, name, options["leave"])
+    elif "leader" in options:
         await _locked(session, lambda: switch_over(session.gateway, _known(session, name), options["leader"]))
     elif options:
         await _locked(session, lambda: _want(session, _known(session, name), options))
@@ -217,6 +220,10 @@ async def _want(session: Session, group: Group, options: dict[str, str]) -> None
             raise PgError("22023", f'invalid value for integer option "replicas": {options["replicas"]}')
         leader = gateway.leaders.of(group).name
         moves = to_have(gateway.snapshot, group, int(options["replicas"]), leader)
+    await _propose(gateway, group, moves, durability)
+
+
+async def _propose(gateway: Gateway, group: Group, moves: Moves, durability: str | None = None) -> None:
     command = ChangeGroup(group=group.name, add=moves.add, remove=moves.remove, durability=durability)
     if group.is_replicated or not moves.add:
         await gateway.control.propose(command)
@@ -225,6 +232,31 @@ async def _want(session: Session, group: Group, options: dict[str, str]) -> None
     async with gateway.control.frozen((hold_of(group.name),), SWITCHOVER_DRAIN_S_MAX + ACKNOWLEDGE_S_MAX):
         await gateway.control.propose(command)
         await _until_enrolled(gateway, group.name)
+
+
+async def _leave(session: Session, name: str, node: str) -> None:
+    """The group's instance on a node is replaced by one elsewhere; said again, it goes on where it was."""
+    gateway = session.gateway
+    if all(each.name != node for each in gateway.snapshot.nodes):
+        raise PgError("22023", f'node "{node}" does not exist')
+
+    async def want() -> None:
+        group = _known(session, name)
+        await _propose(gateway, group, to_leave(gateway.snapshot, group, node))
+
+    async def lead_elsewhere() -> None:
+        group = _known(session, name)
+        if gateway.leaders.of(group).node == node and any(each.node == node for each in group.instances):
+            successor = min((each for each in group.wanted if each.is_placed), key=lambda each: each.node, default=None)
+            if successor is None:
+                raise PgError("55000", f"group {name} has no instance that could lead in place of the one on {node}")
+            await switch_over(gateway, group, successor.node)
+
+    if any(each.node == node for each in _known(session, name).wanted):
+        await _locked(session, want)
+    await interruptible(session, _until_settled(session, name, led_from=node))
+    await _locked(session, lead_elsewhere)
+    await interruptible(session, _until_settled(session, name))
 
 
 async def _until_enrolled(gateway: Gateway, name: str) -> None:
@@ -244,8 +276,11 @@ async def _until_enrolled(gateway: Gateway, name: str) -> None:
     )
 
 
-async def _until_settled(session: Session, name: str) -> None:
-    """Until the group's rule and the catalog are as wanted; the client is told how far each instance is."""
+async def _until_settled(session: Session, name: str, *, led_from: str | None = None) -> None:
+    """Until the group's rule and the catalog are as wanted; the client is told how far each instance is.
+
+    `led_from`: a leader on this node may still be counted, although it is not wanted.
+    """
     gateway = session.gateway
     told: dict[str, str] = {}
     while True:
@@ -255,7 +290,7 @@ async def _until_settled(session: Session, name: str) -> None:
         state = await state_of(gateway, group)
         if not group.is_replicated:
             return
-        if state is not None and _is_settled(group, state):
+        if state is not None and _is_settled(group, state, led_from):
             return
         for instance in group.instances:
             now = _stage(instance, state)
@@ -267,15 +302,12 @@ async def _until_settled(session: Session, name: str) -> None:
         await asyncio.sleep(SETTLE_POLL_S)
 
 
-def _is_settled(group: Group, state: GroupState) -> bool:
-    names = [instance.name for instance in group.instances]
+def _is_settled(group: Group, state: GroupState, led_from: str | None) -> bool:
+    leads = [each for each in group.instances if each.leaving and each.name == state.leader and each.node == led_from]
+    names = [instance.name for instance in (*group.wanted, *leads)]
     rule = rule_of(Policy(group.durability), names)
-    return (
-        not state.changes
-        and set(state.members) == rule.members
-        and state.k == rule.k
-        and len(names) == len(group.wanted)
-    )
+    gone = len(names) == len(group.instances)
+    return not state.changes and set(state.members) == rule.members and state.k == rule.k and gone
 
 
 def _stage(instance: Instance, state: GroupState | None) -> str:
