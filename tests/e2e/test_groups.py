@@ -318,3 +318,37 @@ def test_a_node_is_drained(cluster: Cluster) -> None:
     for name in ("g1", "g2"):
         assert sorted(members_of(cluster, name).values()) == ["n1", "n2"]
     say(cluster, "ALTER TABLESPACE g1 SET (leave = 'n3')")  # it has
+
+
+def test_a_follower_that_was_away_for_too_long_is_copied_again(cluster: Cluster) -> None:
+    """Its slot does not fill the leader's disk: beyond the budget it is lost, and that can be seen."""
+    say(cluster, "ALTER TABLESPACE g2 SET (replicas = 2)")
+    with contextlib.suppress(psycopg.errors.InvalidParameterValue):  # where g2 has none on n1
+        say(cluster, "ALTER TABLESPACE g2 SET (leader = 'n1')")
+    group = group_of(cluster, "g2")
+    follower = next(each for each in group["instances"] if each["name"] != group["leader"])
+    agent = _agents(cluster)[follower["node"]]
+    leader = cluster.group_dsns()["g2"]
+
+    def replication() -> object:
+        found = group_of(cluster, "g2")["instances"]
+        return next(each["replication"] for each in found if each["name"] == follower["name"])
+
+    agent.suspend()
+    try:
+        psutil.Process(follower["pid"]).kill()
+        with psycopg.connect(leader, autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'")
+            connection.execute("ALTER SYSTEM SET wal_keep_size = 0")
+            connection.execute("SELECT pg_reload_conf()")
+            for _ in range(4):
+                connection.execute("SELECT pg_logical_emit_message(false, 'test', 'on and on')")
+                connection.execute("SELECT pg_switch_wal()")
+            connection.execute("CHECKPOINT")
+        wait_until("its slot is lost", lambda: replication() == "lost", timeout_s=BACK_S)
+    finally:
+        agent.resume()
+    wait_until("it streams again", lambda: replication() == "streaming", timeout_s=BACK_S)
+    with psycopg.connect(leader, autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM RESET ALL")
+        connection.execute("SELECT pg_reload_conf()")

@@ -40,6 +40,7 @@ from ..core.limits import (
     PREFERRED_S_MAX,
     PROBE_S,
     PROBE_S_MAX,
+    STREAMLESS_S_MAX,
     SUSPICION_S,
 )
 from ..engines.postgres.cloning import clone, rewind
@@ -53,7 +54,7 @@ from ..engines.postgres.group_files import (
 )
 from ..engines.postgres.instance import StopMode
 from ..engines.postgres.promotion import establish, history, local_timeline, promote, promotions, write_record
-from ..engines.postgres.streaming import Access, Data, Member, make_slot, system_identifier
+from ..engines.postgres.streaming import Access, Data, Member, has_wal, make_slot, system_identifier
 from ..replication.asking import HandOver, Heard, Renewed, Reply
 from ..replication.failover import Attempt, Established, Observation, Refusal, Report, decide
 from ..replication.lease import Grants, Lease
@@ -72,6 +73,7 @@ T = TypeVar("T")
 
 WATCH_S = 0.05
 CHANGE_POLL_S = 0.2
+STREAM_LOOK_S = 2.0
 PROBES_MAX = 2  # that fail one after another
 _CANNOT_WRITE = ("53100", "58030", "08006")  # the disk is full, or fails; the connection breaks
 ATTEMPT_S_MAX = 15.0  # for one failover; then it is begun anew, above the terms that were heard of
@@ -117,6 +119,7 @@ class Replica:
         self._leading: Leading | None = None
         self._known: RuleRecord | None = pledges.pledge.record  # the newest rule it has seen
         self._following: tuple[int, str] | None = None
+        self._streamed_at = self._look_at = 0.0
         self._trouble = ""  # the last of its way back; said once
         self._quiet = False  # fenced, and nothing was done since
         self._data: Data | None = None  # that it has, being quiet
@@ -473,6 +476,7 @@ class Replica:
                 continue
             if pledge.leader not in (None, self.name):
                 if self._following == (pledge.term, pledge.leader) and self._member.instance.is_alive():
+                    await self._look_at_stream()
                     continue
                 assert pledge.leader is not None
                 self._job = asyncio.create_task(self._come_to(pledge.leader, pledge.term))
@@ -481,6 +485,19 @@ class Replica:
             elif rewind_mark(self._member.instance) is None:
                 self._job = asyncio.create_task(self._start_alone())
             await self._settled(self._job)
+
+    async def _look_at_stream(self) -> None:
+        """One that has had no stream for STREAMLESS_S_MAX comes to its leader again, and finds out what it lacks."""
+        now = self._now()
+        if now < self._look_at:
+            return
+        self._look_at = now + STREAM_LOOK_S
+        with contextlib.suppress(*TROUBLE):
+            if await self._member.streams():
+                self._streamed_at = now
+        if now - self._streamed_at > STREAMLESS_S_MAX:
+            log.warning("%s has no stream from its leader", self.name)
+            self._streamed_at, self._following = now, None
 
     def _working(self, task: asyncio.Task[None] | None) -> bool:
         return task is not None and not task.done()
@@ -507,7 +524,11 @@ class Replica:
                 identifier = await system_identifier(access)
                 slot = await make_slot(access, self.name)
             known = LeaderHistory(system_identifier=identifier, reigns=reigns(branches, ids))
-            way = rejoin(await self._local(), known)
+            local = await self._local()
+            way = rejoin(local, known)
+            if way is Rejoin.STREAM and local is not None and not await has_wal(self._peers.access(leader), local.lsn):
+                log.info("%s was away for too long: %s does not have the WAL any more", self.name, leader)
+                way = Rejoin.CLONE
             log.info("%s comes to %s of term %d: %s", self.name, leader, term, way.value)
             self._quiet = False
             source = source_of(access, self.name, slot)
@@ -523,6 +544,7 @@ class Replica:
             elif way is Rejoin.STREAM:
                 await self._member.follow(source, self._names())
             self._following = (term, leader)
+            self._streamed_at = self._now()
 
     async def _local(self) -> LocalData | None:
         """What the own directory has, the server being alone; None: nothing that can be used."""
