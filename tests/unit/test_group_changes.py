@@ -90,6 +90,7 @@ def test_instances_leave_where_most_are_and_never_the_leader() -> None:
     catalog = snapshot(group("g1", 1, 2, 3), group("g2", 2))
     assert to_have(catalog, catalog.groups[0], 2, "g1.1") == Moves(remove=("g1.2",))
     assert to_have(catalog, catalog.groups[0], 2, "g1.2") == Moves(remove=("g1.3",))
+    assert to_have(catalog, catalog.groups[0], 2, "g1.2", away={"g1.1"}) == Moves(remove=("g1.1",))
     assert to_have(catalog, catalog.groups[0], 3, "g1.1") == Moves()
     leaving = apply(catalog, ChangeGroup(group="g1", remove=("g1.2",)))
     with pytest.raises(PgError, match="still being removed") as caught:

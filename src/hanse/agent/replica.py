@@ -622,6 +622,9 @@ class Replica:
                 seen = Observation(self._now(), _answers(answers), self._peers.names)
                 decision = decide(attempt, seen)
                 attempt = decision.attempt
+                self._know(
+                    attempt.record
+                )  # one that is no member any more finds out here, and leaves the others in peace
                 if decision.done or decision.lost_to is not None:
                     self._highest_term = max(self._highest_term, decision.lost_to or 0)
                     return

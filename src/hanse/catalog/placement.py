@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from ..core.errors import PgError
@@ -16,8 +17,11 @@ class Moves:
     remove: tuple[str, ...] = ()  # instances' names
 
 
-def to_have(snapshot: Snapshot, group: Group, replicas: int, leader: str) -> Moves:
-    """What makes a group have so many instances; `leader` stays. Raises 22023 or 55000 where that cannot be."""
+def to_have(snapshot: Snapshot, group: Group, replicas: int, leader: str, away: Collection[str] = ()) -> Moves:
+    """What makes a group have so many instances; `leader` stays, those that are `away` go first.
+
+    Raises 22023 or 55000 where that cannot be.
+    """
     if not 1 <= replicas <= INSTANCES_PER_GROUP_MAX:
         raise PgError("22023", f"replicas must be between 1 and {INSTANCES_PER_GROUP_MAX}, not {replicas}")
     count = replicas - len(group.wanted)
@@ -25,7 +29,7 @@ def to_have(snapshot: Snapshot, group: Group, replicas: int, leader: str) -> Mov
         return Moves(add=free_nodes(snapshot, group, count))
     used = _instances_by_node(snapshot)
     candidates = [each for each in group.wanted if each.name != leader]
-    candidates.sort(key=lambda each: (-used[each.node], -number_of(each.name)))
+    candidates.sort(key=lambda each: (each.name not in away, -used[each.node], -number_of(each.name)))
     return Moves(remove=tuple(each.name for each in candidates[:-count]))
 
 

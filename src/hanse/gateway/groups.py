@@ -219,7 +219,10 @@ async def _want(session: Session, group: Group, options: dict[str, str]) -> None
         if not options["replicas"].isdigit():
             raise PgError("22023", f'invalid value for integer option "replicas": {options["replicas"]}')
         leader = gateway.leaders.of(group).name
-        moves = to_have(gateway.snapshot, group, int(options["replicas"]), leader)
+        state = await state_of(gateway, group)
+        names = [each.name for each in group.wanted]
+        away = [] if state is None else [name for name in names if state.member(name).state in ("away", "lost")]
+        moves = to_have(gateway.snapshot, group, int(options["replicas"]), leader, away)
     await _propose(gateway, group, moves, durability)
 
 
