@@ -1,4 +1,7 @@
-"""Groups that change while clients work: another leader is asked for."""
+"""Groups that change while clients work: instances come and go, another leader is asked for.
+
+The tests are in order: each goes on with the cluster as the one before has left it.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,14 @@ import random
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 import pytest
 
@@ -29,7 +34,7 @@ def cluster(run_directory: Path) -> Iterator[Cluster]:
     directory = run_directory / f"groups-{uuid.uuid4().hex[:8]}"
     directory.mkdir()
     data, port = directory / "data", free_ports(3)
-    options = ["--port", str(port), "--nodes", "3", "--groups", "2", "--replicas", "3", "--password", "secret"]
+    options = ["--port", str(port), "--nodes", "3", "--groups", "2", "--password", "secret"]
     subprocess.run([*HANSE, "up", "--detach", "--data", str(data), *options], check=True, timeout=150)
     try:
         yield Cluster(data, Server("127.0.0.1", port, "hanse", "secret", "hanse"))
@@ -119,18 +124,41 @@ def leader_node(cluster: Cluster, group: str) -> str:
     return str(next(each["node"] for each in found["instances"] if each["name"] == found["leader"]))
 
 
+def members_of(cluster: Cluster, group: str) -> dict[str, str]:
+    """Node by member."""
+    found = group_of(cluster, group)
+    return {each["name"]: each["node"] for each in found["instances"] if each["member"]}
+
+
+def test_groups_of_one_server_become_groups_of_three(cluster: Cluster) -> None:
+    clients = Clients(cluster)
+    notices: list[str] = []
+    with clients.working() as running:
+        with psycopg.connect(cluster.dsn, autocommit=True) as connection:
+            connection.add_notice_handler(lambda notice: notices.append(str(notice.message_primary)))
+            connection.execute("ALTER TABLESPACE g1 SET (replicas = 3)")
+        clients.go_on(running)
+        say(cluster, "ALTER TABLESPACE g2 SET (replicas = 3, durability = 'all')")
+    for name, k in (("g1", 1), ("g2", 2)):
+        assert sorted(members_of(cluster, name).values()) == ["n1", "n2", "n3"]
+        assert group_of(cluster, name)["k"] == k
+    assert "instance g1.2 on n3 is being copied" in notices
+    say(cluster, "ALTER TABLESPACE g2 SET (durability = 'quorum')")
+    assert group_of(cluster, "g2")["k"] == 1
+
+
 def test_a_switchover_fails_nobody(cluster: Cluster) -> None:
     clients = Clients(cluster)
     with clients.working() as running:
-        for node in ("n2", "n3", "n1"):
+        for node in ("n2", "n3"):
             say(cluster, f"ALTER TABLESPACE g1 SET (leader = '{node}')")
             clients.go_on(running)
             wait_until(f"{node} leads", lambda node=node: leader_node(cluster, "g1") == node, timeout_s=BACK_S)
         subprocess.run(
-            [*HANSE, "switchover", "g1", "n2", "--data", str(cluster.data_directory)], check=True, timeout=60
+            [*HANSE, "switchover", "g1", "n1", "--data", str(cluster.data_directory)], check=True, timeout=60
         )
-    assert leader_node(cluster, "g1") == "n2"
-    say(cluster, "ALTER TABLESPACE g1 SET (leader = 'n2')")  # it does already
+    assert leader_node(cluster, "g1") == "n1"
+    say(cluster, "ALTER TABLESPACE g1 SET (leader = 'n1')")  # it does already
 
 
 def test_open_transactions_may_end_before_a_switchover(cluster: Cluster) -> None:
@@ -193,3 +221,134 @@ def test_groups_tell_how_they_are(cluster: Cluster) -> None:
         followers, ("follower", "streaming", "true")
     )
     assert all(row[8] >= 0 and row[9] >= 0 for row in rows)
+
+
+def test_instances_leave_and_others_come(cluster: Cluster) -> None:
+    clients = Clients(cluster)
+    with clients.working():
+        before = members_of(cluster, "g2")
+        say(cluster, "ALTER TABLESPACE g2 SET (replicas = 2)")
+        left = members_of(cluster, "g2")
+        assert len(left) == 2 and left.items() < before.items()
+        assert leader_node(cluster, "g2") in left.values()
+        (gone,) = before.items() - left.items()
+
+        def is_gone() -> bool:
+            return not (cluster.data_directory / gone[1] / "g2").exists()
+
+        wait_until("its directory is removed", is_gone, timeout_s=BACK_S)
+        say(cluster, "ALTER TABLESPACE g2 SET (replicas = 3)")
+        after = members_of(cluster, "g2")
+        assert left.items() < after.items() and gone[0] not in after
+        slots = cluster.ask_instances("SELECT count(*) FROM pg_replication_slots WHERE slot_name LIKE 'hanse%'")
+        assert sum(int(rows[0][0]) for name, rows in slots.items() if name.endswith(".g2")) >= 2
+
+
+def _agents(cluster: Cluster) -> dict[str, psutil.Process]:
+    return {each["name"]: psutil.Process(each["pid"]) for each in cluster.status()["nodes"] if each["pid"]}
+
+
+@pytest.mark.parametrize("moments_s", [(0.15, 0.5), (0.4, 1.2)])
+def test_killed_agents_go_on_with_a_change(cluster: Cluster, moments_s: tuple[float, ...]) -> None:
+    """Every agent is killed, wherever the change is at that moment."""
+    replicas = 2 if len(members_of(cluster, "g1")) == 3 else 3
+    with ThreadPoolExecutor(1) as pool:
+        change = pool.submit(say, cluster, f"ALTER TABLESPACE g1 SET (replicas = {replicas})")
+        began = time.monotonic()
+        for moment_s in moments_s:
+            time.sleep(max(0.0, began + moment_s - time.monotonic()))
+            for agent in _agents(cluster).values():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    agent.kill()
+        with contextlib.suppress(psycopg.Error):  # the catalog's node was killed, too
+            change.result(BACK_S)
+
+    def settled() -> bool:
+        with contextlib.suppress(psycopg.Error):
+            say(cluster, f"ALTER TABLESPACE g1 SET (replicas = {replicas})")  # waits, where it was heard before
+            return True
+        return False
+
+    wait_until("the change is done", settled, timeout_s=BACK_S)
+    assert len(members_of(cluster, "g1")) == replicas
+
+    def only_they() -> bool:
+        return len(group_of(cluster, "g1")["instances"]) == replicas
+
+    wait_until("nothing else is left", only_they, timeout_s=BACK_S)
+    with psycopg.connect(cluster.dsn, autocommit=True) as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS lives (id int)")
+        connection.execute("INSERT INTO lives VALUES (1)")
+
+
+@pytest.mark.parametrize(
+    ("sql", "sqlstate"),
+    [
+        ("ALTER TABLESPACE g1 SET (replicas = 4)", "22023"),
+        ("ALTER TABLESPACE g1 SET (replicas = 0)", "22023"),
+        ("ALTER TABLESPACE g1 SET (replicas = 'many')", "22023"),
+        ("ALTER TABLESPACE g1 SET (durability = 'most')", "22023"),
+        ("ALTER TABLESPACE g1 SET (leader = 'n1', replicas = 2)", "0A000"),
+    ],
+)
+def test_what_no_group_can_be(cluster: Cluster, sql: str, sqlstate: str) -> None:
+    with psycopg.connect(cluster.dsn, autocommit=True) as connection, pytest.raises(psycopg.Error) as caught:
+        connection.execute(sql)  # type: ignore[call-overload]
+    assert caught.value.sqlstate == sqlstate
+
+
+def _drain(cluster: Cluster, node: str) -> subprocess.CompletedProcess[str]:
+    arguments = [*HANSE, "drain", node, "--data", str(cluster.data_directory)]
+    return subprocess.run(arguments, check=False, timeout=2 * BACK_S, capture_output=True, text=True)
+
+
+def test_a_node_is_drained(cluster: Cluster) -> None:
+    """Of leaders, too; the group that was led there goes to a node that had none of it."""
+    for name in ("g1", "g2"):
+        say(cluster, f"ALTER TABLESPACE {name} SET (replicas = 3)")
+    refused = _drain(cluster, "n3")
+    assert refused.returncode == 2 and "every other node has an instance of it" in refused.stderr
+    clients = Clients(cluster)
+    with clients.working():
+        for name in ("g1", "g2"):
+            say(cluster, f"ALTER TABLESPACE {name} SET (leader = 'n3')")
+            say(cluster, f"ALTER TABLESPACE {name} SET (replicas = 2)")
+        drained = _drain(cluster, "n3")
+        assert drained.returncode == 0, drained.stderr
+    for name in ("g1", "g2"):
+        assert sorted(members_of(cluster, name).values()) == ["n1", "n2"]
+    say(cluster, "ALTER TABLESPACE g1 SET (leave = 'n3')")  # it has
+
+
+def test_a_follower_that_was_away_for_too_long_is_copied_again(cluster: Cluster) -> None:
+    """Its slot does not fill the leader's disk: beyond the budget it is lost, and that can be seen."""
+    say(cluster, "ALTER TABLESPACE g2 SET (replicas = 2)")
+    with contextlib.suppress(psycopg.errors.InvalidParameterValue):  # where g2 has none on n1
+        say(cluster, "ALTER TABLESPACE g2 SET (leader = 'n1')")
+    group = group_of(cluster, "g2")
+    follower = next(each for each in group["instances"] if each["name"] != group["leader"])
+    agent = _agents(cluster)[follower["node"]]
+    leader = cluster.group_dsns()["g2"]
+
+    def replication() -> object:
+        found = group_of(cluster, "g2")["instances"]
+        return next(each["replication"] for each in found if each["name"] == follower["name"])
+
+    agent.suspend()
+    try:
+        psutil.Process(follower["pid"]).kill()
+        with psycopg.connect(leader, autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'")
+            connection.execute("ALTER SYSTEM SET wal_keep_size = 0")
+            connection.execute("SELECT pg_reload_conf()")
+            for _ in range(4):
+                connection.execute("SELECT pg_logical_emit_message(false, 'test', 'on and on')")
+                connection.execute("SELECT pg_switch_wal()")
+            connection.execute("CHECKPOINT")
+        wait_until("its slot is lost", lambda: replication() == "lost", timeout_s=BACK_S)
+    finally:
+        agent.resume()
+    wait_until("it streams again", lambda: replication() == "streaming", timeout_s=BACK_S)
+    with psycopg.connect(leader, autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM RESET ALL")
+        connection.execute("SELECT pg_reload_conf()")

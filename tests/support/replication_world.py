@@ -16,8 +16,8 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 
 from hanse.core.limits import CLOCK_DRIFT_MAX, LEASE_S
 from hanse.replication import membership
@@ -75,6 +75,11 @@ class Result:
     known: frozenset[int] = frozenset()  # acknowledged before a read began
 
 
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A step of our own: until the clause in use has all that was written."""
+
+
 @dataclass(slots=True, eq=False)
 class Leading:
     """A server as leader, from its promotion to its stop."""
@@ -90,9 +95,10 @@ class Leading:
     visible: set[int] = field(default_factory=set)
     senders: dict[str, tuple[int, Clause]] = field(default_factory=dict)  # by follower: connection, clause it goes by
     acked: dict[str, int] = field(default_factory=dict)
-    steps: Generator[membership.Step, None, None] | None = None
-    step: membership.Step | None = None
+    steps: Iterator[membership.Step | Wait] | None = None
+    step: membership.Step | Wait | None = None
     step_lsn: int = 0
+    cut_off: bool = False  # a change of the rule was
 
 
 @dataclass(slots=True, eq=False)
@@ -134,10 +140,18 @@ class Repairer:
 
 
 class World:
-    def __init__(self, seed: int, faults: Faults = Faults(), *, shape: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        faults: Faults = Faults(),
+        *,
+        shape: tuple[int, int] | None = None,
+        operators: bool = False,
+    ) -> None:
         """`shape`: members and spares, with the policy `quorum`."""
         self.draw = draw = random.Random(seed)
         self.faults = faults
+        self.operators = operators
         self.now = 0.0
         self.pace = draw.choice((0.004, 0.015, 0.03)) * LEASE_S  # mean time between two events
         self.trouble = draw.choice((0.1, 0.4, 1.0))
@@ -486,6 +500,9 @@ class World:
                 else:
                     leading.steps = membership.finish(leading.record)
                     self._next_step(server, leading)
+        elif leading.cut_off:
+            leading.cut_off = False
+            self._go_on_with_change(server, leading)
         elif leading.step is not None and self._done(leading, leading.step):
             if isinstance(leading.step, membership.Write):
                 leading.record = leading.step.record
@@ -494,8 +511,8 @@ class World:
     def _met(self, leading: Leading, clause: Clause, lsn: int) -> bool:
         return clause.met_by([name for name, flushed in leading.acked.items() if flushed >= lsn])
 
-    def _done(self, leading: Leading, step: membership.Step) -> bool:
-        if isinstance(step, membership.Write):
+    def _done(self, leading: Leading, step: membership.Step | Wait) -> bool:
+        if isinstance(step, membership.Write | Wait):
             return self._met(leading, leading.clause, leading.step_lsn)
         seen = [clause == step.clause for _, clause in leading.senders.values()]
         return any(seen) or not seen if self.faults.trusts_one_walsender else all(seen)
@@ -506,6 +523,8 @@ class World:
         if leading.step is None:
             leading.steps = None
             self.story["rule changed"] += 1
+        elif isinstance(leading.step, Wait):
+            leading.step_lsn = len(server.wal)
         elif isinstance(leading.step, membership.Use):
             leading.clause = leading.step.clause
             if leading.clause.count == 0:
@@ -519,7 +538,7 @@ class World:
 
     def change(self, server: Server) -> None:
         leading = server.leading
-        if leading is None or not self.serving(server) or leading.steps is not None:
+        if leading is None or not self.serving(server) or leading.steps is not None or leading.cut_off:
             return
         rule = self._other_rule(leading.record.rule, server.name)
         streaming = {name for name in leading.senders if self.servers[name].stream is not None}
@@ -530,6 +549,24 @@ class World:
         ):
             leading.steps = membership.change(leading.record, rule)
             self._next_step(server, leading)
+
+    def _go_on_with_change(self, server: Server, leading: Leading) -> None:
+        """The next agent goes by the newest record in the data."""
+        newest = server.record()
+        assert newest is not None
+        leading.record = newest
+        if newest.previous is not None:
+            leading.steps = self._go_on(newest)
+            self.story["change gone on with"] += 1
+        else:
+            leading.steps = iter((membership.Use(newest.clause()),))
+        self._next_step(server, leading)
+
+    def _go_on(self, both: RuleRecord) -> Iterator[membership.Step | Wait]:
+        """As `agent/rule_change.py` does: the record with both rules may not be established yet."""
+        yield membership.Use(both.clause())
+        yield Wait()
+        yield from membership.finish(both)
 
     def _other_rule(self, rule: Rule, leader: str | None) -> Rule:
         members = set(rule.members)
@@ -690,7 +727,62 @@ class World:
             (self._begin_for_no_reason, 0.2),
             (lambda: self.change(self.leader()), 2.0),
             (self._forget, 0.1),
+            *(self._operations() if self.operators else ()),
         ]
+
+    def _operations(self) -> list[tuple[Callable[[], None], float]]:
+        return [
+            (self._switch_over, 0.3),
+            (self._kill_agent, 1.0),
+            (self._remove, 0.3),
+        ]
+
+    def _switch_over(self) -> None:
+        """The leader is stopped in order: those that are linked get all that it has. Another is asked for."""
+        server = self.leader()
+        leading = server.leading
+        if leading is None or not self.serving(server) or leading.steps is not None or not leading.senders:
+            return
+        successor = self.draw.choice(sorted(leading.senders))
+        for name, (connection, _) in leading.senders.items():
+            follower = self.servers[name]
+            if follower.up and follower.stream == (server.name, connection) and self.linked(name, server.name):
+                follower.wal += server.wal[len(follower.wal) :]
+                follower.flushed = len(follower.wal)
+        self.stop(server)
+        server.up = self.draw.random() < 0.5  # else it reports when it runs again
+        repairer = self.draw.choice(self.repairers)
+        until = self.now + self.draw.uniform(0, LEASE_S)
+        self.begin(repairer)
+        assert repairer.attempt is not None
+        repairer.attempt = replace(repairer.attempt, prefer=successor, prefer_until=until)
+        self.story["switchover"] += 1
+
+    def _kill_agent(self) -> None:
+        """Of a leader that changes the rule; its server goes on, and the next agent finds it."""
+        leading = self.leader().leading
+        if leading is not None and leading.established and leading.steps is not None:
+            leading.steps = leading.step = None
+            leading.cut_off = True
+            self.story["change cut off"] += 1
+
+    def _remove(self) -> None:
+        """One that the newest rule of a leader that serves does not count is deleted, as it was never there."""
+        for server in self.servers.values():
+            leading = server.leading
+            if leading is None or not self.serving(server) or leading.record.previous is not None or leading.cut_off:
+                continue
+            if leading.steps is not None or any(
+                each.leading is not None and each.leading.record.term > leading.record.term
+                for each in self.servers.values()
+            ):
+                continue
+            for other in self.servers.values():
+                if other.name not in leading.record.rule.members and other.leading is None and other.wal:
+                    other.wal, other.flushed, other.consistent_at = [], 0, 0
+                    other.stream = other.job = other.unfenced = other.superseded = None
+                    other.rewinding = False
+                    self.story["removal"] += 1
 
     def helpful(self) -> list[tuple[Callable[[], None], float]]:
         return [

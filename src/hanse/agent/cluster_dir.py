@@ -46,6 +46,7 @@ from .topology import (
     node_file,
     plan_cluster,
     replace_ports,
+    with_instances_of,
     with_replicated_control,
 )
 from .workers import living_workers
@@ -113,7 +114,8 @@ def load_existing(data_dir: Path) -> tuple[ClusterConfig, Secrets]:
     if not cluster_exists(data_dir):
         raise UserMistake(f"there is no cluster in {data_dir}; `hanse up` makes one")
     check_owner(data_dir)
-    return load_cluster_config(data_dir / CLUSTER_FILE), load_secrets(data_dir / SECRETS_FILE)
+    cluster = with_instances_of(load_cluster_config(data_dir / CLUSTER_FILE), data_dir)
+    return cluster, load_secrets(data_dir / SECRETS_FILE)
 
 
 def cluster_exists(data_dir: Path) -> bool:
@@ -221,7 +223,7 @@ def _plan_existing(data_dir: Path, request: Request) -> ClusterConfig:
     cluster = load_cluster_config(data_dir / CLUSTER_FILE)
     if cluster.format == UNREPLICATED_FORMAT:
         cluster = with_replicated_control(cluster, lambda count: choose_free_ports(cluster.host, count))
-    cluster = change_cluster(cluster, request)
+    cluster = change_cluster(with_instances_of(cluster, data_dir), request)
     if request.postgres_bindir is not None:
         cluster = msgspec.structs.replace(cluster, postgres_bindir=request.postgres_bindir)
     if request.postgres_user not in (None, cluster.postgres_user):

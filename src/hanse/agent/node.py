@@ -18,9 +18,7 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from ..catalog.client import ControlClient
 from ..config import WORKSPACE_PLACE, InstanceConfig, NodeConfig, Secrets
@@ -28,10 +26,10 @@ from ..core.errors import PgError, UserMistake
 from ..core.limits import START_FAILURES_MAX
 from .backoff import Backoff
 from .control import Control
-from .members import MemberPart
+from .placing import Part, Placing, Work
 from .presence import Presence
 from .recovery import Recovery, times_of
-from .servers import InstancePart, Server, instance_of, prepare_server
+from .servers import prepare_server
 from .sizes import Sizes
 from .statistics import Statistics
 from .workers import GatewayPart, end_surplus
@@ -39,16 +37,6 @@ from .workers import GatewayPart, end_surplus
 log = logging.getLogger(__name__)
 
 WATCH_S = 0.1
-
-
-class Part(Protocol):
-    """Something that the agent keeps alive."""
-
-    name: str
-
-    def is_alive(self) -> bool: ...
-    async def start(self) -> None: ...
-    async def stop(self) -> None: ...
 
 
 class NodeAgent:
@@ -59,7 +47,7 @@ class NodeAgent:
         self.secrets = secrets
         self.presence = presence
         self._config_file = config_file
-        self._instances: list[Part] = []
+        self._placing: Placing | None = None
         self._gateways: list[Part] = []
         self._control: Control | None = None
 
@@ -79,11 +67,12 @@ class NodeAgent:
 
     async def _work(self) -> None:
         await self._start_servers()
+        assert self._placing is not None
         try:
             async with asyncio.TaskGroup() as tasks:
-                kept = [*self._instances, *([] if self._control is None else [self._control])]
-                working = [tasks.create_task(self._keep(part)) for part in kept]
-                working.append(tasks.create_task(self._serve()))
+                working = [tasks.create_task(self._placing.run()), tasks.create_task(self._serve())]
+                if self._control is not None:
+                    working.append(tasks.create_task(self._keep(self._control)))
                 await self._watch_directory()
                 for work in working:
                     work.cancel()
@@ -98,43 +87,31 @@ class NodeAgent:
         async with asyncio.TaskGroup() as tasks:
             for part in self._gateways:
                 tasks.create_task(self._keep(part))
-            times = times_of(os.environ)
-            for instance, leads in self._led():
-                tasks.create_task(Recovery(self.config, self.secrets, instance, times, leads=leads).run())
-                tasks.create_task(Statistics(self.config, self.secrets, instance, leads=leads).run())
             tasks.create_task(Sizes(self.config, self.secrets).run())
+
+    def _look_after(self, part: Part, instance: InstanceConfig, leads: Callable[[], bool]) -> list[Work]:
+        """What goes on for a PostgreSQL instance, as long as the node has it."""
+        works: list[Work] = [self._keep(part)]
+        if instance.group != WORKSPACE_PLACE:
+            works.append(Recovery(self.config, self.secrets, instance, times_of(os.environ), leads=leads).run())
+            works.append(Statistics(self.config, self.secrets, instance, leads=leads).run())
+        return works
 
     # --- start
 
     async def _start_servers(self) -> None:
         config = self.config
         server = await asyncio.to_thread(prepare_server, config, self.secrets)
-        self._instances = [self._part(each, server) for each in config.instances]
+        self._placing = Placing(config, self.secrets, self._config_file, server, self._look_after)
         self._gateways = [GatewayPart(config, self._config_file, worker) for worker in range(config.gateway_workers)]
         self.presence.update(note="PostgreSQL")
-        await _all(self._start_control(), *(self._try_start(part) for part in self._instances))
+        await _all(self._start_control(), *(self._try_start(part) for part in self._placing.parts.values()))
 
     async def _start_gateways(self) -> None:
         await self._wait_for_control()
         self.presence.update(note="gateways")
         await asyncio.to_thread(end_surplus, self.config)
         await _all(*(self._try_start(part) for part in self._gateways))
-
-    def _part(self, config: InstanceConfig, server: Server) -> Part:
-        instance = instance_of(self.config, config, server)
-        if config.members:
-            return MemberPart(self.config, config, instance, server.content, self.secrets)
-        return InstancePart(config, instance, server.content)
-
-    def _led(self) -> list[tuple[InstanceConfig, Callable[[], bool]]]:
-        """The group instances here, each with whether it leads now."""
-        found: list[tuple[InstanceConfig, Callable[[], bool]]] = []
-        for config, part in zip(self.config.instances, self._instances, strict=True):
-            if isinstance(part, MemberPart):
-                found.append((config, partial(getattr, part, "leads")))
-            elif config.group != WORKSPACE_PLACE:
-                found.append((config, lambda: True))
-        return found
 
     async def _start_control(self) -> None:
         if self.config.control_dir is None:
@@ -204,7 +181,8 @@ class NodeAgent:
         if self.presence.path.exists():
             self.presence.update(state="stopping", note="")
         await _settle(part.stop() for part in self._gateways)
-        await _settle(part.stop() for part in self._instances)
+        if self._placing is not None:
+            await self._placing.stop()
         if self._control is not None:
             await _settle([self._control.stop()])
         self._remove_socket_directory()

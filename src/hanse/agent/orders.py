@@ -1,6 +1,10 @@
-"""A statement that a command says through a gateway, as the cluster's owner."""
+"""Statements that a command says through a gateway, as the cluster's owner."""
 
 from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
 
 import asyncpg
 
@@ -10,11 +14,35 @@ from .probe import TRY_S, any_certificate
 
 
 async def tell(cluster: ClusterConfig, secrets: Secrets, sql: str) -> None:
-    """Through the first gateway that lets us in. Raises UserMistake with its answer, or where there is none."""
+    """Raises UserMistake with the gateway's answer, or where none lets us in."""
+    async with _connected(cluster, secrets) as connection:
+        await connection.execute(sql)
+
+
+async def ask(cluster: ClusterConfig, secrets: Secrets, sql: str) -> list[Any]:
+    """Rows. Raises UserMistake likewise."""
+    async with _connected(cluster, secrets) as connection:
+        rows: list[Any] = await connection.fetch(sql)
+        return rows
+
+
+@contextlib.asynccontextmanager
+async def _connected(cluster: ClusterConfig, secrets: Secrets) -> AsyncIterator[Any]:
+    """To the first gateway that lets us in."""
+    connection = await _first(cluster, secrets)
+    try:
+        yield connection
+    except asyncpg.PostgresError as error:
+        raise UserMistake(": ".join(filter(None, (str(error), error.detail, error.hint)))) from None
+    finally:
+        await connection.close(timeout=TRY_S)
+
+
+async def _first(cluster: ClusterConfig, secrets: Secrets) -> Any:
     last: Exception | None = None
     for node in cluster.nodes:
         try:
-            connection = await asyncpg.connect(
+            return await asyncpg.connect(
                 host=cluster.host,
                 port=node.gateway_port,
                 user=DEFAULT_USER,
@@ -25,12 +53,4 @@ async def tell(cluster: ClusterConfig, secrets: Secrets, sql: str) -> None:
             )
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
             last = error
-            continue
-        try:
-            await connection.execute(sql)
-        except asyncpg.PostgresError as error:
-            raise UserMistake(": ".join(filter(None, (str(error), error.detail, error.hint)))) from None
-        finally:
-            await connection.close(timeout=TRY_S)
-        return
     raise UserMistake(f"no gateway lets us in: {last or 'start the cluster with `hanse up`'}")

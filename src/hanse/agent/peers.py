@@ -64,14 +64,23 @@ class TcpPeers:
         self._accesses = accesses
         self._key = key
 
+    def know(self, addresses: Mapping[str, tuple[str, int]], accesses: Mapping[str, Access]) -> None:
+        """Who the members are from now on."""
+        self._addresses = addresses
+        self._accesses = accesses
+
     @property
     def names(self) -> frozenset[str]:
         return frozenset(self._addresses)
 
     def access(self, name: str) -> Access:
+        if name not in self._accesses:
+            raise ValueError(f"{name} is no member any more")
         return self._accesses[name]
 
     async def ask(self, name: str, message: Message, timeout_s: float) -> Reply:
+        if name not in self._addresses:
+            raise ValueError(f"{name} is no member any more")
         host, port = self._addresses[name]
         reply: Reply = await ask(host, port, self._key, message, timeout_s=timeout_s)
         return reply

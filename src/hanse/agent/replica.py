@@ -16,7 +16,9 @@ take long. Whatever goes wrong while leading ends in a server that is a follower
 A leader hands over on request: its server is stopped in order, which leaves its followers with all that it had, and the failover
 that follows prefers the one that was asked for.
 
-Not here: changes of the rule from outside, slots beyond their budget, gateways (they ask `serving`).
+A leader also brings the rule to what is wanted (`want`), when those who are to come stream and lack little.
+
+Not here: gateways (they ask `serving`).
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ from ..core.limits import (
     PREFERRED_S_MAX,
     PROBE_S,
     PROBE_S_MAX,
+    STREAMLESS_S_MAX,
     SUSPICION_S,
 )
 from ..engines.postgres.cloning import clone, rewind
@@ -52,7 +55,7 @@ from ..engines.postgres.group_files import (
 )
 from ..engines.postgres.instance import StopMode
 from ..engines.postgres.promotion import establish, history, local_timeline, promote, promotions, write_record
-from ..engines.postgres.streaming import Access, Data, Member, make_slot, system_identifier
+from ..engines.postgres.streaming import Access, Data, Member, has_wal, make_slot, system_identifier
 from ..replication.asking import HandOver, Heard, Renewed, Reply
 from ..replication.failover import Attempt, Established, Observation, Refusal, Report, decide
 from ..replication.lease import Grants, Lease
@@ -60,14 +63,18 @@ from ..replication.membership import Use, finish
 from ..replication.pledge import Act, Heartbeat, Message, Promote, Recruit, judge
 from ..replication.record import RuleRecord
 from ..replication.rejoin import LeaderHistory, LocalData, Rejoin, rejoin
+from ..replication.rule import Policy
 from .group_records import record_of, reigns, row_of
 from .pledges import PledgeFile
+from .rule_change import Progress, change_rule, next_rule
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 WATCH_S = 0.05
+CHANGE_POLL_S = 0.2
+STREAM_LOOK_S = 2.0
 PROBES_MAX = 2  # that fail one after another
 _CANNOT_WRITE = ("53100", "58030", "08006")  # the disk is full, or fails; the connection breaks
 ATTEMPT_S_MAX = 15.0  # for one failover; then it is begun anew, above the terms that were heard of
@@ -113,6 +120,7 @@ class Replica:
         self._leading: Leading | None = None
         self._known: RuleRecord | None = pledges.pledge.record  # the newest rule it has seen
         self._following: tuple[int, str] | None = None
+        self._streamed_at = self._look_at = 0.0
         self._trouble = ""  # the last of its way back; said once
         self._quiet = False  # fenced, and nothing was done since
         self._data: Data | None = None  # that it has, being quiet
@@ -124,6 +132,7 @@ class Replica:
         self._job: asyncio.Task[None] | None = None
         self._promotion: asyncio.Task[None] | None = None
         self._handover: asyncio.Task[None] | None = None
+        self._wanted: tuple[frozenset[str], Policy] | None = None  # members; None: nobody has said
         self._beats: set[asyncio.Task[None]] = set()  # a task that nobody holds may be collected
 
     @property
@@ -153,6 +162,15 @@ class Replica:
         """It streams from the leader that it is pledged to, or tries to again."""
         return self._following == (self.term, self._pledges.pledge.leader) and self._member.instance.is_alive()
 
+    @property
+    def record(self) -> RuleRecord | None:
+        """The group's rule, as this leader goes by it."""
+        return None if self._leading is None else self._leading.record
+
+    def want(self, members: frozenset[str], policy: Policy) -> None:
+        """What the group's rule is to become, if this member leads."""
+        self._wanted = (members, policy)
+
     async def run(self) -> None:
         await self._resume()
         try:
@@ -162,6 +180,7 @@ class Replica:
                 tasks.create_task(self._beat())
                 tasks.create_task(self._follow_on())
                 tasks.create_task(self._repair_on())
+                tasks.create_task(self._change_on())
         finally:
             await _end(self._handover)
             await _end(self._promotion)
@@ -282,7 +301,7 @@ class Replica:
         if (pledge.leader, pledge.term) == (self.name, record.term) and record.leader == self.name:
             leading = Leading(record, pledge.attempt, self._now())
             self._leading = leading
-            self._promotion = asyncio.create_task(self._guarded(self._establish(leading, data.lsn)))
+            self._promotion = asyncio.create_task(self._guarded(self._lead_again(leading, data.lsn)))
         else:
             async with self._work:
                 await self._alone()
@@ -314,6 +333,11 @@ class Replica:
                 self._leading = leading
                 self._beat_all(leading)
                 lsn = await write_record(member, row_of(record))
+        await self._establish(leading, lsn)
+
+    async def _lead_again(self, leading: Leading, lsn: int) -> None:
+        """A change of the rule that was cut off may have left commits waiting for what its record does not say."""
+        await self._member.require(leading.record.clause().text)
         await self._establish(leading, lsn)
 
     async def _establish(self, leading: Leading, lsn: int) -> None:
@@ -424,6 +448,34 @@ class Replica:
         now = self._now()
         return now > leading.serve_at + SUSPICION_S and not leading.lease.covers(now, leading.record.lease_clauses())
 
+    # --- changes of the rule
+
+    async def _change_on(self) -> None:
+        """A leader brings the group's rule to what is wanted, one change at a time: first who is to come, then who is to go."""
+        while True:
+            await asyncio.sleep(CHANGE_POLL_S)
+            leading = self._leading
+            if leading is None or self._wanted is None or not self.serving or self._working(self._handover):
+                continue
+            self._job = asyncio.create_task(self._change(leading))
+            await asyncio.wait((self._job,))
+            if not self._job.cancelled() and (error := self._job.exception()) is not None:
+                if not isinstance(error, TROUBLE):
+                    raise error
+                log.warning("the rule of %s's group is not changed yet: %s", self.name, error)
+
+    async def _change(self, leading: Leading) -> None:
+        assert self._wanted is not None
+        target = await next_rule(self._member, leading.record.rule, self.name, *self._wanted)
+        if target == leading.record.rule and leading.record.previous is None:
+            return
+
+        def go_by(record: RuleRecord) -> None:
+            leading.record = record
+            self._know(record)
+
+        await change_rule(self._member, target, go_by)
+
     # --- following
 
     async def _follow_on(self) -> None:
@@ -436,6 +488,7 @@ class Replica:
                 continue
             if pledge.leader not in (None, self.name):
                 if self._following == (pledge.term, pledge.leader) and self._member.instance.is_alive():
+                    await self._look_at_stream()
                     continue
                 assert pledge.leader is not None
                 self._job = asyncio.create_task(self._come_to(pledge.leader, pledge.term))
@@ -444,6 +497,19 @@ class Replica:
             elif rewind_mark(self._member.instance) is None:
                 self._job = asyncio.create_task(self._start_alone())
             await self._settled(self._job)
+
+    async def _look_at_stream(self) -> None:
+        """One that has had no stream for STREAMLESS_S_MAX comes to its leader again, and finds out what it lacks."""
+        now = self._now()
+        if now < self._look_at:
+            return
+        self._look_at = now + STREAM_LOOK_S
+        with contextlib.suppress(*TROUBLE):
+            if await self._member.streams():
+                self._streamed_at = now
+        if now - self._streamed_at > STREAMLESS_S_MAX:
+            log.warning("%s has no stream from its leader", self.name)
+            self._streamed_at, self._following = now, None
 
     def _working(self, task: asyncio.Task[None] | None) -> bool:
         return task is not None and not task.done()
@@ -470,7 +536,11 @@ class Replica:
                 identifier = await system_identifier(access)
                 slot = await make_slot(access, self.name)
             known = LeaderHistory(system_identifier=identifier, reigns=reigns(branches, ids))
-            way = rejoin(await self._local(), known)
+            local = await self._local()
+            way = rejoin(local, known)
+            if way is Rejoin.STREAM and local is not None and not await has_wal(self._peers.access(leader), local.lsn):
+                log.info("%s was away for too long: %s does not have the WAL any more", self.name, leader)
+                way = Rejoin.CLONE
             log.info("%s comes to %s of term %d: %s", self.name, leader, term, way.value)
             self._quiet = False
             source = source_of(access, self.name, slot)
@@ -478,11 +548,15 @@ class Replica:
                 way = Rejoin.CLONE
             if way is Rejoin.CLONE:
                 await _in_thread(self._member.instance.stop, StopMode.IMMEDIATE)
-                await clone(self._member.instance, source, synchronous_standby_names=self._names())
+                progress = Progress(self.name)
+                await clone(
+                    self._member.instance, source, synchronous_standby_names=self._names(), progress=progress.see
+                )
                 await _in_thread(self._member.instance.bring_up)
             elif way is Rejoin.STREAM:
                 await self._member.follow(source, self._names())
             self._following = (term, leader)
+            self._streamed_at = self._now()
 
     async def _local(self) -> LocalData | None:
         """What the own directory has, the server being alone; None: nothing that can be used."""
@@ -531,8 +605,21 @@ class Replica:
             await asyncio.sleep(WATCH_S)
             silent_s = self._now() - self._heard_at
             if self._leading is None and not self._working(self._handover) and silent_s > SUSPICION_S * (1 + place / 2):
-                log.warning("%s has not heard of a leader for %.1f s", self.name, silent_s)
-                await self._attempt()
+                if await self._is_member():
+                    log.warning("%s has not heard of a leader for %.1f s", self.name, silent_s)
+                    await self._attempt()
+                else:
+                    self._heard_at = self._now()
+
+    async def _is_member(self) -> bool:
+        """Who is being copied, or was let go, leaves failovers to the others. One that cannot know does not."""
+        if not self._member.instance.exists:
+            return False
+        if self._member.instance.is_alive():
+            with contextlib.suppress(*TROUBLE):
+                row = await self._member.newest()
+                self._know(None if row is None else record_of(row))
+        return self._known is None or self.name in self._known.members
 
     async def _attempt(self, *, prefer: str | None = None) -> None:
         """One failover, as far as it comes."""
@@ -547,6 +634,9 @@ class Replica:
                 seen = Observation(self._now(), _answers(answers), self._peers.names)
                 decision = decide(attempt, seen)
                 attempt = decision.attempt
+                self._know(
+                    attempt.record
+                )  # one that is no member any more finds out here, and leaves the others in peace
                 if decision.done or decision.lost_to is not None:
                     self._highest_term = max(self._highest_term, decision.lost_to or 0)
                     return

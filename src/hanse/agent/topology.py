@@ -7,13 +7,13 @@ With 3 nodes, 2 groups and 2 replicas::
 
 The first nodes, an odd number of them, have votes in the control plane.
 
-Pure: ports come from a function that is given, files are read and written by others.
+Ports come from a function that is given.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from ..config import (
     InstanceConfig,
     MemberConfig,
     NodeConfig,
+    load_node_config,
 )
 from ..core.errors import UserMistake
 from ..core.limits import CONTROL_VOTERS_MAX, GATEWAY_WORKERS_MAX, GROUPS_MAX, INSTANCES_PER_GROUP_MAX, NODES_MAX
@@ -240,15 +241,40 @@ def _members(cluster: ClusterConfig) -> dict[str, tuple[MemberConfig, ...]]:
 
 
 def with_roles_of(topology: Snapshot, known: Snapshot) -> Snapshot:
-    """The topology with the leaders that the catalog knows: configurations only say who was first."""
-    groups = tuple(_with_leader_of(group, known.group_by_name.get(group.name)) for group in topology.groups)
+    """The groups that the catalog knows, at the addresses of today: configurations only say how they began, and where they are."""
+    if not known.groups:
+        return topology
+    instances = {each.name: each for group in topology.groups for each in group.instances}
+    groups = tuple(_at_addresses_of(group, instances) for group in known.groups)
     return msgspec.structs.replace(topology, groups=groups)
 
 
-def _with_leader_of(group: Group, known: Group | None) -> Group:
-    if known is None or not known.term:
-        return group
-    return group.led_by(known.leader.name, known.term)
+def _at_addresses_of(group: Group, instances: Mapping[str, Instance]) -> Group:
+    return msgspec.structs.replace(
+        group, instances=tuple(_at_address_of(each, instances.get(each.name)) for each in group.instances)
+    )
+
+
+def _at_address_of(known: Instance, now: Instance | None) -> Instance:
+    if now is None or not known.is_placed:
+        return known
+    return msgspec.structs.replace(
+        known, host=now.host, port=now.port, peer_port=now.peer_port, socket_directory=now.socket_directory
+    )
+
+
+def with_instances_of(cluster: ClusterConfig, data_dir: Path) -> ClusterConfig:
+    """With the instances that each node has by its own file: agents write there what the catalog has changed."""
+    return msgspec.structs.replace(cluster, nodes=tuple(_own_instances(node, data_dir) for node in cluster.nodes))
+
+
+def _own_instances(node: ClusterNode, data_dir: Path) -> ClusterNode:
+    try:
+        config = load_node_config(node_file(data_dir, node.name))
+    except UserMistake:  # it is made anew
+        return node
+    instances = tuple(msgspec.structs.replace(each, members=()) for each in config.instances)
+    return msgspec.structs.replace(node, instances=instances)
 
 
 def node_file(data_dir: Path, node_name: str) -> Path:

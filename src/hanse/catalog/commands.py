@@ -15,7 +15,7 @@ from __future__ import annotations
 import msgspec
 
 from ..core.errors import PgError
-from .model import Function, Group, Node, Relation, Snapshot
+from .model import Function, Group, Instance, Node, Relation, Snapshot
 
 
 class CommitDdl(msgspec.Struct, frozen=True, kw_only=True, tag="commit_ddl"):
@@ -53,7 +53,34 @@ class SetLeader(msgspec.Struct, frozen=True, kw_only=True, tag="set_leader"):
     term: int
 
 
-Command = CommitDdl | SetTopology | SetLeader
+class ChangeGroup(msgspec.Struct, frozen=True, kw_only=True, tag="change_group"):
+    """What a group is to become: new instances on nodes, others that leave, another durability. Its members follow."""
+
+    group: str
+    add: tuple[str, ...] = ()  # nodes
+    remove: tuple[str, ...] = ()  # instances' names
+    durability: str | None = None  # None: as before
+
+
+class PlaceInstance(msgspec.Struct, frozen=True, kw_only=True, tag="place_instance"):
+    """A node's agent tells where an instance of its own can be reached, or that it is one of several now."""
+
+    group: str
+    name: str
+    host: str
+    port: int
+    peer_port: int
+    socket_directory: str | None
+
+
+class SettleGroup(msgspec.Struct, frozen=True, kw_only=True, tag="settle_group"):
+    """The group's rule counts these members only: who leaves and is none of them is gone."""
+
+    group: str
+    members: tuple[str, ...]
+
+
+Command = CommitDdl | SetTopology | SetLeader | ChangeGroup | PlaceInstance | SettleGroup
 
 
 class DdlEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,20 +104,85 @@ def apply(snapshot: Snapshot, command: Command) -> Snapshot:
             return _set_topology(snapshot, command)
         case SetLeader():
             return _set_leader(snapshot, command)
+        case ChangeGroup():
+            return _change_group(snapshot, command)
+        case PlaceInstance():
+            return _place_instance(snapshot, command)
+        case SettleGroup():
+            return _settle_group(snapshot, command)
+
+
+def _known_group(snapshot: Snapshot, name: str) -> Group:
+    known = snapshot.group_by_name.get(name)
+    if known is None:
+        raise PgError("22023", f'group "{name}" does not exist')
+    return known
+
+
+def _with_group(snapshot: Snapshot, group: Group) -> Snapshot:
+    groups = tuple(group if each.name == group.name else each for each in snapshot.groups)
+    return msgspec.structs.replace(snapshot, version=snapshot.version + 1, groups=groups)
+
+
+def _change_group(snapshot: Snapshot, command: ChangeGroup) -> Snapshot:
+    group = _known_group(snapshot, command.group)
+    names = {instance.name for instance in group.instances}
+    if missing := sorted(set(command.remove) - names):
+        raise PgError("22023", f'group "{group.name}" has no instance "{missing[0]}"')
+    nodes = {node.name: node for node in snapshot.nodes}
+    instances = [
+        msgspec.structs.replace(each, leaving=each.leaving or each.name in command.remove) for each in group.instances
+    ]
+    number = group.numbers_used
+    for name in command.add:
+        node = nodes.get(name)
+        if node is None:
+            raise PgError("22023", f'node "{name}" does not exist')
+        if any(each.node == name for each in instances):
+            raise PgError("22023", f'group "{group.name}" has an instance on node "{name}"')
+        number += 1
+        instances.append(Instance(name=f"{group.name}.{number}", node=name, host=node.host, port=0, role="follower"))
+    changed = msgspec.structs.replace(
+        group, instances=tuple(instances), made=number, durability=command.durability or group.durability
+    )
+    if not changed.wanted:
+        raise PgError("22023", f'group "{group.name}" needs an instance')
+    return _with_group(snapshot, changed)
+
+
+def _place_instance(snapshot: Snapshot, command: PlaceInstance) -> Snapshot:
+    """What an agent says late of an instance that is gone changes nothing."""
+    group = _known_group(snapshot, command.group)
+    instances = tuple(
+        msgspec.structs.replace(
+            each,
+            host=command.host,
+            port=command.port,
+            peer_port=command.peer_port,
+            socket_directory=command.socket_directory,
+        )
+        if each.name == command.name
+        else each
+        for each in group.instances
+    )
+    return _with_group(snapshot, msgspec.structs.replace(group, instances=instances))
+
+
+def _settle_group(snapshot: Snapshot, command: SettleGroup) -> Snapshot:
+    group = _known_group(snapshot, command.group)
+    stay = tuple(each for each in group.instances if not each.leaving or each.name in command.members)
+    return _with_group(snapshot, msgspec.structs.replace(group, instances=stay))
 
 
 def _set_leader(snapshot: Snapshot, command: SetLeader) -> Snapshot:
-    known = snapshot.group_by_name.get(command.group)
-    if known is None:
-        raise PgError("22023", f'group "{command.group}" does not exist')
+    known = _known_group(snapshot, command.group)
     group = known
     if command.term > known.term:
         try:
             group = known.led_by(command.leader, command.term)
         except LookupError:
             raise PgError("22023", f'group "{command.group}" has no instance "{command.leader}"') from None
-    groups = tuple(group if each.name == group.name else each for each in snapshot.groups)
-    return msgspec.structs.replace(snapshot, version=snapshot.version + 1, groups=groups)
+    return _with_group(snapshot, group)
 
 
 def entry_of(command: CommitDdl, version: int) -> DdlEntry:

@@ -25,7 +25,7 @@ import msgspec
 
 from ..core.errors import PgError
 from ..core.limits import DDL_LOG_PAGE_BYTES
-from .commands import Command, CommitDdl, DdlEntry, SetLeader, SetTopology, apply, entry_of
+from .commands import Command, CommitDdl, DdlEntry, apply, entry_of
 from .model import Snapshot
 
 
@@ -59,7 +59,7 @@ class Adopt(msgspec.Struct, frozen=True, kw_only=True, tag="adopt"):
     state: State
 
 
-AnyCommand = CommitDdl | SetTopology | SetLeader | Settle | Attend | Adopt
+AnyCommand = Command | Settle | Attend | Adopt
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):

@@ -186,6 +186,12 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     role: str = "leader"  # 'leader' or 'follower'
     socket_directory: str | None = None  # where local processes find its Unix socket
     peer_port: int = 0  # of its agent, where it is one of several
+    leaving: bool = False  # it is wanted no more, and goes when the group's rule does not count it any more
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether its node's agent has said where it is."""
+        return self.port != 0
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):
@@ -193,6 +199,7 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     instances: tuple[Instance, ...]
     durability: str = "quorum"
     term: int = 0  # of the leader; 0: it is the only instance, or nobody has said so yet
+    made: int = 0  # the highest number in an instance's name so far, if higher than those of today: none is used twice
 
     def led_by(self, leader: str, term: int) -> Group:
         """Raises LookupError where `leader` is none of its instances."""
@@ -203,6 +210,15 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
             for each in self.instances
         )
         return msgspec.structs.replace(self, instances=instances, term=term)
+
+    @property
+    def wanted(self) -> tuple[Instance, ...]:
+        """The instances that the group is to have. Which it has, its leader's record says."""
+        return tuple(instance for instance in self.instances if not instance.leaving)
+
+    @property
+    def numbers_used(self) -> int:
+        return max(self.made, *(number_of(instance.name) for instance in self.instances))
 
     @property
     def is_replicated(self) -> bool:
@@ -268,6 +284,11 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             if found is not None:
                 return found
         return None
+
+
+def number_of(instance: str) -> int:
+    """2 for 'g1.2'."""
+    return int(instance.rpartition(".")[2])
 
 
 def group_order(name: str) -> tuple[int, str]:

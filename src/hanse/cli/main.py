@@ -21,6 +21,7 @@ COMMANDS = {
     "status": "Show nodes, groups, gateways and tables.",
     "switchover": "Make another instance a group's leader.",
     "transactions": "Show transactions that are prepared, and end one by hand.",
+    "drain": "Move all groups' instances away from a node.",
     "sql": "Open a shell (psql) on the cluster.",
     "demo": "Load a real data set and show what the cluster does with it.",
     "chaos": "Kill and pause parts of a local cluster, and see what it does.",

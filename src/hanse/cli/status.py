@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from ..agent.observe import ClusterStatus, TableStatus
+    from ..agent.observe import ClusterStatus, GroupStatus, TableStatus
 
 WIDTH = 160  # where nobody knows how wide it will be shown
 COLOURS = {"running": "green", "stopped": "red", "failed": "red"}
@@ -81,24 +81,34 @@ def _show_processes(console: Console, status: ClusterStatus) -> None:
         address = f"{gateway.host}:{gateway.port}"
         gateways.add_row(gateway.node, str(gateway.worker), address, _coloured(gateway.state), _pid(gateway.pid))
     console.print(gateways)
-    groups = make_table("group", "instance", "role", "node", "address", "state", "process", "replication", "lag")
+    groups = make_table("group", "instance", "role", "node", "address", "state", "process")
     for group in status.groups:
         for i in group.instances:
-            told = (i.replication or "", _lag(i.lag_bytes, i.lag_s))
-            groups.add_row(
-                group.name, i.name, i.role, i.node, f"{i.host}:{i.port}", _coloured(i.state), _pid(i.pid), *told
-            )
+            address = f"{i.host}:{i.port}"
+            groups.add_row(group.name, i.name, i.role, i.node, address, _coloured(i.state), _pid(i.pid))
     console.print(groups)
     for group in status.groups:
         if group.members is not None:
-            waits = f"a commit waits for {group.k} of {len(group.members) - 1} followers"
-            console.print(f"{group.name}: term {group.term}, {group.durability or 'durability unknown'}: {waits}")
+            console.print(_replication(group))
+
+
+def _replication(group: GroupStatus) -> str:
+    assert group.members is not None
+    waits = f"a commit waits for {group.k} of {len(group.members) - 1} followers"
+    followers = [
+        f"{each.name} {each.replication}{_lag(each.lag_bytes, each.lag_s)}{'' if each.member else ', no member yet'}"
+        for each in group.instances
+        if each.name != group.leader
+    ]
+    return "; ".join(
+        (f"{group.name}: term {group.term}, {group.durability or 'durability unknown'}", waits, *followers)
+    )
 
 
 def _lag(lag_bytes: int | None, lag_s: float | None) -> str:
     if lag_bytes is None:
         return ""
-    return f"{lag_bytes} B" if lag_s is None else f"{lag_bytes} B, {lag_s:.3f} s"
+    return f", {lag_bytes} B" if lag_s is None else f", {lag_bytes} B, {lag_s:.3f} s"
 
 
 def _show_tables(console: Console, tables: list[TableStatus]) -> None:

@@ -13,7 +13,9 @@ from .options import data_option
 @click.command("up")
 @click.option("--nodes", type=int, help="Nodes, each with a gateway.  [default: 3]")
 @click.option("--groups", type=int, help="Replica groups, over which tables are sharded.  [default: 2]")
-@click.option("--replicas", type=int, help="Instances in each group, each on its own node.  [default: 3, or 1 with fewer nodes]")
+@click.option(
+    "--replicas", type=int, help="Instances in each group, each on its own node.  [default: 3, or 1 with fewer nodes]"
+)
 @click.option("--port", type=int, help="The first gateway's port; the others follow.  [default: 5432]")
 @data_option
 @click.option("--password", envvar="HANSE_PASSWORD", help="Of user hanse.  [default: random]")

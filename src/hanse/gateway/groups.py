@@ -1,5 +1,9 @@
 """Statements about groups of servers: ALTER TABLESPACE. They commit by themselves, and only the database's owner may say them.
 
+Members and durability (`SET (replicas = 3, durability = 'all')`) are written to the catalog as what is wanted; agents and the
+group's leader bring it about, and the statement waits and tells how far it is. A statement that ends before, or is cancelled,
+takes nothing back: the same statement with the former values does.
+
 A switchover (`SET (leader = 'n2')`) first makes the pause short: the successor has nearly everything, and the leader has written
 its dirty pages, so that its last checkpoint is quick. Then the group is held at every gateway (`holds.py`), the leader's agent is
 told to hand over, and when the next leader serves, the catalog is told, which takes every gateway there before the hold ends.
@@ -8,10 +12,12 @@ told to hand over, and when the next leader serves, the catalog is told, which t
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from ..catalog.commands import SetLeader
+from ..catalog.commands import ChangeGroup, SetLeader
 from ..catalog.model import Group, Instance
+from ..catalog.placement import Moves, to_have, to_leave
 from ..core.errors import PgError, not_supported
 from ..core.ids import quote_identifier
 from ..core.limits import (
@@ -22,9 +28,13 @@ from ..core.limits import (
     SWITCHOVER_S_MAX,
 )
 from ..engines.postgres.backend import Backend
+from ..engines.postgres.group_state import GroupState
 from ..executor.request import Sink
+from ..pgwire.diagnostics import notice_response
 from ..replication.asking import HandOver, Heard, Leads, WhoLeads, ask
 from ..replication.failover import switchover_ready
+from ..replication.rule import Policy, rule_of
+from .grouprows import state_of
 from .holds import hold_of
 from .interruption import interruptible
 from .transaction import Transaction
@@ -34,6 +44,7 @@ if TYPE_CHECKING:
     from .session import Session
 
 POLL_S = 0.01
+SETTLE_POLL_S = 0.2
 ACKNOWLEDGE_S_MAX = 5.0  # for every gateway to say that it has drained, beside the time that draining may take
 _POSITIONS = (
     "SELECT application_name, pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0'), pg_wal_lsn_diff(flush_lsn, '0/0') "
@@ -41,7 +52,7 @@ _POSITIONS = (
 )
 _IS_OWNER = "SELECT pg_has_role($1, datdba, 'MEMBER') FROM pg_database WHERE datname = current_database()"
 
-OPTIONS = frozenset(("leader",))
+OPTIONS = frozenset(("leader", "leave", "replicas", "durability"))
 STATEMENTS = ("AlterTableSpaceOptionsStmt",)
 
 
@@ -61,8 +72,21 @@ async def run(session: Session, verb: str, statement: Any, sink: Sink) -> bytes:
         raise PgError(
             "22023", f'unrecognized parameter "{min(unknown)}"', hint=f"There are: {', '.join(sorted(OPTIONS))}."
         )
-    await _locked(session, group.name, options["leader"])
+    alone = {"leader", "leave"} & options.keys()
+    if alone and len(options) > 1:
+        raise not_supported(f"{min(alone)} cannot be combined with other changes", hint="Use two statements.")
+    if "leave" in options:
+        await _leave(session, name, options["leave"])
+    elif "leader" in options:
+        await _locked(session, lambda: switch_over(session.gateway, _known(session, name), options["leader"]))
+    elif options:
+        await _locked(session, lambda: _want(session, _known(session, name), options))
+        await interruptible(session, _until_settled(session, name))
     return verb.encode()
+
+
+def _known(session: Session, name: str) -> Group:
+    return session.gateway.snapshot.group_by_name[name]
 
 
 def options_of(statement: Any) -> dict[str, str]:
@@ -76,12 +100,13 @@ def options_of(statement: Any) -> dict[str, str]:
     return found
 
 
-async def _locked(session: Session, group: str, to: str) -> None:
+async def _locked(session: Session, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Under the cluster's lock for schema changes; the snapshot is the newest."""
     gateway = session.gateway
     lock = Transaction("", session.state, explicit=False)
     await interruptible(session, gateway.lock_ddl(lock))
     try:
-        await interruptible(session, switch_over(gateway, gateway.snapshot.group_by_name[group], to))
+        await interruptible(session, work())
     finally:
         gateway.unlock_ddl(lock)
 
@@ -179,3 +204,121 @@ async def _next_leader(gateway: Gateway, group: Group, term: int) -> Leads:
         f"group {quote_identifier(group.name)} has no leader yet",
         detail="Its leader was stopped for a switchover; its members choose another when they can.",
     )
+
+
+# --- members and durability
+
+
+async def _want(session: Session, group: Group, options: dict[str, str]) -> None:
+    gateway = session.gateway
+    durability = options.get("durability")
+    if durability not in (None, *Policy):
+        raise PgError("22023", f'invalid durability "{durability}"', hint=f"Available values: {', '.join(Policy)}.")
+    moves = Moves()
+    if "replicas" in options:
+        if not options["replicas"].isdigit():
+            raise PgError("22023", f'invalid value for integer option "replicas": {options["replicas"]}')
+        leader = gateway.leaders.of(group).name
+        state = await state_of(gateway, group)
+        names = [each.name for each in group.wanted]
+        away = [] if state is None else [name for name in names if state.member(name).state in ("away", "lost")]
+        moves = to_have(gateway.snapshot, group, int(options["replicas"]), leader, away)
+    await _propose(gateway, group, moves, durability)
+
+
+async def _propose(gateway: Gateway, group: Group, moves: Moves, durability: str | None = None) -> None:
+    command = ChangeGroup(group=group.name, add=moves.add, remove=moves.remove, durability=durability)
+    if group.is_replicated or not moves.add:
+        await gateway.control.propose(command)
+        return
+    # Its server starts anew as a member.
+    async with gateway.control.frozen((hold_of(group.name),), SWITCHOVER_DRAIN_S_MAX + ACKNOWLEDGE_S_MAX):
+        await gateway.control.propose(command)
+        await _until_enrolled(gateway, group.name)
+
+
+async def _leave(session: Session, name: str, node: str) -> None:
+    """The group's instance on a node is replaced by one elsewhere; said again, it goes on where it was."""
+    gateway = session.gateway
+    if all(each.name != node for each in gateway.snapshot.nodes):
+        raise PgError("22023", f'node "{node}" does not exist')
+
+    async def want() -> None:
+        group = _known(session, name)
+        await _propose(gateway, group, to_leave(gateway.snapshot, group, node))
+
+    async def lead_elsewhere() -> None:
+        group = _known(session, name)
+        if gateway.leaders.of(group).node == node and any(each.node == node for each in group.instances):
+            successor = min((each for each in group.wanted if each.is_placed), key=lambda each: each.node, default=None)
+            if successor is None:
+                raise PgError("55000", f"group {name} has no instance that could lead in place of the one on {node}")
+            await switch_over(gateway, group, successor.node)
+
+    if any(each.node == node for each in _known(session, name).wanted):
+        await _locked(session, want)
+    await interruptible(session, _until_settled(session, name, led_from=node))
+    await _locked(session, lead_elsewhere)
+    await interruptible(session, _until_settled(session, name))
+
+
+async def _until_enrolled(gateway: Gateway, name: str) -> None:
+    deadline = asyncio.get_running_loop().time() + SWITCHOVER_S_MAX
+    while asyncio.get_running_loop().time() < deadline:
+        group = gateway.snapshot.group_by_name[name]
+        if group.leader.peer_port:
+            leads = await _who_leads(gateway, group.leader)
+            if leads is not None and leads.serving:
+                return
+        await asyncio.sleep(POLL_S)
+    raise PgError(
+        "55000",
+        f"the server of group {name} is not a member yet",
+        detail="Its agent goes on, and the other instances follow.",
+        hint="See hanse.groups.",
+    )
+
+
+async def _until_settled(session: Session, name: str, *, led_from: str | None = None) -> None:
+    """Until the group's rule and the catalog are as wanted; the client is told how far each instance is.
+
+    `led_from`: a leader on this node may still be counted, although it is not wanted.
+    """
+    gateway = session.gateway
+    told: dict[str, str] = {}
+    while True:
+        group = gateway.snapshot.group_by_name.get(name)
+        if group is None:
+            raise PgError("55000", f'tablespace "{name}" was dropped meanwhile')
+        state = await state_of(gateway, group)
+        if not group.is_replicated:
+            return
+        if state is not None and _is_settled(group, state, led_from):
+            return
+        for instance in group.instances:
+            now = _stage(instance, state)
+            if now != told.get(instance.name):
+                told[instance.name] = now
+                notice = PgError("00000", f"instance {instance.name} on {instance.node} {now}", severity="NOTICE")
+                session.write(notice_response(notice))
+                session.flush()
+        await asyncio.sleep(SETTLE_POLL_S)
+
+
+def _is_settled(group: Group, state: GroupState, led_from: str | None) -> bool:
+    leads = [each for each in group.instances if each.leaving and each.name == state.leader and each.node == led_from]
+    names = [instance.name for instance in (*group.wanted, *leads)]
+    rule = rule_of(Policy(group.durability), names)
+    gone = len(names) == len(group.instances)
+    return not state.changes and set(state.members) == rule.members and state.k == rule.k and gone
+
+
+def _stage(instance: Instance, state: GroupState | None) -> str:
+    if instance.leaving:
+        return "leaves"
+    if state is not None and instance.name in state.members:
+        return "is a member"
+    if not instance.is_placed:
+        return "is to be made"
+    found = None if state is None else state.member(instance.name)
+    return "streams" if found is not None and found.state == "streaming" else "is being copied"

@@ -13,9 +13,11 @@ import logging
 import os
 import signal
 import socket
+from pathlib import Path
 
 from ..catalog.client import ControlClient
 from ..catalog.model import Snapshot
+from ..catalog.told import tell
 from ..config import WORKSPACE_PLACE, NodeConfig, Secrets
 from ..core.errors import FatalError, UserMistake
 from ..core.limits import COMMITS_END_S_MAX
@@ -115,7 +117,10 @@ def _follow(gateway: Gateway) -> None:
     """From now on the control plane's news reach the gateway."""
 
     def on_change(snapshot: Snapshot) -> None:
+        tells = snapshot.groups != gateway.snapshot.groups
         gateway.take_over(snapshot)
+        if tells:
+            _tell_agent(gateway)
         gateway.spawn(_refresh(gateway, snapshot))
 
     async def on_freeze(identities: tuple[tuple[str, str], ...]) -> None:
@@ -129,6 +134,15 @@ def _follow(gateway: Gateway) -> None:
     gateway.control.on_freeze = on_freeze
     gateway.control.on_thaw = on_thaw
     gateway.take_over(gateway.control.snapshot)
+    _tell_agent(gateway)
+
+
+def _tell_agent(gateway: Gateway) -> None:
+    run_directory = Path(gateway.config.data_dir) / "run"
+    try:
+        tell(run_directory, gateway.worker, gateway.snapshot)
+    except OSError as error:  # a full disk; the next change tells again
+        log.warning("the agent is not told of the groups: %s", error)
 
 
 async def _refresh(gateway: Gateway, snapshot: Snapshot) -> None:

@@ -18,7 +18,7 @@ from hanse.agent.topology import (
     with_replicated_control,
     with_roles_of,
 )
-from hanse.catalog.commands import SetLeader, apply
+from hanse.catalog.commands import ChangeGroup, SetLeader, apply
 from hanse.config import ClusterConfig, Secrets
 from hanse.core.errors import PgError, UserMistake
 
@@ -165,3 +165,19 @@ def test_the_dsn_names_every_gateway_and_quotes_the_password() -> None:
     assert cluster_dsn(plan(nodes=2, port=6000), secrets) == (
         "postgresql://hanse:a%2Fb%40c%20%C3%A9@127.0.0.1:6000,127.0.0.1:6001/hanse"
     )
+
+
+def test_a_restart_keeps_the_groups_that_the_catalog_knows_at_the_addresses_of_today() -> None:
+    cluster = plan(nodes=3, groups=1, replicas=2)
+    topology = initial_snapshot(cluster, node_configs(cluster, Path("/data"), lambda node: None))
+    known = apply(topology, ChangeGroup(group="g1", add=("n3",), remove=("g1.2",)))
+    first = topology.groups[0].instances[0]
+    moved = replace_ports(cluster, {first.port: 9999})
+    today = initial_snapshot(moved, node_configs(moved, Path("/data"), lambda node: None))
+    (group,) = with_roles_of(today, known).groups
+    assert [(each.name, each.leaving, each.is_placed) for each in group.instances] == [
+        ("g1.1", False, True),
+        ("g1.2", True, True),
+        ("g1.3", False, False),
+    ]
+    assert group.instances[0].port == 9999

@@ -35,8 +35,18 @@ def test_every_seed(part: int) -> None:
     assert wanted <= story.keys(), "the simulation is too kind"
 
 
-def _story(seed: int) -> Counter[str]:
-    world = World(seed)
+@pytest.mark.timeout(7200)
+def test_every_seed_with_operators() -> None:
+    """Switchovers, and changes of the rule that are cut off, among everything else."""
+    story: Counter[str] = Counter()
+    for seed in range(SEEDS // 2):
+        story.update(_story(seed, operators=True))
+    wanted = {"switchover", "change cut off", "change gone on with", "removal", "rule changed"}
+    assert wanted <= story.keys(), "the simulation is too kind"
+
+
+def _story(seed: int, *, operators: bool = False) -> Counter[str]:
+    world = World(seed, operators=operators)
     try:
         world.run()
     except AssertionError as error:

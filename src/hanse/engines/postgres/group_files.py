@@ -139,6 +139,13 @@ def replace_with_clone(instance: Instance, clone: Path) -> None:
     settle(instance)
 
 
+def remove_traces(instance: Instance) -> None:
+    """What lies beside a directory that is gone."""
+    for suffix in ("clone", "cloned", "old"):
+        shutil.rmtree(_beside(instance, suffix), ignore_errors=True)
+    clear_rewind_mark(instance)
+
+
 def settle(instance: Instance) -> None:
     """Finish a replacement that was begun. To be called before an instance is looked at."""
     home, cloned, old = instance.directory, _beside(instance, "cloned"), _beside(instance, "old")

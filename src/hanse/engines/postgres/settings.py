@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ...config import SYSTEM_ROLE
+from ...core.limits import SLOT_WAL_BYTES_MAX
 
 INCLUDED_FILE = "hanse.conf"
 GROUP_FILE = "hanse_group.conf"  # included by it where the instance is one of several
@@ -53,6 +54,7 @@ _REPLICATED = {
     "wal_keep_size": "256MB",  # pg_rewind reads the WAL back to the last common checkpoint
     "max_wal_senders": "20",
     "max_replication_slots": "20",
+    "max_slot_wal_keep_size": f"{SLOT_WAL_BYTES_MAX >> 20}MB",
     "hot_standby": "on",
     "wal_sender_timeout": "5s",
     "wal_receiver_timeout": "5s",

@@ -122,6 +122,7 @@ class Slot:
 
 
 SLOT_PREFIX = "hanse_"
+WAL_SEGMENT_BYTES = 16 << 20  # initdb's default, and ours
 
 
 def slot_of(owner: str) -> str:
@@ -136,9 +137,14 @@ def over_budget(slots: Collection[Slot], budget_bytes: int) -> list[Slot]:
 
 
 async def make_slot(leader: Access, owner: str) -> str:
-    """The slot of a follower; it keeps WAL from now on. One that exists stays as it is."""
+    """The slot of a follower; it keeps WAL from now on. One that exists stays as it is, unless it was beyond its budget."""
     name = slot_of(owner)
     async with leader.connected() as connection:
+        await connection.execute(
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots "
+            "WHERE slot_name = $1 AND wal_status = 'lost' AND NOT active",
+            name,
+        )
         await connection.execute(
             "SELECT pg_create_physical_replication_slot($1, true) "
             "WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1)",
@@ -147,10 +153,28 @@ async def make_slot(leader: Access, owner: str) -> str:
     return name
 
 
+async def has_wal(leader: Access, lsn: int) -> bool:
+    """Whether a leader still has the WAL from an LSN on."""
+    segment = f"{lsn >> 32:08X}{(lsn & 0xFFFFFFFF) // WAL_SEGMENT_BYTES:08X}"
+    async with leader.connected() as connection:
+        return bool(
+            await connection.fetchval(
+                "SELECT min(right(name, 16)) <= $1 FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'", segment
+            )
+        )
+
+
 async def system_identifier(server: Access) -> int:
     """Equal on all copies of one instance, and on no others."""
     async with server.connected() as connection:
         return int(await connection.fetchval("SELECT system_identifier FROM pg_control_system()"))
+
+
+# Those that a former leader made for its followers: nobody reads them any more, and they would keep WAL for ever.
+_DROP_OLD_SLOTS = (
+    "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots "
+    "WHERE slot_type = 'physical' AND NOT active AND slot_name LIKE 'hanse\\_%'"
+)
 
 
 class Member:
@@ -190,6 +214,7 @@ class Member:
             await self.reload()
         else:
             async with self.access.connected() as connection:
+                await connection.execute(_DROP_OLD_SLOTS)
                 await connection.execute("SELECT pg_reload_conf()")
         self._told = telling
 
@@ -258,6 +283,17 @@ class Member:
                 lsn = await connection.fetchval("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn")
             identifier = await connection.fetchval("SELECT system_identifier FROM pg_control_system()")
             return Data(await _newest(connection), int(lsn), int(identifier))
+
+    async def newest(self) -> Leadership | None:
+        """The newest record that can be seen here now."""
+        async with self.access.connected() as connection:
+            return await _newest(connection)
+
+    async def streams(self) -> bool:
+        async with self.access.connected() as connection:
+            return bool(
+                await connection.fetchval("SELECT EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming')")
+            )
 
     async def is_consistent(self) -> bool:
         """Whether it serves: a follower does so from its point of consistency on."""

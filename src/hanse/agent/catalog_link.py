@@ -1,0 +1,30 @@
+"""How an agent tells the catalog something: one connection, one command."""
+
+from __future__ import annotations
+
+import secrets as random
+from collections.abc import Callable
+
+from ..catalog.client import ControlClient
+from ..catalog.commands import Command
+from ..catalog.model import Snapshot
+from ..config import NodeConfig, Secrets
+
+
+async def tell_catalog(
+    config: NodeConfig,
+    secrets: Secrets,
+    who: str,
+    command: Command,
+    *,
+    needed: Callable[[Snapshot], bool] = lambda _: True,
+) -> None:
+    """`needed`: by the catalog as it is. Raises PgError or OSError where it cannot be told."""
+    name = f"{config.name}.{who}.{random.token_hex(2)}"
+    control = ControlClient(config.control_addresses, secrets.control_token, name)
+    await control.connect()
+    try:
+        if needed(control.snapshot):
+            await control.propose(command)
+    finally:
+        await control.close()

@@ -1,0 +1,46 @@
+"""What the gateways of a node have last heard of the groups, as a file for the node's agent.
+
+Gateways follow the control plane, and the agent sees their file within a tenth of a second. So it needs no connection of its own,
+which schema changes would have to wait for.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from .model import Group, Snapshot
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    version: int  # the catalog's
+    groups: tuple[Group, ...]
+
+
+_decoder = msgspec.json.Decoder(Told)
+
+
+def file_of(run_directory: Path, worker: int) -> Path:
+    return run_directory / f"groups-{worker}.told"
+
+
+def tell(run_directory: Path, worker: int, snapshot: Snapshot) -> None:
+    """Blocks for the writing. Not durable: after a crash of the machine it is told anew."""
+    path = file_of(run_directory, worker)
+    unfinished = path.with_suffix(".new")
+    unfinished.write_bytes(msgspec.json.encode(Told(version=snapshot.version, groups=snapshot.groups)))
+    unfinished.rename(path)
+
+
+def newest(run_directory: Path) -> Told | None:
+    """None: nobody has told yet."""
+    found: Told | None = None
+    for path in run_directory.glob("groups-*.told"):
+        try:
+            told = _decoder.decode(path.read_bytes())
+        except (OSError, msgspec.DecodeError):  # of another version of Hanse, or gone at this moment
+            continue
+        if found is None or told.version > found.version:
+            found = told
+    return found

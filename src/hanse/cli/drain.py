@@ -1,0 +1,55 @@
+"""`hanse drain`: nothing of any group is left on a node."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..core.errors import UserMistake
+from .options import data_option
+
+if TYPE_CHECKING:
+    from ..config import ClusterConfig, Secrets
+
+_NODES = "SELECT name, array(SELECT i->>'node' FROM jsonb_array_elements(instances) i) FROM hanse.groups ORDER BY name"
+
+
+@click.command("drain")
+@click.argument("node")
+@data_option
+def command(node: str, data_dir: Path) -> None:
+    """Move the groups' instances from NODE to other nodes, leaders without an error for those who had not begun.
+
+    Refused where a group has an instance on every other node. The node's gateway and workspace stay.
+    """
+    import asyncio
+
+    from ..agent.cluster_dir import load_existing
+    from ..agent.orders import tell
+    from ..core.ids import quote_identifier, quote_literal
+
+    cluster, secrets = load_existing(data_dir.absolute())
+    if all(each.name != node for each in cluster.nodes):
+        raise UserMistake(f"there is no node {node}; there are {', '.join(each.name for each in cluster.nodes)}")
+    for group in asyncio.run(_groups_on(cluster, secrets, node)):
+        click.echo(f"{group} leaves {node}.", err=True)
+        sql = f"ALTER TABLESPACE {quote_identifier(group)} SET (leave = {quote_literal(node)})"
+        asyncio.run(tell(cluster, secrets, sql))
+    click.echo(f"No group has an instance on {node}.")
+
+
+async def _groups_on(cluster: ClusterConfig, secrets: Secrets, node: str) -> list[str]:
+    """Raises UserMistake before anything is moved where one of them could not be."""
+    from ..agent.orders import ask
+
+    rows = await ask(cluster, secrets, _NODES)
+    found = {name: set(nodes) for name, nodes in rows if node in nodes}
+    for group, nodes in found.items():
+        if len(nodes) == len(cluster.nodes):
+            raise UserMistake(
+                f"group {group} cannot leave node {node}: every other node has an instance of it; "
+                f"take one away first (ALTER TABLESPACE {group} SET (replicas = {len(nodes) - 1}))"
+            )
+    return list(found)
