@@ -248,14 +248,13 @@ def _agents(cluster: Cluster) -> dict[str, psutil.Process]:
     return {each["name"]: psutil.Process(each["pid"]) for each in cluster.status()["nodes"] if each["pid"]}
 
 
-@pytest.mark.parametrize("moments_s", [(0.15, 0.5), (0.4, 1.2)])
-def test_killed_agents_go_on_with_a_change(cluster: Cluster, moments_s: tuple[float, ...]) -> None:
+def test_killed_agents_go_on_with_a_change(cluster: Cluster) -> None:
     """Every agent is killed, wherever the change is at that moment."""
     replicas = 2 if len(members_of(cluster, "g1")) == 3 else 3
     with ThreadPoolExecutor(1) as pool:
         change = pool.submit(say, cluster, f"ALTER TABLESPACE g1 SET (replicas = {replicas})")
         began = time.monotonic()
-        for moment_s in moments_s:
+        for moment_s in (0.2, 0.7, 1.5):
             time.sleep(max(0.0, began + moment_s - time.monotonic()))
             for agent in _agents(cluster).values():
                 with contextlib.suppress(psutil.NoSuchProcess):
@@ -308,10 +307,10 @@ def test_a_node_is_drained(cluster: Cluster) -> None:
         say(cluster, f"ALTER TABLESPACE {name} SET (replicas = 3)")
     refused = _drain(cluster, "n3")
     assert refused.returncode == 2 and "every other node has an instance of it" in refused.stderr
+    say(cluster, "ALTER TABLESPACE g1 SET (leader = 'n3')")
     clients = Clients(cluster)
     with clients.working():
         for name in ("g1", "g2"):
-            say(cluster, f"ALTER TABLESPACE {name} SET (leader = 'n3')")
             say(cluster, f"ALTER TABLESPACE {name} SET (replicas = 2)")
         drained = _drain(cluster, "n3")
         assert drained.returncode == 0, drained.stderr

@@ -451,7 +451,7 @@ async def _run_outside(session: Session, plan: Ddl, text: bytes, sink: Sink) -> 
         raise PgError("25001", f"{plan.verb} cannot run inside a transaction block")
     statement = parse_one(text).node
     if type(statement).__name__ in groups.STATEMENTS:
-        return await groups.run(session, plan.verb, statement, sink)
+        return await groups.run(session, plan.verb, statement)
     relation = concurrently.table_of(session, statement)
     if relation is not None:
         return await concurrently.create_index(session, plan.verb, text, sink, relation)

@@ -29,7 +29,6 @@ from ..core.limits import (
 )
 from ..engines.postgres.backend import Backend
 from ..engines.postgres.group_state import GroupState
-from ..executor.request import Sink
 from ..pgwire.diagnostics import notice_response
 from ..replication.asking import HandOver, Heard, Leads, WhoLeads, ask
 from ..replication.failover import switchover_ready
@@ -56,7 +55,7 @@ OPTIONS = frozenset(("leader", "leave", "replicas", "durability"))
 STATEMENTS = ("AlterTableSpaceOptionsStmt",)
 
 
-async def run(session: Session, verb: str, statement: Any, sink: Sink) -> bytes:
+async def run(session: Session, verb: str, statement: Any) -> bytes:
     """Raises PgError; then what was asked for has not begun, or the message says how far it came."""
     name = statement.tablespacename
     group = session.gateway.snapshot.group_by_name.get(name)
@@ -104,8 +103,8 @@ async def _locked(session: Session, work: Callable[[], Coroutine[Any, Any, None]
     """Under the cluster's lock for schema changes; the snapshot is the newest."""
     gateway = session.gateway
     lock = Transaction("", session.state, explicit=False)
-    await interruptible(session, gateway.lock_ddl(lock))
     try:
+        await interruptible(session, gateway.lock_ddl(lock))
         await interruptible(session, work())
     finally:
         gateway.unlock_ddl(lock)
@@ -140,13 +139,13 @@ async def switch_over(gateway: Gateway, group: Group, to: str) -> None:
 
 
 def _successor(group: Group, to: str) -> Instance:
-    for instance in group.instances:
+    for instance in group.wanted:
         if instance.node == to:
             return instance
     raise PgError(
         "22023",
         f'group {group.name} has no instance on node "{to}"',
-        hint=f"It has instances on {', '.join(sorted(each.node for each in group.instances))}.",
+        hint=f"It has instances on {', '.join(sorted(each.node for each in group.wanted))}.",
     )
 
 
