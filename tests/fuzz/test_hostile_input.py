@@ -19,7 +19,8 @@ from support.servers import Cluster, Server
 
 __all__ = ["gateway", "plain"]  # the fixtures
 
-LONG_VALUE_BYTES = 24 * MEGABYTE  # PostgreSQL's own end is at 1 GiB, more than a small machine has for both sides
+# PostgreSQL's own end is at 1 GiB, more than a small machine has for both sides.
+LONG_VALUE_BYTES = int(os.environ.get("HANSE_FUZZ_VALUE_BYTES", 24 * MEGABYTE))
 COPIES_MAX = 8  # of one value, in a worker at a time
 CONNECTIONS = int(os.environ.get("HANSE_FUZZ_CONNECTIONS", "400"))
 CONNECTIONS_AT_ONCE = 40

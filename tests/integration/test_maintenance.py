@@ -151,6 +151,35 @@ def _sizes_refreshed(sizes: Sizes) -> bool:
     return True
 
 
+def test_activity_is_that_of_all_groups(cluster: Cluster, tables: Schema) -> None:
+    """Rows are counted once, though a reference table has them in each group, and so is a VACUUM that each group has run."""
+    with tables.connect() as connection:
+        for table in ("plain", "copied", "sharded"):
+            connection.execute(f"INSERT INTO {table} SELECT i, i FROM generate_series(10, 109) i")
+            connection.execute(f"DELETE FROM {table} WHERE id < 20")
+            connection.execute(f"VACUUM {table}")
+            connection.execute(f"SELECT n FROM {table} WHERE id = 50")
+    node = load_node_config(cluster.data_directory / "n1" / "node.json")
+    sizes = Sizes(node, load_secrets(cluster.data_directory / "secrets.json"))
+    query = f"""SELECT sum(n_tup_ins)::int, sum(n_tup_del)::int, sum(n_live_tup)::int, max(vacuum_count)::int,
+        min(vacuum_count)::int, bool_and(last_vacuum <= now()), sum(idx_scan) > 0
+        FROM pg_stat_user_tables WHERE schemaname = '{tables.name}' AND relname LIKE %s"""
+    blocks = f"""SELECT sum(heap_blks_hit) > 0, (SELECT sum(idx_tup_read) > 0 FROM pg_stat_user_indexes
+        WHERE schemaname = '{tables.name}') FROM pg_statio_user_tables WHERE schemaname = '{tables.name}'"""
+    options = f"-c search_path={tables.name}"
+    with psycopg.connect(cluster.gateways[0].dsn_for(options=options), autocommit=True) as connection:
+
+        def told() -> bool:
+            """Servers count some time after the statement."""
+            rows = [connection.execute(query, (name,)).fetchone() for name in ("plain", "copied", "sharded\\_p%")]
+            return _sizes_refreshed(sizes) and rows == [(103, 13, 90, 1, 1, True, True)] * 3
+
+        wait_until("activity", told, timeout_s=60)
+        assert connection.execute(blocks).fetchone() == (True, True)
+        system = "SELECT count(*) > 50 AND sum(seq_scan) > 0 FROM pg_stat_sys_tables"
+        assert connection.execute(system).fetchone() == (True,)
+
+
 def test_sizes_and_estimates_are_those_of_all_groups(cluster: Cluster, tables: Schema) -> None:
     with tables.connect() as connection:
         connection.execute("INSERT INTO sharded SELECT i, i FROM generate_series(10, 3000) i")

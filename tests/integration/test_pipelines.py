@@ -193,6 +193,11 @@ SCRIPTS: dict[str, tuple[bytes, ...]] = {
     "message_syntax_error_late": (query("INSERT INTO t VALUES (101, 1); SELEC"), COUNT + SYNC),
     "message_prepare": (query("INSERT INTO t VALUES (101, 1); INSERT INTO t VALUES (102, 1); PREPARE TRANSACTION 'g{n}'"), COUNT + SYNC, query("COMMIT PREPARED 'g{n}'"), COUNT + SYNC),
     "message_vacuum": (query("SELECT 1; VACUUM t"), query("VACUUM t; SELECT 1")),
+    "message_deferred": (
+        query("INSERT INTO t VALUES (101, 1); INSERT INTO child VALUES (1, 999)"),
+        query("INSERT INTO child VALUES (1, 999); INSERT INTO t VALUES (101, 1), (102, 1); SELECT 1"),
+        COUNT + SYNC,
+    ),
     "message_savepoint": (query("INSERT INTO t VALUES (101, 1); SAVEPOINT a"), query("BEGIN; SAVEPOINT a; INSERT INTO t VALUES (101, 1); ROLLBACK TO a; COMMIT"), COUNT + SYNC),
     "message_chain": (query("BEGIN; INSERT INTO t VALUES (101, 1); COMMIT AND CHAIN; INSERT INTO t VALUES (102, 1)"), query("ROLLBACK"), COUNT + SYNC),
     "message_set": (query("SET work_mem = '5MB'; SELECT 1 / 0"), query("SHOW work_mem"), query("SET LOCAL work_mem = '6MB'; SHOW work_mem"), query("SHOW work_mem")),

@@ -58,6 +58,10 @@ GRANT SELECT (tenant, id), UPDATE (n) ON {s}.other TO {bob};
 GRANT SELECT, INSERT, UPDATE, DELETE ON {s}.all_notes, {s}.my_notes, {s}.tight, {s}.counts TO {ann};
 GRANT SELECT ON {s}.my_notes TO {bob};
 CREATE FUNCTION {s}.as_owner() RETURNS bigint LANGUAGE sql STABLE SECURITY DEFINER AS 'SELECT count(*) FROM {s}.lone';
+CREATE FUNCTION {s}.notes_of(text) RETURNS bigint LANGUAGE sql STABLE SECURITY DEFINER AS 'SELECT count(secret) FROM {s}.notes WHERE tenant = $1';
+CREATE FUNCTION {s}.forced_of(text) RETURNS bigint LANGUAGE plpgsql STABLE SECURITY DEFINER AS $$ BEGIN RETURN (SELECT count(*) FROM {s}.forced WHERE tenant = $1); END $$;
+CREATE FUNCTION {s}.inner_others(text) RETURNS bigint LANGUAGE sql STABLE AS 'SELECT sum(n) FROM {s}.other WHERE tenant = $1';
+CREATE FUNCTION {s}.others(text) RETURNS bigint LANGUAGE sql STABLE SECURITY DEFINER AS 'SELECT {s}.inner_others($1)';
 CREATE FUNCTION {s}.as_caller() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT count(*) FROM {s}.lone';
 CREATE FUNCTION {s}.spy(text) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS $$ BEGIN RAISE NOTICE 'saw %', $1; RETURN true; END $$;
 REVOKE EXECUTE ON FUNCTION {s}.as_caller() FROM PUBLIC;
@@ -118,6 +122,15 @@ SELECT count(*) FROM tight WHERE spy(body)
 SELECT as_owner(), current_user::text
 SELECT as_caller()
 SELECT as_owner() FROM forced WHERE id = 1
+SELECT notes_of('x'), current_user::text
+SELECT notes_of('{ann}') FROM other
+SELECT forced_of('{owner}'), forced_of('x')
+SELECT tenant, notes_of(tenant) FROM counts
+SELECT f.tenant, forced_of(f.tenant) FROM forced f
+SELECT others('x')
+SELECT inner_others('x')
+SELECT n.id, others(n.tenant) FROM notes n JOIN lone l ON l.id = n.id
+SELECT count(*) FROM other o WHERE notes_of(o.tenant) > 3
 INSERT INTO notes VALUES ('{ann}', 50, 'mine', 's')
 INSERT INTO notes VALUES ('{ann}', 150, 'mine', 's')
 INSERT INTO notes VALUES ('x', 50, 'theirs', 's')
@@ -214,8 +227,14 @@ CREATE VIEW sneaky AS SELECT * FROM notes
 """
 # With an error that says so (docs/guide/limits.md), rather than with wrong rows.
 REFUSED = (
-    "SELECT a.id, b.id FROM all_notes a, my_notes b WHERE a.id = b.id + 5",
+    "SELECT f.tenant, forced_of(f.tenant) FROM forced f",
+    "SELECT notes_of('x'), current_user::text",
+    "SELECT notes_of('{ann}') FROM other",
+    "SELECT forced_of('{owner}'), forced_of('x')",
+    "SELECT tenant, notes_of(tenant) FROM counts",
+    "SELECT count(*) FROM other o WHERE notes_of(o.tenant) > 3",
     "SELECT as_owner() FROM forced WHERE id = 1",
+    "SELECT a.id, b.id FROM all_notes a, my_notes b WHERE a.id = b.id + 5",
     "UPDATE forced SET id = id + 500",
     "UPDATE forced SET id = id + 5000",
     "UPDATE forced SET id = 777 WHERE id = 2",

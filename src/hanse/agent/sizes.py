@@ -1,8 +1,9 @@
-"""Sizes and row estimates, summed over the groups (findings-gateway 11): every node's workspace is told them.
+"""Sizes, row estimates and activity, summed over the groups (findings-gateway 11): every node's workspace is told them.
 
 Every SIZES_PERIOD_S the agent asks each group's leader for the sizes of its relations and for `pg_class.reltuples`, adds them
 up by name, and writes them into its workspace: sizes into `hanse.sizes`, which the size functions there read
-(engines/postgres/sizes.sql), row counts into pg_class itself. So a user sees them SIZES_PERIOD_S late at most. As on one
+(engines/postgres/sizes.sql), row counts into pg_class itself. So a user sees them SIZES_PERIOD_S late at most. Activity comes
+along (counters.py). As on one
 server, a partitioned table has the size 0, and its partitions theirs; a reference table's copies all count.
 
 A workspace that has not followed the newest schema changes yet gets the estimates of new tables one period later.
@@ -23,6 +24,7 @@ from ..config import WORKSPACE_PLACE, NodeConfig, Secrets
 from ..core.errors import PgError
 from ..core.limits import SIZES_LOCK_WAIT_S_MAX, SIZES_PERIOD_S
 from ..engines.postgres.system_connection import translated
+from . import counters
 from .access import system_access
 
 log = logging.getLogger(__name__)
@@ -83,7 +85,9 @@ class Sizes:
         await control.connect()
         try:
             found = await asyncio.gather(*self._asked(control.snapshot))
-            await self._tell(_sums(found), control)
+            sums = _sums([sizes for sizes, _ in found])
+            counted = counters.added([counted for _, counted in found], control.snapshot)
+            await self._tell(sums, counted, control)
         finally:
             await control.close()
 
@@ -95,16 +99,17 @@ class Sizes:
             asked.append(self._ask(leader.host, leader.port, local))
         return asked
 
-    async def _ask(self, host: str, port: int, socket_directory: str | None) -> list[Any]:
+    async def _ask(self, host: str, port: int, socket_directory: str | None) -> tuple[list[Any], list[Any]]:
         connection = await system_access(self._secrets, host, port, socket_directory).connect(self._config.database)
         try:
             with translated("sizes were asked for"):
-                rows: list[Any] = await connection.fetch(_OF_GROUP)
-                return rows
+                sizes = await connection.fetch(_OF_GROUP)
+                counted = await connection.fetch(await connection.fetchval(counters.OF_GROUP))
+                return sizes, counted
         finally:
             connection.terminate()
 
-    async def _tell(self, sums: dict[Name, list[float]], control: ControlClient) -> None:
+    async def _tell(self, sums: dict[Name, list[float]], counted: counters.Counters, control: ControlClient) -> None:
         assert self._port is not None
         config = self._config
         connection = await system_access(self._secrets, config.host, self._port, config.socket_directory).connect(
@@ -115,6 +120,7 @@ class Sizes:
                 schemas, names = [name[0] for name in sums], [name[1] for name in sums]
                 columns = [[int(sum_[i]) for sum_ in sums.values()] for i in range(4)]
                 await connection.execute(_WRITE, schemas, names, *columns)
+                await connection.execute(counters.WRITE, *counters.arguments(counted))
                 estimates = _estimates(sums, control.snapshot)
                 if await connection.fetchval(_DIFFER, *estimates):
                     async with control.ddl_lock(SIZES_LOCK_WAIT_S_MAX), connection.transaction():

@@ -136,6 +136,7 @@ class _Function(msgspec.Struct, array_like=True):
     search_path: str | None = None
     settings: tuple[str, ...] | None = None
     security_definer: bool = False
+    owner: str = ""
 
 
 class _Document(msgspec.Struct):
@@ -178,6 +179,7 @@ def _function(row: _Function) -> Function:
         search_path=row.search_path,
         settings=row.settings or (),
         security_definer=row.security_definer,
+        owner=row.owner,
     )
 
 

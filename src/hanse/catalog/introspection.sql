@@ -196,7 +196,7 @@ SELECT json_build_object(
             (SELECT substr(c.setting, 13) FROM unnest(p.proconfig) AS c(setting)
              WHERE c.setting LIKE 'search\_path=%'),
             (SELECT json_agg(split_part(c.setting, '=', 1)) FROM unnest(p.proconfig) AS c(setting)),
-            p.prosecdef
+            p.prosecdef, pg_catalog.pg_get_userbyid(p.proowner)
         ) ORDER BY space.nspname, p.proname, p.oid)
         FROM pg_catalog.pg_proc p
         JOIN space ON space.oid = p.pronamespace

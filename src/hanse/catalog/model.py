@@ -174,6 +174,7 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
     search_path: str | None = None  # SET search_path = … of the function itself
     settings: tuple[str, ...] = ()  # names in its SET clauses
     security_definer: bool = False
+    owner: str = ""
 
 
 class Instance(msgspec.Struct, frozen=True, kw_only=True):

@@ -62,8 +62,11 @@ async def refuse(session: Session, error: PgError) -> None:
     session.write_ready()
 
 
-async def _run(session: Session, statement: Parsed, sink: Sink) -> None:
+async def _run(session: Session, statement: Parsed, sink: Sink, *, last: bool = False) -> None:
+    """`last` of a message: its success is told when what the message has begun is committed."""
     tag = await run_parsed(session, statement, sink)
+    if last:
+        await end_implicit(session)
     session.write(server_messages.command_complete(tag.decode()) if tag else server_messages.empty_query())
 
 
@@ -72,7 +75,7 @@ async def _run_several(session: Session, text: bytes, statements: tuple[Parsed, 
         if session.transaction is None:
             session.transaction = Transaction("", session.state, explicit=False, message=True)
         try:
-            await _run(session, statement, sink)
+            await _run(session, statement, sink, last=statement is statements[-1])
         except PgError as error:
             if error.position is not None:
                 error.position += len(text[: statement.start].decode())

@@ -44,7 +44,7 @@ _READS_ANYTHING = (
 class Body:
     """What the user's functions that a statement calls touch, together."""
 
-    relations: tuple[Relation, ...] = ()
+    reads: tuple[tuple[Relation, str | None], ...] = ()  # with whose rights; None: the user's
     volatile: bool = False
     user: bool = False  # any user function at all
     clock: bool = False  # one of them may read the time
@@ -91,24 +91,23 @@ def bodies(node: Node, snapshot: Snapshot) -> Body:
 
 
 def of_functions(functions: list[Function], snapshot: Snapshot) -> Body:
-    pending, seen, clock = list(functions), set[tuple[str, str, str]](), False
-    definer: Function | None = None
-    relations: dict[tuple[str, str], Relation] = {}
+    pending: list[tuple[Function, str | None]] = [(function, None) for function in functions]
+    seen, clock = set[tuple[str, str, str, str | None]](), False
+    relations: dict[tuple[tuple[str, str], str | None], Relation] = {}
     while pending:
-        function = pending.pop()
-        mark = (function.schema, function.name, function.source)
+        function, owner = pending.pop()
+        owner = function.owner if function.security_definer else owner
+        mark = (function.schema, function.name, function.source, owner)
         if mark in seen:
             continue
         seen.add(mark)
-        definer = function if function.security_definer else definer
         names = _names(function, snapshot)
-        relations |= {relation.identity: relation for relation in snapshot.relations if relation.name in names}
+        relations |= {(each.identity, owner): each for each in snapshot.relations if each.name in names}
         clock = clock or not names.isdisjoint(_CLOCK)
-        pending += [other for name in names for other in snapshot.function_names.get(name, ())]
-    if definer is not None and relations:
-        raise _definer(definer)
+        pending += [(other, owner) for name in names for other in snapshot.function_names.get(name, ())]
     volatile = any(f.volatility == "v" for f in functions)
-    return Body(tuple(relations.values()), volatile, bool(functions), clock)
+    reads = tuple((relation, owner) for (_, owner), relation in relations.items())
+    return Body(reads, volatile, bool(functions), clock)
 
 
 def fits(functions: list[Function], snapshot: Snapshot, place: str | None, path: tuple[str, ...]) -> bool:
@@ -218,14 +217,6 @@ def _scanned(function: Function, snapshot: Snapshot) -> frozenset[str]:
         names.add(word)
         previous = token.name
     return frozenset(names)
-
-
-def _definer(function: Function) -> Exception:
-    return not_supported(
-        f"function {function.name} cannot be used in a statement over several groups",
-        detail="It reads tables with its owner's rights, and rows are gathered with yours.",
-        hint="Call it in a statement of its own.",
-    )
 
 
 def _dynamic(function: Function) -> Exception:

@@ -421,7 +421,7 @@ class Analyzer:
     def require_callable(self, node: Node) -> None:
         """The user's functions in it read nothing but reference tables."""
         body = calls.bodies(node, self.snapshot)
-        for relation in body.relations:
+        for relation, _ in body.reads:
             if relation.kind not in (Kind.REFERENCE, Kind.MATERIALIZED_VIEW):
                 raise Elsewhere(f"a function that may read {relation.name}")
         if body.clock:

@@ -84,7 +84,8 @@ class Collector:
         self.context = context
         self.wanted: dict[Identity, _Wanted] = {}
         self.temporary: set[str] = set()  # the session's temporary tables that are read
-        self._seen_views: set[tuple[Identity, str | None]] = set()
+        self._in_definer = False  # below a SECURITY DEFINER function of another role
+        self._seen_views: set[tuple[Identity, str | None, bool]] = set()
 
     def statement(self, node: Node) -> None:
         self._query(node, self.context, None)
@@ -131,8 +132,9 @@ class Collector:
             return
         if relation.kind is Kind.SEQUENCE:
             raise not_supported(f"sequence {relation.name} cannot be read together with tables of several groups")
+        self._check_definer(relation)
         wanted = self.wanted.setdefault(relation.identity, _Wanted(relation))
-        wanted.owners.add(owner)
+        wanted.owners.add(self._if_another(owner))
         wanted.columns |= mentioned.columns_of(relation, occurrence)
         wanted.locks |= occurrence.locks
         wanted.only.add(relation.kind is Kind.SHARDED and not occurrence.node.inh)
@@ -149,23 +151,39 @@ class Collector:
     def _view(self, relation: Relation, owner: str | None) -> None:
         """The view's own query; tables below it are read with its owner's rights, unless it is security_invoker."""
         below = owner if relation.view_security_invoker else relation.owner or None
-        mark = (relation.identity, below)
+        mark = (relation.identity, below, self._in_definer)
         if mark not in self._seen_views:
             self._seen_views.add(mark)
             self._query(view_query(relation), Context(search_path=VIEW_SEARCH_PATH, user=below or ""), below)
 
     def _functions(self, node: Node) -> None:
-        """Bodies are opaque: whole tables, as the user (a function runs with its caller's rights)."""
-        for relation in calls.bodies(node, self.snapshot).relations:
+        """Bodies are opaque: whole tables, as the user (a function runs with its caller's rights) or as its owner."""
+        for relation, definer in calls.bodies(node, self.snapshot).reads:
+            owner = self._if_another(definer)
+            before, self._in_definer = self._in_definer, self._in_definer or owner is not None
             if relation.kind is Kind.VIEW:
-                self._view(relation, None)
+                self._view(relation, owner)
             elif relation.kind in _STORED:
+                self._check_definer(relation)
                 wanted = self.wanted.setdefault(relation.identity, _Wanted(relation))
-                wanted.owners.add(None)
+                wanted.owners.add(owner)
                 wanted.columns |= set(relation.column_by_name)
                 wanted.conditions = None
                 wanted.in_function = True
                 wanted.only.add(False)
+            self._in_definer = before
+
+    def _check_definer(self, relation: Relation) -> None:
+        """A pull reads as a view of the owner's does, in which `current_user` is still the user; in the function it is not."""
+        if self._in_definer and relation.row_security:
+            raise not_supported(
+                f"table {relation.name} has row security and is read by a function with the rights of another role",
+                detail="In a statement over several groups rows are gathered with your rights.",
+                hint="Read it in the statement itself, or declare the function SECURITY INVOKER.",
+            )
+
+    def _if_another(self, owner: str | None) -> str | None:
+        return None if owner == self.context.user else owner
 
 
 _FALSE = parse_expression("false")

@@ -116,6 +116,7 @@ class MainDatabase:
             await connection.execute(_read("workspace.sql"))
             await connection.execute(_read("flatten.sql"))
             await connection.execute(_read("sizes.sql"))
+            await connection.execute(_read("counters.sql"))
             await connection.execute(_read("membership.sql"))
 
     async def make_anew(self, broken_version: int) -> None:
