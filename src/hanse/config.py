@@ -74,6 +74,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     gateway_port: int = 5432
     gateway_workers: int = 1
+    http_port: int = 0  # of its agent, for balancers; 0: none, in a cluster that was made without
     control_host: str = "127.0.0.1"
     control_port: int = 0
     control_dir: str | None = None  # set on the node that hosts the catalog's store
@@ -93,6 +94,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
 class ClusterNode(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     gateway_port: int
+    http_port: int = 0
     instances: tuple[InstanceConfig, ...] = ()  # the workspace is one of them
 
 

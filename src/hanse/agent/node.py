@@ -26,6 +26,7 @@ from ..core.errors import UserMistake
 from ..core.limits import START_FAILURES_MAX, START_TIMEOUT_S
 from .backoff import Backoff
 from .control import Control
+from .health import Facts, HealthServer
 from .members import MemberPart
 from .presence import Presence
 from .recovery import Recovery, times_of
@@ -61,6 +62,7 @@ class NodeAgent:
         self._instances: list[Part] = []
         self._gateways: list[Part] = []
         self._control: Control | None = None
+        self._health = HealthServer(self._facts)
 
     async def run(self, ending: asyncio.Event) -> None:
         """Until `ending` is set, or something cannot be started (UserMistake)."""
@@ -76,7 +78,22 @@ class NodeAgent:
             await asyncio.gather(work, ended, return_exceptions=True)
             await self._end()
 
+    def _facts(self) -> Facts:
+        """For balancers."""
+        gateways = sum(part.is_alive() for part in self._gateways)
+        parts = zip(self.config.instances, self._instances, strict=False)  # none has been made at the start
+        alive = {config.group: part.is_alive() for config, part in parts}
+        led = {config.group: alive[config.group] and leads() for config, leads in self._led()} if alive else {}
+        return Facts(
+            node=self.config.name,
+            state=self.presence.record.state,
+            gateways=gateways,
+            workspace=alive.get(WORKSPACE_PLACE, False),
+            leads=led,
+        )
+
     async def _work(self) -> None:
+        await self._health.start(self.config.host, self.config.http_port)
         await self._start()
         self.presence.update(state="ready", note="")
         log.info("node %s is ready", self.config.name)
@@ -189,6 +206,7 @@ class NodeAgent:
 
     async def _end(self) -> None:
         log.info("node %s ends", self.config.name)
+        await self._health.stop()
         if self.presence.path.exists():
             self.presence.update(state="stopping", note="")
         await _settle(part.stop() for part in self._gateways)

@@ -90,7 +90,7 @@ def plan_cluster(request: Request, *, cluster_id: str, choose_ports: ChoosePorts
     replicas = request.replicas or DEFAULT_REPLICAS
     first_port = request.port or DEFAULT_PORT
     ports_of_instance = 1 if replicas == 1 else 2
-    ports = iter(choose_ports(1 + group_count * replicas * ports_of_instance + node_count))
+    ports = iter(choose_ports(1 + group_count * replicas * ports_of_instance + 2 * node_count))
     control_port = next(ports)
     placed: list[list[InstanceConfig]] = [[] for _ in range(node_count)]
     for number, replica in itertools.product(range(1, group_count + 1), range(replicas)):
@@ -106,7 +106,12 @@ def plan_cluster(request: Request, *, cluster_id: str, choose_ports: ChoosePorts
         name = f"n{number}.{WORKSPACE_PLACE}"
         instances.append(InstanceConfig(group=WORKSPACE_PLACE, name=name, port=next(ports)))
     nodes = tuple(
-        ClusterNode(name=f"n{number}", gateway_port=first_port + number - 1, instances=tuple(instances))
+        ClusterNode(
+            name=f"n{number}",
+            gateway_port=first_port + number - 1,
+            http_port=next(ports),
+            instances=tuple(instances),
+        )
         for number, instances in enumerate(placed, start=1)
     )
     return ClusterConfig(
@@ -153,6 +158,7 @@ def replace_ports(cluster: ClusterConfig, new: dict[int, int]) -> ClusterConfig:
     nodes = tuple(
         msgspec.structs.replace(
             node,
+            http_port=new.get(node.http_port, node.http_port),
             instances=tuple(
                 msgspec.structs.replace(i, port=new.get(i.port, i.port), peer_port=new.get(i.peer_port, i.peer_port))
                 for i in node.instances
@@ -178,6 +184,7 @@ def node_configs(
             host=cluster.host,
             gateway_port=node.gateway_port,
             gateway_workers=cluster.gateway_workers,
+            http_port=node.http_port,
             control_host=cluster.host,
             control_port=cluster.control_port,
             control_dir=str(data_dir / "control") if node is cluster.nodes[0] else None,

@@ -21,6 +21,7 @@ COMMANDS = {
     "status": "Show nodes, groups, gateways and tables.",
     "transactions": "Show transactions that are prepared, and end one by hand.",
     "sql": "Open a shell (psql) on the cluster.",
+    "balancer-config": "Print the configuration of a load balancer.",
     "demo": "Load a real data set and show what the cluster does with it.",
     "node": "Run one node of a cluster.",
 }

@@ -137,6 +137,9 @@ PEER_ANSWER_S_MAX = 5.0  # for a member to stop streaming and report; heartbeats
 PEER_MESSAGE_BYTES_MAX = 1 << 20
 
 # Agent
+HTTP_REQUEST_BYTES_MAX = 8 << 10  # request line and headers
+HTTP_REQUEST_S_MAX = 5.0
+HTTP_CONNECTIONS_MAX = 64  # of one node; more are closed at once
 ANALYZE_PERIOD_S = 30.0  # between looks for partitioned tables whose statistics are old
 ANALYZES_PER_TURN_MAX = 100
 SIZES_PERIOD_S = 30.0  # between looks at the groups' sizes and row estimates
