@@ -4,8 +4,9 @@ PostgreSQL lets everybody set it, so every way to it is watched:
 
 * SET, the connection's options, `set_config()` with a constant name, ALTER ROLE … SET: refused (22023) where the value is too low;
 * `set_config()` with a computed name: an error after it, which undoes it;
-* functions, triggers and dynamic SQL that may set it (`planner/leaving.py`): a statement of its own that runs them and writes gets a
-  transaction around it, and before the commit of a transaction in which they ran it is set again. It has no effect that lasts;
+* functions, triggers and dynamic SQL that may set it (`planner/leaving.py`): a statement of its own that runs them and writes
+  gets a transaction around it, and before the commit of a transaction in which they ran it is set again. It has no effect that
+  lasts;
 * CALL and DO may commit in the middle. One that names it is refused (0A000).
 
 Not seen: CALL and DO that set it by dynamic SQL.
