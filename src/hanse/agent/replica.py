@@ -5,7 +5,7 @@
     await replica.run()                                 # until cancelled; the PostgreSQL server goes on
 
 Three loops: a leader asks for its lease, and stops its server when the lease has run out; a member that is pledged to
-another's lead comes to it (`replication/rejoin.py`); a member that has not heard of its leader for SUSPICION_S, or whose own
+another's lead comes to it (`replication/rejoin.py`); a member that suspects its leader (`replication/suspicion.py`), or whose own
 leading server has ended, begins a failover. Those who suspect first are told apart by their place among the names; that
 two begin at once costs a term, nothing else. A leader also asks its own server to write something now and then, and kills it
 if it cannot.
@@ -29,7 +29,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 from ..core.errors import PgError, UserMistake
-from ..core.limits import CLOCK_DRIFT_MAX, HEARTBEAT_S, PEER_ANSWER_S_MAX, PROBE_S, PROBE_S_MAX, SUSPICION_S
+from ..core.limits import CLOCK_DRIFT_MAX, HEARTBEAT_S, LEASE_S, PEER_ANSWER_S_MAX, PROBE_S, PROBE_S_MAX
 from ..engines.postgres.cloning import clone, rewind
 from ..engines.postgres.group_files import (
     Source,
@@ -49,6 +49,7 @@ from ..replication.membership import Use, finish
 from ..replication.pledge import Act, Heartbeat, Message, Promote, Recruit, judge
 from ..replication.record import RuleRecord
 from ..replication.rejoin import LeaderHistory, LocalData, Rejoin, rejoin
+from ..replication.suspicion import Detector
 from .group_records import record_of, reigns, row_of
 from .pledges import PledgeFile
 
@@ -57,6 +58,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 WATCH_S = 0.05
+LATE_S = 1.0  # of a loop that pauses for WATCH_S: others on this machine were in the way
 PROBES_MAX = 2  # that fail one after another
 _CANNOT_WRITE = ("53100", "58030", "08006")  # the disk is full, or fails; the connection breaks
 ATTEMPT_S_MAX = 15.0  # for one failover; then it is begun anew, above the terms that were heard of
@@ -104,7 +106,7 @@ class Replica:
         self._following: tuple[int, str] | None = None
         self._trouble = ""  # the last of its way back; said once
         self._quiet = False  # fenced, and nothing was done since
-        self._heard_at = now()
+        self._detector = Detector(now())
         self._highest_term = pledges.pledge.term
         self._judging = asyncio.Lock()
         self._work = asyncio.Lock()
@@ -172,7 +174,7 @@ class Replica:
             assert isinstance(message, Promote)
             self._promotion = asyncio.create_task(self._lead(message))
         if act is Act.FOLLOW and isinstance(message, Heartbeat):
-            self._heard_at = self._now()
+            self._detector.heard(message.leader, self._now())
             if message.sent_at is not None:
                 self._grants.grant(message.leader, self._now())
                 return Renewed(self.name, term)
@@ -182,7 +184,7 @@ class Replica:
 
     async def _report(self, message: Recruit) -> Report:
         """A server that has ended reports that it has stopped, without data: it would have to replay first."""
-        self._heard_at = self._now()
+        self._detector.excuse(self._now())
         self._following = None
         await _end(self._promotion)
         await _end(self._job)
@@ -340,7 +342,7 @@ class Replica:
             if not self._member.instance.is_alive():
                 log.warning("the leading server of %s has ended", self.name)
                 await _end(self._promotion)
-                self._heard_at = self._now()
+                self._detector.excuse(self._now())
                 self._leading = None
                 await self._attempt()
             elif leading.record.term < self.term or (leading.established and self._expired(leading)):
@@ -349,7 +351,7 @@ class Replica:
                 async with self._work:
                     with contextlib.suppress(*TROUBLE):
                         await self._alone()
-                self._heard_at = self._now()
+                self._detector.excuse(self._now())
 
     async def _probe_on(self) -> None:
         """A leading server that is there and cannot write (it is stopped, its disk hangs or is full) counts as lost."""
@@ -374,7 +376,7 @@ class Replica:
     def _expired(self, leading: Leading) -> bool:
         """A new leader is given time for its first lease."""
         now = self._now()
-        return now > leading.serve_at + SUSPICION_S and not leading.lease.covers(now, leading.record.lease_clauses())
+        return now > leading.serve_at + LEASE_S and not leading.lease.covers(now, leading.record.lease_clauses())
 
     # --- following
 
@@ -477,12 +479,15 @@ class Replica:
     # --- repairing
 
     async def _repair_on(self) -> None:
-        place = sorted(self._peers.names).index(self.name)
         while True:
+            began = self._now()
             await asyncio.sleep(WATCH_S)
-            silent_s = self._now() - self._heard_at
-            if self._leading is None and silent_s > SUSPICION_S * (1 + place / 2):
-                log.warning("%s has not heard of a leader for %.1f s", self.name, silent_s)
+            now = self._now()
+            if now - began > LATE_S:  # this process did not run: silence means nothing
+                self._detector.excuse(now)
+            others = sorted(self._peers.names - {self._pledges.pledge.leader} | {self.name})
+            if self._leading is None and self._detector.suspects(now, others.index(self.name)):
+                log.warning("%s has not heard of a leader for %.1f s", self.name, now - self._detector.since)
                 await self._attempt()
 
     async def _attempt(self) -> None:
@@ -509,7 +514,7 @@ class Replica:
                         self._take(answers, under_way.pop(task), task)
                 await asyncio.sleep(WATCH_S / 5)
         finally:
-            self._heard_at = self._now()
+            self._detector.excuse(self._now())
             for task in under_way:
                 task.cancel()
             await asyncio.gather(*under_way, return_exceptions=True)

@@ -132,7 +132,11 @@ FOLLOWER_LATE_S = 0.1  # for which one that was waited for in vain is not tried 
 FOLLOWERS_ASK_S_MAX = 1.5  # for a position; then the server counts as away, and its connections are given up
 FOLLOWERS_IDLE_S = 10.0  # without a read from followers, and a gateway no longer asks where they are
 PROBE_S, PROBE_S_MAX = 0.5, 1.5  # between two writes by which an agent tries its leading server, and for one of them
-SUSPICION_S = LEASE_S  # of a leader that is not heard of
+SUSPICION_PHI = 8.0  # of a leader that is not heard of: heartbeats come so late once in 10 to the power of it
+SUSPICION_S_MIN, SUSPICION_S_MAX = 1.5, 4.0  # of silence, whatever the heartbeats were like before
+SUSPICION_STAGGER_S = 0.5  # between the followers of one group, so that one begins
+SUSPICION_HEARTBEATS = 50  # whose intervals are remembered
+SUSPICION_DEVIATION_S_MIN = 0.1  # of intervals that were all alike
 PEER_ANSWER_S_MAX = 5.0  # for a member to stop streaming and report; heartbeats are given HEARTBEAT_S
 PEER_MESSAGE_BYTES_MAX = 1 << 20
 
