@@ -91,6 +91,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     gateway_port: int = 5432
     gateway_workers: int = 1
+    http_port: int = 0  # of its agent, for balancers; 0: none, in a cluster that was made without
     control: tuple[ControlNode, ...] = ()
     control_dir: str | None = None  # set on nodes of `control`: their log
     former_catalog: str | None = None  # set on the first: the directory of a catalog from before it was replicated
@@ -120,6 +121,7 @@ class ClusterNode(msgspec.Struct, frozen=True, kw_only=True):
     gateway_port: int
     control_port: int = 0  # of its control service, and of its Raft; 0 where it has no vote
     raft_port: int = 0
+    http_port: int = 0
     instances: tuple[InstanceConfig, ...] = ()  # the workspace is one of them
 
 

@@ -313,6 +313,66 @@ def test_durability_cannot_be_lowered(replicated: Cluster, begin: str) -> None:
             connection.execute(f"{begin}SET {'LOCAL ' if begin else ''}synchronous_commit = off")  # type: ignore[call-overload]
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT set_config('synchronous_commit', 'off', false)",
+        "SELECT set_config('synchronous_commit', 'local', true)",
+        "SELECT set_config('Synchronous_Commit', upper('remote_write'), false)",
+        "SELECT set_config('synchronous_' || 'commit', 'off', false)",
+        "BEGIN; SELECT set_config('synchronous_commit', 'off', true); COMMIT",
+        "BEGIN; SELECT set_config('synchronous_' || 'commit', 'off', true); COMMIT",
+        "ALTER ROLE CURRENT_USER SET synchronous_commit = off",
+        "ALTER ROLE hanse IN DATABASE hanse SET synchronous_commit TO 'local'",
+        "ALTER ROLE ALL SET synchronous_commit = 0",
+        "DO $$ BEGIN SET synchronous_commit = off; END $$",
+        "-c synchronous_commit=off",
+    ],
+)
+def test_durability_cannot_be_lowered_by(replicated: Cluster, statement: str) -> None:
+    with pytest.raises(psycopg.Error) as caught:
+        options = statement if statement.startswith("-c") else ""
+        with psycopg.connect(replicated.dsn, autocommit=True, options=options) as connection:
+            try:
+                connection.execute(statement)  # type: ignore[call-overload]
+            finally:
+                connection.execute("ROLLBACK")
+                assert connection.execute("SHOW synchronous_commit").fetchone() == ("on",)
+    assert caught.value.sqlstate in ("22023", "0A000") or "synchronous_commit cannot be" in str(caught.value)
+
+
+def test_a_function_that_lowers_durability_does_so_in_vain(replicated: Cluster) -> None:
+    """A deferred trigger sees the setting that the commit has."""
+    bodies = {"named": "SET LOCAL synchronous_commit = off", "dynamic": "EXECUTE 'SET synchronous_commit = local'"}
+    with psycopg.connect(replicated.dsn, autocommit=True) as connection:
+        connection.execute("CREATE TABLE lowered (name text, at_end text)")
+        connection.execute("CREATE TABLE lowering (name text)")
+        connection.execute(
+            "CREATE FUNCTION lowering_note() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$BEGIN INSERT INTO lowered VALUES (NEW.name, current_setting('synchronous_commit')); RETURN NULL; END$$"
+        )
+        connection.execute(
+            "CREATE CONSTRAINT TRIGGER note AFTER INSERT ON lowering DEFERRABLE INITIALLY DEFERRED "
+            "FOR EACH ROW EXECUTE FUNCTION lowering_note()"
+        )
+        for name, body in bodies.items():
+            connection.execute(
+                f"CREATE FUNCTION lowering_{name}() RETURNS text LANGUAGE plpgsql AS "  # type: ignore[call-overload]
+                f"$$BEGIN {body}; INSERT INTO lowering VALUES ('{name}'); RETURN current_setting('synchronous_commit'); END$$"
+            )
+        for name in bodies:
+            for begin in ("", "BEGIN; "):
+                found = connection.execute(f"{begin}SELECT lowering_{name}()")  # type: ignore[call-overload]
+                while found.nextset():
+                    pass
+                if begin:
+                    connection.execute("COMMIT")
+                assert connection.execute("SHOW synchronous_commit").fetchone() == ("on",)
+        rows = connection.execute("SELECT name, at_end FROM lowered ORDER BY name").fetchall()
+        assert rows == [(name, "on") for name in sorted([*bodies, *bodies])]
+        connection.execute("DROP TABLE lowering, lowered")
+
+
 def test_a_cancelled_wait_for_followers_is_no_commit(replicated: Cluster) -> None:
     """PostgreSQL would commit here alone, warn, and say that it was committed."""
     wait_until("the cluster is whole", lambda: _whole(replicated), timeout_s=BACK_S)

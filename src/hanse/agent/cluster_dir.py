@@ -272,6 +272,7 @@ def _free_internal_ports(data_dir: Path, cluster: ClusterConfig) -> ClusterConfi
         if living(data_dir / node.name / "run", AGENT) is None:
             ports += [port for port in (node.control_port, node.raft_port) if port]
             ports += [instance.peer_port for instance in node.instances if instance.peer_port]
+            ports += [node.http_port] if node.http_port else []
     taken = [port for port in ports if not is_free(cluster.host, port)]
     fresh = choose_free_ports(cluster.host, len(taken), avoid=ports)
     return replace_ports(cluster, dict(zip(taken, fresh, strict=True)))

@@ -26,6 +26,7 @@ from ..core.errors import PgError, UserMistake
 from ..core.limits import START_FAILURES_MAX
 from .backoff import Backoff
 from .control import Control
+from .health import Facts, HealthServer
 from .placing import Part, Placing, Work
 from .presence import Presence
 from .recovery import Recovery, times_of
@@ -50,6 +51,7 @@ class NodeAgent:
         self._placing: Placing | None = None
         self._gateways: list[Part] = []
         self._control: Control | None = None
+        self._health = HealthServer(self._facts)
 
     async def run(self, ending: asyncio.Event) -> None:
         """Until `ending` is set, or something cannot be started (UserMistake)."""
@@ -65,7 +67,20 @@ class NodeAgent:
             await asyncio.gather(work, ended, return_exceptions=True)
             await self._end()
 
+    def _facts(self) -> Facts:
+        """For balancers."""
+        gateways = sum(part.is_alive() for part in self._gateways)
+        alive, led = ({}, {}) if self._placing is None else (self._placing.alive(), self._placing.led())
+        return Facts(
+            node=self.config.name,
+            state=self.presence.record.state,
+            gateways=gateways,
+            workspace=alive.get(WORKSPACE_PLACE, False),
+            leads=led,
+        )
+
     async def _work(self) -> None:
+        await self._health.start(self.config.host, self.config.http_port)
         await self._start_servers()
         assert self._placing is not None
         try:
@@ -178,6 +193,7 @@ class NodeAgent:
 
     async def _end(self) -> None:
         log.info("node %s ends", self.config.name)
+        await self._health.stop()
         if self.presence.path.exists():
             self.presence.update(state="stopping", note="")
         await _settle(part.stop() for part in self._gateways)

@@ -71,6 +71,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     host: str
     gateway_port: int
+    http_port: int  # of its agent: /health, /ready, /leader/<group>; 0: none
     pid: int | None  # of its agent
     state: str
     note: str  # what it is doing, or why it failed
@@ -247,6 +248,7 @@ def _node_status(data_dir: Path, cluster: ClusterConfig, node: ClusterNode) -> N
         name=node.name,
         host=cluster.host,
         gateway_port=node.gateway_port,
+        http_port=node.http_port,
         pid=record.pid if record is not None and alive else None,
         state=_state(record.state, alive) if record is not None else "stopped",
         note=record.note if record is not None else "",

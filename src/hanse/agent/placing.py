@@ -84,6 +84,18 @@ class Placing:
         part = self.parts.get(name)
         return part.leads if isinstance(part, MemberPart) else part is not None
 
+    def alive(self) -> dict[str, bool]:
+        """By group; the workspace is one of them."""
+        return {each.group: self.parts[each.name].is_alive() for each in self._here()}
+
+    def led(self) -> dict[str, bool]:
+        """By group that has an instance here."""
+        groups = (each for each in self._here() if each.group != WORKSPACE_PLACE)
+        return {each.group: self.leads(each.name) and self.parts[each.name].is_alive() for each in groups}
+
+    def _here(self) -> list[InstanceConfig]:
+        return [each for each in self._config.instances if each.name in self.parts]
+
     async def run(self) -> None:
         """The parts have been started. Until it is cancelled."""
         async with asyncio.TaskGroup() as tasks:

@@ -5,7 +5,7 @@
     await replica.run()                                 # until cancelled; the PostgreSQL server goes on
 
 Three loops: a leader asks for its lease, and stops its server when the lease has run out; a member that is pledged to
-another's lead comes to it (`replication/rejoin.py`); a member that has not heard of its leader for SUSPICION_S, or whose own
+another's lead comes to it (`replication/rejoin.py`); a member that suspects its leader (`replication/suspicion.py`), or whose own
 leading server has ended, begins a failover. Those who suspect first are told apart by their place among the names; that
 two begin at once costs a term, nothing else. A leader also asks its own server to write something now and then, and kills it
 if it cannot.
@@ -37,12 +37,12 @@ from ..core.errors import PgError, UserMistake
 from ..core.limits import (
     CLOCK_DRIFT_MAX,
     HEARTBEAT_S,
+    LEASE_S,
     PEER_ANSWER_S_MAX,
     PREFERRED_S_MAX,
     PROBE_S,
     PROBE_S_MAX,
     STREAMLESS_S_MAX,
-    SUSPICION_S,
 )
 from ..engines.postgres.cloning import clone, rewind
 from ..engines.postgres.group_files import (
@@ -64,6 +64,7 @@ from ..replication.pledge import Act, Heartbeat, Message, Promote, Recruit, judg
 from ..replication.record import RuleRecord
 from ..replication.rejoin import LeaderHistory, LocalData, Rejoin, rejoin
 from ..replication.rule import Policy
+from ..replication.suspicion import Detector
 from .group_records import record_of, reigns, row_of
 from .pledges import PledgeFile
 from .rule_change import Progress, change_rule, next_rule
@@ -75,6 +76,7 @@ T = TypeVar("T")
 WATCH_S = 0.05
 CHANGE_POLL_S = 0.2
 STREAM_LOOK_S = 2.0
+LATE_S = 1.0  # of a loop that pauses for WATCH_S: others on this machine were in the way
 PROBES_MAX = 2  # that fail one after another
 _CANNOT_WRITE = ("53100", "58030", "08006")  # the disk is full, or fails; the connection breaks
 ATTEMPT_S_MAX = 15.0  # for one failover; then it is begun anew, above the terms that were heard of
@@ -124,7 +126,7 @@ class Replica:
         self._trouble = ""  # the last of its way back; said once
         self._quiet = False  # fenced, and nothing was done since
         self._data: Data | None = None  # that it has, being quiet
-        self._heard_at = now()
+        self._detector = Detector(now())
         self._highest_term = pledges.pledge.term
         self._judging = asyncio.Lock()
         self._work = asyncio.Lock()
@@ -206,7 +208,7 @@ class Replica:
             assert isinstance(message, Promote)
             self._promotion = asyncio.create_task(self._lead(message))
         if act is Act.FOLLOW and isinstance(message, Heartbeat):
-            self._heard_at = self._now()
+            self._detector.heard(message.leader, self._now())
             if message.sent_at is not None:
                 self._grants.grant(message.leader, self._now())
                 return Renewed(self.name, term)
@@ -216,7 +218,7 @@ class Replica:
 
     async def _report(self, message: Recruit) -> Report:
         """A server that has ended reports that it has stopped, without data: it would have to replay first."""
-        self._heard_at = self._now()
+        self._detector.excuse(self._now())
         self._following = None
         await _end(self._promotion)
         await _end(self._job)
@@ -373,7 +375,8 @@ class Replica:
         streaming = {each.name for each in await self._member.followers() if each.state == "streaming"}
         async with self._work:
             await _in_thread(self._member.instance.stop)
-            self._leading, self._heard_at = None, self._now()
+            self._leading = None
+            self._detector.excuse(self._now())
             if not record.recruited(streaming | {self.name}, streaming):
                 await self._alone()  # what it has is needed for the choice
         await self._attempt(prefer=to)
@@ -412,7 +415,7 @@ class Replica:
             if not self._member.instance.is_alive():
                 log.warning("the leading server of %s has ended", self.name)
                 await _end(self._promotion)
-                self._heard_at = self._now()
+                self._detector.excuse(self._now())
                 self._leading, self._recruits_itself = None, True
                 await self._attempt()
             elif leading.record.term < self.term or (leading.established and self._expired(leading)):
@@ -421,7 +424,7 @@ class Replica:
                 async with self._work:
                     with contextlib.suppress(*TROUBLE):
                         await self._alone()
-                self._heard_at = self._now()
+                self._detector.excuse(self._now())
 
     async def _probe_on(self) -> None:
         """A leading server that is there and cannot write (it is stopped, its disk hangs or is full) counts as lost."""
@@ -446,7 +449,7 @@ class Replica:
     def _expired(self, leading: Leading) -> bool:
         """A new leader is given time for its first lease."""
         now = self._now()
-        return now > leading.serve_at + SUSPICION_S and not leading.lease.covers(now, leading.record.lease_clauses())
+        return now > leading.serve_at + LEASE_S and not leading.lease.covers(now, leading.record.lease_clauses())
 
     # --- changes of the rule
 
@@ -600,16 +603,21 @@ class Replica:
     # --- repairing
 
     async def _repair_on(self) -> None:
-        place = sorted(self._peers.names).index(self.name)
         while True:
+            began = self._now()
             await asyncio.sleep(WATCH_S)
-            silent_s = self._now() - self._heard_at
-            if self._leading is None and not self._working(self._handover) and silent_s > SUSPICION_S * (1 + place / 2):
+            now = self._now()
+            if now - began > LATE_S:  # this process did not run: silence means nothing
+                self._detector.excuse(now)
+            others = sorted(self._peers.names - {self._pledges.pledge.leader} | {self.name})
+            if self._leading is not None or self._working(self._handover):
+                continue
+            if self._detector.suspects(now, others.index(self.name)):
                 if await self._is_member():
-                    log.warning("%s has not heard of a leader for %.1f s", self.name, silent_s)
+                    log.warning("%s has not heard of a leader for %.1f s", self.name, now - self._detector.since)
                     await self._attempt()
                 else:
-                    self._heard_at = self._now()
+                    self._detector.excuse(now)
 
     async def _is_member(self) -> bool:
         """Who is being copied, or was let go, leaves failovers to the others. One that cannot know does not."""
@@ -649,7 +657,7 @@ class Replica:
                         self._take(answers, under_way.pop(task), task)
                 await asyncio.sleep(WATCH_S / 5)
         finally:
-            self._heard_at = self._now()
+            self._detector.excuse(self._now())
             self._recruits_itself = False
             for task in under_way:
                 task.cancel()

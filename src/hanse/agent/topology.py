@@ -95,7 +95,7 @@ def plan_cluster(request: Request, *, cluster_id: str, choose_ports: ChoosePorts
     first_port = request.port or DEFAULT_PORT
     ports_of_instance = 1 if replicas == 1 else 2
     voters = control_nodes_of(node_count)
-    ports = iter(choose_ports(2 * voters + group_count * replicas * ports_of_instance + node_count))
+    ports = iter(choose_ports(2 * voters + group_count * replicas * ports_of_instance + 2 * node_count))
     controls = [(next(ports), next(ports)) if number < voters else (0, 0) for number in range(node_count)]
     placed: list[list[InstanceConfig]] = [[] for _ in range(node_count)]
     for number, replica in itertools.product(range(1, group_count + 1), range(replicas)):
@@ -116,6 +116,7 @@ def plan_cluster(request: Request, *, cluster_id: str, choose_ports: ChoosePorts
             gateway_port=first_port + number - 1,
             control_port=control_port,
             raft_port=raft_port,
+            http_port=next(ports),
             instances=tuple(instances),
         )
         for number, (instances, (control_port, raft_port)) in enumerate(zip(placed, controls, strict=True), start=1)
@@ -183,6 +184,7 @@ def replace_ports(cluster: ClusterConfig, new: dict[int, int]) -> ClusterConfig:
             node,
             control_port=new.get(node.control_port, node.control_port),
             raft_port=new.get(node.raft_port, node.raft_port),
+            http_port=new.get(node.http_port, node.http_port),
             instances=tuple(
                 msgspec.structs.replace(i, port=new.get(i.port, i.port), peer_port=new.get(i.peer_port, i.peer_port))
                 for i in node.instances
@@ -207,6 +209,7 @@ def node_configs(
             host=cluster.host,
             gateway_port=node.gateway_port,
             gateway_workers=cluster.gateway_workers,
+            http_port=node.http_port,
             control=cluster.control,
             control_dir=str(data_dir / node.name / "control") if node.control_port else None,
             former_catalog=str(data_dir / "control") if node is cluster.nodes[0] else None,

@@ -23,6 +23,7 @@ COMMANDS = {
     "transactions": "Show transactions that are prepared, and end one by hand.",
     "drain": "Move all groups' instances away from a node.",
     "sql": "Open a shell (psql) on the cluster.",
+    "balancer-config": "Print the configuration of a load balancer.",
     "demo": "Load a real data set and show what the cluster does with it.",
     "chaos": "Kill and pause parts of a local cluster, and see what it does.",
     "node": "Run one node of a cluster.",

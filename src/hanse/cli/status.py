@@ -64,11 +64,12 @@ def _show(status: ClusterStatus) -> None:
 
 
 def _show_processes(console: Console, status: ClusterStatus) -> None:
-    nodes = make_table("node", "gateway", "state", "process", "workspace")
+    nodes = make_table("node", "gateway", "HTTP", "state", "process", "workspace")
     for node in status.nodes:
         workspace = _coloured(node.workspace.state) if node.workspace else ""
         state = f"{_coloured(node.state)} {node.note}".strip()
-        nodes.add_row(node.name, f"{node.host}:{node.gateway_port}", state, _pid(node.pid), workspace)
+        http = str(node.http_port or "")
+        nodes.add_row(node.name, f"{node.host}:{node.gateway_port}", http, state, _pid(node.pid), workspace)
     console.print(nodes)
     if status.state != "stopped":
         leader = (

@@ -140,7 +140,6 @@ FOLLOWER_LATE_S = 0.1  # for which one that was waited for in vain is not tried 
 FOLLOWERS_ASK_S_MAX = 1.5  # for a position; then the server counts as away, and its connections are given up
 FOLLOWERS_IDLE_S = 10.0  # without a read from followers, and a gateway no longer asks where they are
 PROBE_S, PROBE_S_MAX = 0.5, 1.5  # between two writes by which an agent tries its leading server, and for one of them
-SUSPICION_S = LEASE_S  # of a leader that is not heard of
 PROMOTION_S = 0.5  # about what a promotion takes: the end of an earlier leader's lease is waited for meanwhile
 SLOT_WAL_BYTES_MAX = 4 << 30  # that a leader keeps for a follower that is away; one that needs more is copied anew
 STREAMLESS_S_MAX = 5.0  # for which a follower may have no stream, before it looks why
@@ -150,10 +149,18 @@ SWITCHOVER_READY_S_MAX = 20.0  # for a successor to come so near
 SWITCHOVER_DRAIN_S_MAX = 2.0  # for open transactions of a group to end, before it has another leader all the same
 PREFERRED_S_MAX = 2.0  # for the successor that was asked for to report; then another may lead
 SWITCHOVER_S_MAX = 15.0  # for the next leader to serve
+SUSPICION_PHI = 8.0  # of a leader that is not heard of: heartbeats come so late once in 10 to the power of it
+SUSPICION_S_MIN, SUSPICION_S_MAX = 1.5, 4.0  # of silence, whatever the heartbeats were like before
+SUSPICION_STAGGER_S = 0.5  # between the followers of one group, so that one begins
+SUSPICION_HEARTBEATS = 50  # whose intervals are remembered
+SUSPICION_DEVIATION_S_MIN = 0.1  # of intervals that were all alike
 PEER_ANSWER_S_MAX = 5.0  # for a member to stop streaming and report; heartbeats are given HEARTBEAT_S
 PEER_MESSAGE_BYTES_MAX = 1 << 20
 
 # Agent
+HTTP_REQUEST_BYTES_MAX = 8 << 10  # request line and headers
+HTTP_REQUEST_S_MAX = 5.0
+HTTP_CONNECTIONS_MAX = 64  # of one node; more are closed at once
 ANALYZE_PERIOD_S = 30.0  # between looks for partitioned tables whose statistics are old
 ANALYZES_PER_TURN_MAX = 100
 SIZES_PERIOD_S = 30.0  # between looks at the groups' sizes and row estimates

@@ -27,7 +27,7 @@ from ..pgwire.server_handshake import (
     ServerHandshake,
     StartTls,
 )
-from . import roles
+from . import durability, roles
 from .encoding import canonical
 from .modes import DEFAULTS, STANDARD, with_defaults
 from .role_slots import Slot
@@ -255,6 +255,7 @@ class Client(asyncio.Protocol):
             encoding = canonical(given.pop("client_encoding", "UTF8"))
             if encoding != "UTF8":
                 given["client_encoding"] = encoding
+            durability.check_options(session, given)
             session.begin_with(tuple(given.items()))
             await self._greet(session)
         except PgError as error:

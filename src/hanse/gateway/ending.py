@@ -31,7 +31,7 @@ from ..transactions.commit import (
     new_global_id,
 )
 from ..transactions.recovery import outcome_sql, record_abort_sql
-from . import gating, leaving, witnesses
+from . import durability, gating, leaving, witnesses
 from .transaction import Transaction
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ async def commit_transaction(session: Session) -> bytes:
         return _ROLLBACK
     committed = False
     try:
+        if transaction.left:
+            await durability.set_again(session, transaction)
         if transaction.change is not None:
             await _commit_change(session, transaction)
         elif len(transaction.participants) > 1:

@@ -185,6 +185,8 @@ class Choice:
 
     async def _choose(self, group: Group) -> Backend | None:
         seen = self._reads.of(group.name)
+        if self._reads.mode == "nearest" and self._distance(self._session.gateway.leaders.of(group)) == 0:
+            return None
         schema = self._schema(group.name)
         if schema is None and await self._followers.ask_leader(group.name):
             schema = self._schema(group.name)

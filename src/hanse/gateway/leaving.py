@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ..core.ids import quote_literal
 from ..engines.postgres.backend import Backend
 from ..planner.leaving import Leaves, names_in
+from . import durability
 from .settings import with_setting
 
 if TYPE_CHECKING:
@@ -89,6 +90,8 @@ async def _keep(session: Session, leaves: Leaves, backend: Backend) -> None:
         session.note_custom(name)
     state = session.state
     for name, value in values.items():
+        if durability.is_less(session, name, value):
+            continue
         if name == "role":
             state = with_setting(state, name, value)
         elif name == "session_authorization":
@@ -103,6 +106,8 @@ async def _spread(session: Session, transaction: Transaction, leaves: Leaves, ba
     """The transaction's other branches, present and future, see what a function has set in this one."""
     for name, value in (await _values(leaves, backend, all_of_session=False)).items():
         session.note_custom(name)
+        if durability.is_less(session, name, value):
+            continue
         if name in _ROLES and not _changed_role(session, name, value):
             continue
         sql = f"SELECT pg_catalog.set_config({quote_literal(name)}, {quote_literal(value)}, true)"

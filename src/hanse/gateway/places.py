@@ -13,7 +13,7 @@ from ..engines.postgres.backend import Backend
 from ..executor.request import Query, Source
 from ..planner.plan import Planned
 from ..transactions.commit import new_global_id, prepare_sql
-from . import gating, snapshots
+from . import durability, gating, snapshots
 from .ending import commit_transaction, rollback_transaction
 from .follower_reads import Choice
 from .interruption import check
@@ -128,6 +128,9 @@ class StatementPlaces:
     async def alone(self, place: str, message: bytes) -> bytes:
         """Where it commits by itself it takes the group's gate."""
         session = self.session
+        if session.transaction is None and self.planned.leaves and durability.in_doubt(session, self.planned):
+            await self.begin()
+            return message
         if not gating.due_alone(session, self.planned, place):
             return message
         if gating.needs_transaction(session, self.planned):

@@ -23,6 +23,7 @@ from ..engines.postgres.backend import Backend
 from ..executor.request import Request
 from ..sql.parse import parse_one
 from ..sql.walk import names, walk
+from . import durability
 from .settings import with_setting
 
 if TYPE_CHECKING:
@@ -42,15 +43,18 @@ def calls_set_config(text: bytes) -> bool:
     return b"set_config" in text.lower()
 
 
-def refuse(request: Request) -> None:
+def refuse(session: Session, request: Request) -> None:
     """Before the statement runs: an encoding set in a backend would garble what is read there for other groups."""
-    if any(name is not None and name.lower() == "client_encoding" for name, _ in _calls(request)):
-        raise not_supported("set_config cannot set client_encoding", hint="Use SET client_encoding.")
+    for name, value, _ in _calls(request):
+        if name is not None and name.lower() == "client_encoding":
+            raise not_supported("set_config cannot set client_encoding", hint="Use SET client_encoding.")
+        if name is not None:
+            durability.check(session, name, value)
 
 
 async def note(session: Session, request: Request, backend: Backend) -> None:
     """Makes the settings that the statement has made on `backend` the session's, or the transaction's."""
-    for name, local in _calls(request):
+    for name, _, local in _calls(request):
         if name is None:
             for found, value in await backend.query(_FROM_SESSION):
                 if found is not None and found not in _NEVER and value != session.state.get(found):
@@ -66,6 +70,7 @@ async def _keep(session: Session, backend: Backend, name: str, value: str | None
     if value is None:
         return
     session.note_custom(name)
+    durability.check(session, name, value)
     if local and transaction is None:
         session.set_state(session.state)
         return
@@ -81,16 +86,17 @@ async def _keep(session: Session, backend: Backend, name: str, value: str | None
     session.set_state(with_setting(session.state, name, value))
 
 
-def _calls(request: Request) -> Iterator[tuple[str | None, bool]]:
-    """(name, whether local) of each call; None: a computed name."""
+def _calls(request: Request) -> Iterator[tuple[str | None, str | None, bool]]:
+    """(name, value, whether local) of each call; None: a computed one."""
     for found in walk(parse_one(request.text).node):
         if (
             isinstance(found, ast.FuncCall)
             and names(found.funcname)[-1:] == ("set_config",)
             and len(found.args or ()) == 3
         ):
-            name, _, local = found.args or ()
-            yield _text(name, request), _text(local, request) in ("true", "t", "on", "1", "\x01")
+            name, value, local = found.args or ()
+            is_local = _text(local, request) in ("true", "t", "on", "1", "\x01")
+            yield _text(name, request), _text(value, request), is_local
 
 
 def _text(node: Any, request: Request) -> str | None:

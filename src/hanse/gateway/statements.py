@@ -40,6 +40,7 @@ from . import (
     ddl,
     drawing,
     drawn,
+    durability,
     explaining,
     follower_reads,
     holding,
@@ -214,11 +215,15 @@ async def _execute(
     if transaction is not None and transaction.awaits_snapshot and not planned.verb.startswith("LOCK"):
         await snapshots.begin_transaction(session)
     if isinstance(plan, Ddl):
+        if planned.verb == "ALTER ROLE":
+            durability.check_role_setting(session, request.text)
         return await ddl.run(session, plan, request.text, sink)
     if isinstance(plan, Explain):
         return await explaining.run(session, plan, sink)
     if not planned.neutral and setconfig.calls_set_config(request.text):
-        setconfig.refuse(request)
+        setconfig.refuse(session, request)
+    if planned.leaves:
+        durability.check_body(session, planned)
     if isinstance(session.output, Recoder) and planned.verb == "COPY":
         session.output.copy_as_is = has_encoding(request.text)
     if planned.pins is not None:

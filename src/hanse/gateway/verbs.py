@@ -21,7 +21,7 @@ from ..planner.plan import Session as SessionPlan
 from ..planner.plan import SessionVerb
 from ..sql.parse import parse_one
 from ..sql.render import render
-from . import cursors, own_settings, sqlprepare
+from . import cursors, durability, own_settings, sqlprepare
 from .encoding import canonical
 from .ending import commit_transaction, rollback_transaction
 from .modes import after, without_waiting
@@ -247,25 +247,16 @@ async def set_setting(session: Session, plan: SessionPlan, text: bytes, sink: Si
     return b"SET"
 
 
-_LESS_DURABLE = ("off", "false", "no", "0", "local", "remote_write")
-
-
 def _check_value(session: Session, name: str, text: bytes) -> None:
     """What PostgreSQL itself would not refuse."""
-    if name not in own_settings.DEFAULTS and name != "synchronous_commit":
+    if name not in own_settings.DEFAULTS and name != durability.NAME:
         return
     arguments = parse_one(text).node.args
     value = arguments[0].val if arguments else None  # else DEFAULT
     written = str(getattr(value, "sval", getattr(value, "ival", "")))
     if name in own_settings.DEFAULTS and (value is not None or name == GUARANTEE):
         own_settings.check(name, written)
-    if name == "synchronous_commit" and written.lower() in _LESS_DURABLE and session.gateway.is_replicated:
-        raise PgError(
-            "22023",
-            f'synchronous_commit cannot be "{written}" here',
-            detail="Commits wait for followers in the groups of this cluster, so that no failover loses them.",
-            hint="Available values: on, remote_apply.",
-        )
+    durability.check(session, name, written)
 
 
 def _set_encoding(session: Session, text: bytes) -> bytes:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
+import subprocess
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -92,14 +94,20 @@ class Agents:
 
 @pytest.fixture
 async def agents(run_directory: Path, request: pytest.FixtureRequest) -> AsyncIterator[Agents]:
-    path = run_directory / f"agents-{abs(hash(request.node.name)) % 10**8}"
+    async with _agents(run_directory / f"agents-{abs(hash(request.node.name)) % 10**8}") as made:
+        await made.start()
+        yield made
+
+
+@contextlib.asynccontextmanager
+async def _agents(path: Path) -> AsyncIterator[Agents]:
+    """Not started."""
     path.mkdir()
     path.chmod(0o755)
     group = Group(path)
     made = Agents(group)
     try:
         await group.found()
-        await made.start()
         yield made
     finally:
         await made.stop()
@@ -171,6 +179,50 @@ async def test_a_group_heals_itself(agents: Agents) -> None:
     print({"leader cut off": round(time.monotonic() - begin, 2)})
     agents.cut.clear()
     await all_have(agents, [1, 2, 3, 4])
+
+
+@contextlib.contextmanager
+def small_disk(directory: Path, aside: Path) -> Iterator[None]:
+    """Puts what is in `directory` onto a file system of its own, in memory. Skips the test where that is not allowed."""
+    directory.rename(aside)
+    directory.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=384m", "tmpfs", directory], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip("a tmpfs cannot be mounted here (it needs root, and the right to mount)")
+    try:
+        subprocess.run(["cp", "-a", f"{aside}/.", directory], check=True)
+        yield
+    finally:
+        subprocess.run(["umount", "-l", directory], check=True)
+
+
+def fill(file: Path) -> None:
+    with contextlib.suppress(OSError), file.open("wb", buffering=0) as target:
+        while True:
+            target.write(b"x" * 4096)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root, to mount a small file system")
+async def test_a_leader_whose_disk_is_full_is_lost_and_comes_back_when_there_is_room(run_directory: Path) -> None:
+    async with _agents(run_directory / "agents-full") as agents:
+        leader = agents.group.members["a"].instance
+        await asyncio.to_thread(leader.stop)
+        with small_disk(leader.directory, run_directory / "agents-full" / "aside"):
+            try:
+                await asyncio.to_thread(leader.bring_up)
+                await agents.start()
+                await until("the founder serves", lambda: agents.leader() == "a")
+                await run(agents, "a", "CREATE TABLE public.t (x int PRIMARY KEY)")
+                await write(agents, 1)
+                filler = leader.directory / "filler"
+                await asyncio.to_thread(fill, filler)
+                await until("another serves", lambda: agents.leader() not in ("a", None))
+                await write(agents, 2)
+                filler.unlink()
+                await all_have(agents, [1, 2])
+            finally:
+                await agents.stop()
+                await agents.group.stop()
 
 
 async def test_frames_need_the_token() -> None:

@@ -238,11 +238,14 @@ class Member:
     # --- a follower
 
     async def probe(self, timeout_s: float) -> None:
-        """Write something that nobody waits for but this disk. Raises TimeoutError, or the server's error."""
+        """Write something that nobody waits for but this disk. Raises TimeoutError, or the server's error.
+
+        WAL goes into a file that has its full length already; an exported snapshot is a new one, which a full disk refuses.
+        """
         async with asyncio.timeout(timeout_s), self.access.connected() as connection:
             async with connection.transaction():
                 await connection.execute("SET LOCAL synchronous_commit = local")
-                await connection.execute("SELECT pg_logical_emit_message(true, 'hanse', 'alive')")
+                await connection.execute("SELECT pg_export_snapshot(), pg_logical_emit_message(true, 'hanse', 'alive')")
 
     async def fence(self, timeout_s: float = FENCE_S_MAX) -> None:
         """No user's session, no streaming, and all WAL at hand replayed. Raises TimeoutError: restart it.
