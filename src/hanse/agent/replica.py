@@ -68,6 +68,7 @@ from ..replication.suspicion import Detector
 from .group_records import record_of, reigns, row_of
 from .pledges import PledgeFile
 from .rule_change import Progress, change_rule, next_rule
+from .tasks import end, in_thread
 
 log = logging.getLogger(__name__)
 
@@ -184,11 +185,11 @@ class Replica:
                 tasks.create_task(self._repair_on())
                 tasks.create_task(self._change_on())
         finally:
-            await _end(self._handover)
-            await _end(self._promotion)
-            await _end(self._job)
+            await end(self._handover)
+            await end(self._promotion)
+            await end(self._job)
             for task in tuple(self._beats):
-                await _end(task)
+                await end(task)
 
     # --- questions
 
@@ -197,7 +198,7 @@ class Replica:
         async with self._judging:
             verdict = judge(self.name, self._pledges.pledge, message)
             if verdict.pledge != self._pledges.pledge:
-                await _in_thread(self._pledges.store, verdict.pledge)
+                await in_thread(self._pledges.store, verdict.pledge)
         act, term = verdict.act, verdict.pledge.term
         if act is Act.REFUSE:
             return Refusal(self.name, term)
@@ -220,8 +221,8 @@ class Replica:
         """A server that has ended reports that it has stopped, without data: it would have to replay first."""
         self._detector.excuse(self._now())
         self._following = None
-        await _end(self._promotion)
-        await _end(self._job)
+        await end(self._promotion)
+        await end(self._job)
         report = Report(name=self.name, term=message.term, attempt=message.attempt, record=None, lsn=0)
         async with self._work:
             instance = self._member.instance
@@ -279,18 +280,18 @@ class Replica:
         self._following = None
         self._data = None
         instance = self._member.instance
-        await _in_thread(instance.stop, StopMode.IMMEDIATE)
-        await _in_thread(settle, instance)
+        await in_thread(instance.stop, StopMode.IMMEDIATE)
+        await in_thread(settle, instance)
         configure_member(instance, source=None, synchronous_standby_names=self._names())
         start_as_follower(instance)
-        await _in_thread(instance.bring_up)
+        await in_thread(instance.bring_up)
         self._quiet = True
 
     async def _resume(self) -> None:
         """An agent that comes back finds the server as a leader still, or as something that the loops see to."""
         instance = self._member.instance
-        await _in_thread(settle, instance)
-        if not instance.exists or not await _in_thread(instance.adopt):
+        await in_thread(settle, instance)
+        if not instance.exists or not await in_thread(instance.adopt):
             return
         pledge = self._pledges.pledge
         async with self._member.access.connected() as connection:
@@ -374,7 +375,7 @@ class Replica:
         log.info("%s hands over to %s", self.name, to)
         streaming = {each.name for each in await self._member.followers() if each.state == "streaming"}
         async with self._work:
-            await _in_thread(self._member.instance.stop)
+            await in_thread(self._member.instance.stop)
             self._leading = None
             self._detector.excuse(self._now())
             if not record.recruited(streaming | {self.name}, streaming):
@@ -414,13 +415,13 @@ class Replica:
                 continue
             if not self._member.instance.is_alive():
                 log.warning("the leading server of %s has ended", self.name)
-                await _end(self._promotion)
+                await end(self._promotion)
                 self._detector.excuse(self._now())
                 self._leading, self._recruits_itself = None, True
                 await self._attempt()
             elif leading.record.term < self.term or (leading.established and self._expired(leading)):
                 log.warning("%s leads no more: its lease of term %d is over", self.name, leading.record.term)
-                await _end(self._promotion)
+                await end(self._promotion)
                 async with self._work:
                     with contextlib.suppress(*TROUBLE):
                         await self._alone()
@@ -444,7 +445,7 @@ class Replica:
                 if failures == PROBES_MAX and self._leading is not None:
                     log.warning("the leading server of %s cannot write: %s", self.name, error or "no answer")
                     failures = 0
-                    await _in_thread(self._member.instance.kill)
+                    await in_thread(self._member.instance.kill)
 
     def _expired(self, leading: Leading) -> bool:
         """A new leader is given time for its first lease."""
@@ -550,12 +551,12 @@ class Replica:
             if way is Rejoin.REWIND and not await self._rewind(source, term):
                 way = Rejoin.CLONE
             if way is Rejoin.CLONE:
-                await _in_thread(self._member.instance.stop, StopMode.IMMEDIATE)
+                await in_thread(self._member.instance.stop, StopMode.IMMEDIATE)
                 progress = Progress(self.name)
                 await clone(
                     self._member.instance, source, synchronous_standby_names=self._names(), progress=progress.see
                 )
-                await _in_thread(self._member.instance.bring_up)
+                await in_thread(self._member.instance.bring_up)
             elif way is Rejoin.STREAM:
                 await self._member.follow(source, self._names())
             self._following = (term, leader)
@@ -586,17 +587,17 @@ class Replica:
     async def _rewind(self, source: Source, term: int) -> bool:
         """Whether that was possible. Until it is consistent the server streams under a name that nobody waits for."""
         instance = self._member.instance
-        await _in_thread(instance.stop)
+        await in_thread(instance.stop)
         try:
             unnamed = replace(source, name=f"{source.name} (rejoins)")
             await rewind(instance, unnamed, term=term, synchronous_standby_names=self._names())
-            await _in_thread(instance.bring_up)
+            await in_thread(instance.bring_up)
             while not await self._member.is_consistent():
                 await asyncio.sleep(WATCH_S)
         except (PgError, UserMistake) as error:
             log.warning("%s is cloned: %s", self.name, error)
             return False
-        await _in_thread(clear_rewind_mark, instance)
+        await in_thread(clear_rewind_mark, instance)
         await self._member.follow(source, self._names())
         return True
 
@@ -686,23 +687,3 @@ def _answers(replies: dict[str, Reply]) -> dict[str, Report | Refusal | Establis
 
 def source_of(access: Access, name: str, slot: str) -> Source:
     return Source(host=access.host, port=access.port, user=access.user, password=access.password, name=name, slot=slot)
-
-
-async def _in_thread(work: Callable[..., T], *arguments: Any) -> T:
-    """A thread cannot be cancelled: who is cancelled waits for its end, so that nobody else works on the server."""
-    task = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        while not task.done():  # more than one may cancel
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait((task,))
-        if not task.cancelled():
-            task.exception()
-        raise
-
-
-async def _end(task: asyncio.Task[None] | None) -> None:
-    if task is not None and not task.done():
-        task.cancel()
-        await asyncio.wait((task,))
