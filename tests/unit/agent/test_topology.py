@@ -28,7 +28,7 @@ def plan(**wishes: int) -> ClusterConfig:
 
 
 def test_groups_go_round_the_nodes_and_every_node_has_a_workspace() -> None:
-    cluster = plan(nodes=3, groups=4, port=6000)
+    cluster = plan(nodes=3, groups=4, replicas=1, port=6000)
     assert [[i.name for i in node.instances] for node in cluster.nodes] == [
         ["g1.1", "g4.1", "n1.workspace"],
         ["g2.1", "n2.workspace"],
@@ -36,8 +36,14 @@ def test_groups_go_round_the_nodes_and_every_node_has_a_workspace() -> None:
     ]
     assert [node.gateway_port for node in cluster.nodes] == [6000, 6001, 6002]
     ports = [i.port for node in cluster.nodes for i in node.instances]
-    ports += [port for node in cluster.nodes for port in (node.control_port, node.raft_port)]
-    assert sorted(ports) == list(range(100, 113))
+    ports += [port for node in cluster.nodes for port in (node.control_port, node.raft_port, node.http_port)]
+    assert sorted(ports) == list(range(100, 116))
+
+
+def test_three_replicas_where_there_are_nodes_for_them() -> None:
+    assert [len(plan(nodes=nodes, groups=1).nodes[-1].instances) for nodes in (1, 2, 3)] == [2, 1, 2]
+    assert len([i for node in plan(nodes=4, groups=1).nodes for i in node.instances if i.group == "g1"]) == 3
+    assert len([i for node in plan(nodes=2, groups=1).nodes for i in node.instances if i.group == "g1"]) == 1
 
 
 @pytest.mark.parametrize(("nodes", "voters"), [(1, 1), (2, 1), (3, 3), (4, 3), (5, 5), (6, 5), (9, 5)])
