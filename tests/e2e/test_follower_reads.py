@@ -363,7 +363,6 @@ def test_a_former_leader_is_not_believed(replicas: Cluster, counters: str) -> No
             stop.set()
         for each in running:
             each.result(BACK_S)
-    wait_until("all instances are back", lambda: _is_whole(replicas, group), timeout_s=BACK_S)
 
 
 def _leads_another(cluster: Cluster, group: str, former: str, acknowledged: list[int]) -> bool:
