@@ -156,3 +156,16 @@ async def test_a_backend_in_the_middle_of_an_answer_serves_nobody_else() -> None
     backend.answering = True
     pool.release(backend)
     assert backend.closed and pool.take("u", "d", STATE) is None
+
+
+async def test_nobody_gets_a_backend_that_a_cancel_is_under_way_to() -> None:
+    """The signal could hit his statement (findings-gateway 24)."""
+    pool = Pool("g1", Server().connect)
+    mine = await acquired(pool)
+    mine.cancelling = asyncio.get_running_loop().create_future()
+    pool.release(mine)
+    assert pool.take("u", "d", STATE) is None
+    assert await acquired(pool) is not mine
+    mine.cancelling.set_result(None)
+    await asyncio.sleep(0)
+    assert pool.take("u", "d", STATE) is mine
