@@ -34,7 +34,7 @@ def cluster(run_directory: Path) -> Iterator[Cluster]:
     directory = run_directory / f"groups-{uuid.uuid4().hex[:8]}"
     directory.mkdir()
     data, port = directory / "data", free_ports(3)
-    options = ["--port", str(port), "--nodes", "3", "--groups", "2", "--password", "secret"]
+    options = ["--port", str(port), "--nodes", "3", "--groups", "2", "--replicas", "1", "--password", "secret"]
     subprocess.run([*HANSE, "up", "--detach", "--data", str(data), *options], check=True, timeout=150)
     try:
         yield Cluster(data, Server("127.0.0.1", port, "hanse", "secret", "hanse"))

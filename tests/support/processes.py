@@ -22,6 +22,8 @@ from pathlib import Path
 
 import psutil
 
+from hanse.agent.ports import INTERNAL_PORTS
+
 PREFIX = "hanse-tests-"
 
 
@@ -81,7 +83,19 @@ def is_alive(pid: int, created: int) -> bool:
         return False
 
 
-PORTS = range(10_000, 20_000)  # below those that outgoing connections take, and those that Hanse chooses itself
+def _of_this_worker(ports: range) -> range:
+    """A port is free when it is chosen, and taken a second later: xdist's workers choose among their own."""
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    share = len(ports) // count
+    return ports[number * share : (number + 1) * share]
+
+
+PORTS = _of_this_worker(
+    range(10_000, 20_000)
+)  # below those that outgoing connections take, and those that Hanse chooses
+_OF_HANSE = _of_this_worker(INTERNAL_PORTS)
+os.environ["HANSE_PORTS"] = f"{_OF_HANSE[0]}-{_OF_HANSE[-1]}"
 
 
 def free_ports(count: int) -> int:

@@ -7,6 +7,7 @@ server.
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 from collections.abc import Iterable
@@ -17,6 +18,15 @@ from ..core.errors import UserMistake
 from ..core.limits import PORTS_TRIED_MAX
 
 INTERNAL_PORTS = range(20_000, 32_000)
+
+
+def internal_ports() -> range:
+    """HANSE_PORTS=FIRST-LAST makes them fewer, so that clusters that start at once (of tests) do not choose the same."""
+    given = os.environ.get("HANSE_PORTS")
+    if not given:
+        return INTERNAL_PORTS
+    first, _, last = given.partition("-")
+    return range(int(first), int(last) + 1)
 
 
 def is_free(host: str, port: int) -> bool:
@@ -44,7 +54,8 @@ def choose_free_ports(host: str, count: int, *, avoid: Iterable[int] = ()) -> li
     taken = set(avoid)
     chosen: list[int] = []
     tries = PORTS_TRIED_MAX + 2 * count
-    for port in random.sample(INTERNAL_PORTS, min(tries, len(INTERNAL_PORTS))):
+    ports = internal_ports()
+    for port in random.sample(ports, min(tries, len(ports))):
         if len(chosen) == count:
             return chosen
         if port not in taken and is_free(host, port):

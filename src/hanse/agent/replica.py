@@ -54,6 +54,7 @@ from ..engines.postgres.group_files import (
     start_as_follower,
 )
 from ..engines.postgres.instance import StopMode
+from ..engines.postgres.postmaster import PortTaken
 from ..engines.postgres.promotion import establish, history, local_timeline, promote, promotions, write_record
 from ..engines.postgres.streaming import Access, Data, Member, has_wal, make_slot, system_identifier
 from ..replication.asking import HandOver, Heard, Renewed, Reply
@@ -569,6 +570,8 @@ class Replica:
             return None
         try:
             data = await self._quiet_data()
+        except PortTaken:  # which says nothing of the data
+            raise
         except (PgError, UserMistake) as error:
             log.warning("%s has no data of its own: %s", self.name, error)
             return None
@@ -610,15 +613,18 @@ class Replica:
             now = self._now()
             if now - began > LATE_S:  # this process did not run: silence means nothing
                 self._detector.excuse(now)
-            others = sorted(self._peers.names - {self._pledges.pledge.leader} | {self.name})
-            if self._leading is not None or self._working(self._handover):
-                continue
-            if self._detector.suspects(now, others.index(self.name)):
-                if await self._is_member():
-                    log.warning("%s has not heard of a leader for %.1f s", self.name, now - self._detector.since)
+            if self._leading is None and not self._working(self._handover) and self._suspects():
+                if not await self._is_member():
+                    self._detector.excuse(self._now())
+                elif self._suspects():  # still
+                    log.warning(
+                        "%s has not heard of a leader for %.1f s", self.name, self._now() - self._detector.since
+                    )
                     await self._attempt()
-                else:
-                    self._detector.excuse(now)
+
+    def _suspects(self) -> bool:
+        others = sorted(self._peers.names - {self._pledges.pledge.leader} | {self.name})
+        return self._detector.suspects(self._now(), others.index(self.name))
 
     async def _is_member(self) -> bool:
         """Who is being copied, or was let go, leaves failovers to the others. One that cannot know does not."""
