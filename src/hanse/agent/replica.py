@@ -607,6 +607,8 @@ class Replica:
     # --- repairing
 
     async def _repair_on(self) -> None:
+        if self._leading is None and self._pledges.pledge.leader == self.name and await self._is_member():
+            await self._attempt()  # it led when it ended; if others have gone on, they say so
         while True:
             began = self._now()
             await asyncio.sleep(WATCH_S)
