@@ -74,27 +74,37 @@ async def pause_node(status: ClusterStatus) -> None:
     await _paused(_leading_node(status))
 
 
+async def switchover(status: ClusterStatus) -> None:
+    """No fault: another leader, on purpose."""
+    group = random.choice(status.groups)
+    node = next(each.node for each in group.instances if each.name != group.leader)
+    await asyncio.to_thread(hanse, "switchover", group.name, node, "--data", status.data)
+
+
 FAULTS: dict[str, Fault] = {
+    "switchover": switchover,
     "kill-leader": kill_leader,
     "kill-node": kill_node,
     "pause-leader": pause_leader,
     "pause-node": pause_node,
 }
 
+OF_NODES = ("kill-node", "pause-node")
 
-async def measure(watch: Watch, fault: Fault, runs: int) -> tuple[list[float], Counter[str]]:
+
+async def measure(watch: Watch, name: str, runs: int) -> tuple[list[float], Counter[str]]:
     """Seconds of each run, and errors."""
     before = sum((beat.errors.seen for beat in watch.beats.values()), Counter[str]())
     pauses: list[float] = []
     for _ in range(runs):
         if not await watch.until(is_whole, WHOLE_S_MAX):
             raise SystemExit("the cluster does not become whole")
-        while not _leads_elsewhere(watch.cluster.status()):
+        while name in OF_NODES and not _leads_elsewhere(watch.cluster.status()):
             await kill_leader(watch.cluster.status())
             await watch.until(is_whole, WHOLE_S_MAX)
         await asyncio.sleep(3.0)  # leases and slots are as they are in quiet times
         await watch.begin()
-        await fault(watch.cluster.status())
+        await FAULTS[name](watch.cluster.status())
         if not await watch.until(is_whole, WHOLE_S_MAX):
             raise SystemExit("the cluster does not become whole")
         pauses.append(max(watch.longest().values()))
@@ -118,7 +128,7 @@ async def run(data: Path, names: list[str], runs: int) -> None:
         for beat in watch.beats.values():
             beat.gap_s = SHORTEST_S
         for name in names:
-            print(row(name, *await measure(watch, FAULTS[name], runs)), flush=True)
+            print(row(name, *await measure(watch, name, runs)), flush=True)
 
 
 def main() -> None:
