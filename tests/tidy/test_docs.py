@@ -33,6 +33,8 @@ OTHERS_OPTIONS = {
     "--workload",
     "--seconds",
     "--rounds",
+    "--runs",
+    "--fault",
     "--no-profile",
     "--output",
     "--quick",
