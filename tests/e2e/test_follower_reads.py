@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
 import sys
 import threading
 import time
@@ -17,8 +16,8 @@ import psutil
 import psycopg
 import pytest
 
-from support.processes import free_ports, sweep, wait_until
-from support.servers import Cluster, Server
+from support.processes import wait_until
+from support.servers import Cluster, three_nodes
 
 HANSE = [sys.executable, "-P", "-m", "hanse.cli.main"]
 BACK_S = 90.0  # for a cluster on a slow machine
@@ -26,16 +25,8 @@ BACK_S = 90.0  # for a cluster on a slow machine
 
 @pytest.fixture(scope="module")
 def replicas(run_directory: Path) -> Iterator[Cluster]:
-    directory = run_directory / f"reads-{uuid.uuid4().hex[:8]}"
-    directory.mkdir()
-    data, port = directory / "data", free_ports(3)
-    options = ["--port", str(port), "--nodes", "3", "--groups", "2", "--replicas", "3", "--password", "secret"]
-    subprocess.run([*HANSE, "up", "--detach", "--data", str(data), *options], check=True, timeout=150)
-    try:
-        yield Cluster(data, Server("127.0.0.1", port, "hanse", "secret", "hanse"))
-    finally:
-        subprocess.run([*HANSE, "down", "--data", str(data)], check=False, timeout=90)
-        sweep(directory)
+    with three_nodes(run_directory, replicas=3) as cluster:
+        yield cluster
 
 
 @pytest.fixture

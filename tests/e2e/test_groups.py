@@ -21,8 +21,8 @@ import psutil
 import psycopg
 import pytest
 
-from support.processes import free_ports, sweep, wait_until
-from support.servers import Cluster, Server
+from support.processes import wait_until
+from support.servers import Cluster, three_nodes
 
 HANSE = [sys.executable, "-P", "-m", "hanse.cli.main"]
 ROWS, CLIENTS = 100, 3
@@ -31,16 +31,8 @@ BACK_S = 90.0
 
 @pytest.fixture(scope="module")
 def cluster(run_directory: Path) -> Iterator[Cluster]:
-    directory = run_directory / f"groups-{uuid.uuid4().hex[:8]}"
-    directory.mkdir()
-    data, port = directory / "data", free_ports(3)
-    options = ["--port", str(port), "--nodes", "3", "--groups", "2", "--replicas", "1", "--password", "secret"]
-    subprocess.run([*HANSE, "up", "--detach", "--data", str(data), *options], check=True, timeout=150)
-    try:
-        yield Cluster(data, Server("127.0.0.1", port, "hanse", "secret", "hanse"))
-    finally:
-        subprocess.run([*HANSE, "down", "--data", str(data)], check=False, timeout=90)
-        sweep(directory)
+    with three_nodes(run_directory, replicas=1) as cluster:
+        yield cluster
 
 
 class Clients:

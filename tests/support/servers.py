@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
 import pwd
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +19,7 @@ from typing import Any
 import psycopg
 
 from hanse.config import SYSTEM_ROLE
-from support.processes import free_ports
+from support.processes import free_ports, sweep
 
 PASSWORD = "correct horse"  # a space in it, so that quoting is tried everywhere
 UP_TIMEOUT_S = 90
@@ -222,6 +224,22 @@ def start_cluster(directory: Path) -> dict[str, Any]:
 
 def stop_cluster(directory: Path) -> None:
     hanse("down", "--data", str(directory / "data"), timeout_s=DOWN_TIMEOUT_S)
+
+
+@contextlib.contextmanager
+def three_nodes(run_directory: Path, *, replicas: int) -> Iterator[Cluster]:
+    """A cluster of its own, of two groups, for tests that break things."""
+    directory = run_directory / f"nodes-{uuid.uuid4().hex[:8]}"
+    directory.mkdir()
+    data, port = directory / "data", free_ports(3)
+    shape = ("--nodes", "3", "--groups", "2", "--replicas", str(replicas), "--password", PASSWORD)
+    try:
+        hanse("up", "--detach", "--data", str(data), "--port", str(port), *shape, timeout_s=150)
+        yield Cluster(data, Server("127.0.0.1", port, "hanse", PASSWORD, "hanse"))
+    finally:
+        with contextlib.suppress(RuntimeError, subprocess.TimeoutExpired):
+            hanse("down", "--data", str(data), timeout_s=90)
+        sweep(directory)
 
 
 STARTERS: dict[str, Callable[[Path], dict[str, Any]]] = {"plain": start_plain, "cluster": start_cluster}
