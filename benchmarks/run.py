@@ -41,7 +41,7 @@ SAME_SETTINGS = (
         "random_page_cost",
         "checkpoint_timeout",
     ),
-    *("max_worker_processes", "max_parallel_workers_per_gather", "max_parallel_workers", "track_activities"),
+    *("max_worker_processes", "max_parallel_workers_per_gather", "track_activities"),
 )
 PROFILED_SECONDS = 5
 

@@ -1,6 +1,7 @@
 """INSERTs of many rows over two groups: the same answer, error and rows as from one PostgreSQL, in every form of values.
 
-Each case runs in the simple protocol (without parameters) or by libpq's PQexecParams, alone and in a transaction.
+Each case runs in the simple protocol (without parameters) or by libpq's PQexecParams, alone and in a transaction; into a table with
+a trigger, whose rows are inserted, and into one without, whose rows are copied.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Case:
     columns: str = "id, n, s"
     tail: str = ""
 
-    def sql(self) -> str:
+    def sql(self, table: str) -> str:
         """Parameters are numbered column by column: $1 … $12 are the first ones of the rows."""
         rows = []
         for i in range(ROWS):
@@ -48,7 +49,7 @@ class Case:
                     break
                 row = row.replace("{}", f"${nth * ROWS + i + 1}", 1)
             rows.append(f"({row})")
-        return f"INSERT INTO t ({self.columns}) VALUES {', '.join(rows)}{self.tail}"
+        return f"INSERT INTO {table} ({self.columns}) VALUES {', '.join(rows)}{self.tail}"
 
 
 def int8(value: int) -> bytes:
@@ -93,6 +94,14 @@ CASES = {
         tuple(oid for oid in (INT8, INT4, TEXT, TEXT, DATE, NUMERIC, TIMESTAMPTZ) for _ in range(ROWS)),
         columns="id, n, s, b, d, m, at",
     ),
+    "words": Case("#, NULL, 'a', '', '2024-02-01'::date, 1.5", columns="id, n, s, b, d, m"),
+    "tabs": Case("#, -1, 'a\tb', 'line\nline\r', '2024-02-01', -1.5", columns="id, n, s, b, d, m"),
+    "numbers_in_texts": Case("#, '7', 7, 8, '2024-02-01', '1.5'", columns="id, n, s, b, d, m"),
+    "twice": Case("#::bigint + {}::bigint, 1, 'a', {}", lambda i: (b"007", b"x"), columns="id, n, s, b"),
+    "casts": Case(
+        "#::bigint, '#'::int, 'a'::varchar, 'b'::text, '2024-02-01'::timestamp, 1.5::numeric",
+        columns="id, n, s, b, d, m",
+    ),
     "nulls": Case("{}, {}, {}", lambda i: (b"%d" % i, None if i % 2 else b"1", None)),
     "nulls_typed": Case("{}, {}, 'a'", lambda i: (b"%d" % i, None), (INT8,) * ROWS + (INT4,) * ROWS),
     "null_key": Case("{}, 1, 'a'", lambda i: (b"%d" % i if i < 9 else None,)),
@@ -128,7 +137,8 @@ def sides(cluster, plain_postgres) -> Iterator[tuple[psycopg.Connection, psycopg
         connection = schema.connect()
         connection.execute(f"DROP SCHEMA IF EXISTS {name} CASCADE")
         connection.execute(f"CREATE SCHEMA {name}")
-        connection.execute(f"CREATE TABLE t ({COLUMNS}){placed}")
+        for table in ("t", "c"):
+            connection.execute(f"CREATE TABLE {table} ({COLUMNS}){placed}")
         connection.execute(TRIGGER)
         connection.execute("CREATE TRIGGER refuse BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION refuse()")
         connections.append(connection)
@@ -138,15 +148,15 @@ def sides(cluster, plain_postgres) -> Iterator[tuple[psycopg.Connection, psycopg
         connection.close()
 
 
-def answer(connection: psycopg.Connection, case: Case) -> tuple[object, ...]:
+def answer(connection: psycopg.Connection, case: Case, table: str) -> tuple[object, ...]:
     """Status, tag, SQLSTATE, message and rows."""
     rows = [case.values(i) for i in range(ROWS)]
     values = [value for column in zip(*rows, strict=True) for value in column]
     raw = connection.pgconn
     if values:
-        result = raw.exec_params(case.sql().encode(), values, case.types or None, case.formats or None)
+        result = raw.exec_params(case.sql(table).encode(), values, case.types or None, case.formats or None)
     else:
-        result = raw.exec_(case.sql().encode())
+        result = raw.exec_(case.sql(table).encode())
     shown = [tuple(result.get_value(r, c) for c in range(result.nfields)) for r in range(result.ntuples)]
     error = pq.DiagnosticField
     return (
@@ -154,21 +164,24 @@ def answer(connection: psycopg.Connection, case: Case) -> tuple[object, ...]:
         result.command_status,
         result.error_field(error.SQLSTATE),
         result.error_field(error.MESSAGE_PRIMARY),
+        result.error_field(error.MESSAGE_DETAIL),
+        b"COPY" in (result.error_field(error.CONTEXT) or b""),
         shown,
     )
 
 
+@pytest.mark.parametrize("table", ["t", "c"])
 @pytest.mark.parametrize("name", CASES)
-def test_a_batch(name: str, sides: tuple[psycopg.Connection, psycopg.Connection]) -> None:
+def test_a_batch(name: str, table: str, sides: tuple[psycopg.Connection, psycopg.Connection]) -> None:
     found = []
     for connection in sides:
-        said = [answer(connection, CASES[name])]
-        kept = connection.execute("SELECT t::text FROM t ORDER BY id").fetchall()
-        connection.execute("DELETE FROM t")
+        said = [answer(connection, CASES[name], table)]
+        kept = connection.execute(f"SELECT t::text FROM {table} t ORDER BY id").fetchall()
+        connection.execute(f"DELETE FROM {table}")
         connection.execute("BEGIN")
-        said.append(answer(connection, CASES[name]))
+        said.append(answer(connection, CASES[name], table))
         connection.execute("ROLLBACK")
-        left = connection.execute("SELECT count(*) FROM t").fetchall()
+        left = connection.execute(f"SELECT count(*) FROM {table}").fetchall()
         found.append((said, kept, left))
     plain, ours = found
     assert ours == plain

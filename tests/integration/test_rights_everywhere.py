@@ -335,9 +335,10 @@ SELECT hanse.check_proof('SELECT 1', 'x')
 SELECT hanse.check_proof('SELECT 1', NULL)
 SELECT hanse.run_as_system('ALTER ROLE {ann} SUPERUSER', NULL)
 SELECT hanse.record_abort('hanse:g1:x')
-SELECT hanse.record_commit('hanse:g1:x', 'y')
-SELECT hanse.record_commit(NULL, NULL)
+INSERT INTO hanse.commit_record (gid, secret) VALUES ('hanse:g1:x', 'y')
+INSERT INTO hanse.commit_record (gid, secret) VALUES (NULL, NULL)
 INSERT INTO hanse.commit_record VALUES ('x', 'c')
+INSERT INTO hanse.commit_record (gid, outcome) VALUES ('x', 'a')
 DELETE FROM hanse.commit_record
 UPDATE hanse.placement SET home = 'g2'
 UPDATE hanse.applied SET version = 99

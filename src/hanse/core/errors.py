@@ -57,6 +57,17 @@ class StalePlan(PgError):
         super().__init__("40001", "the catalog changed meanwhile", hint="The transaction might succeed if retried.")
 
 
+class CopyRefused(PgError):
+    """An INSERT was run as COPY and failed: nothing is left of it, and as INSERT it has the error that the client expects."""
+
+
+def refused(error: PgError) -> PgError:
+    """What is raised where a COPY in an INSERT's place failed. A lost connection, a conflict, a cancel are what they are."""
+    if error.sqlstate[:2] in ("08", "40", "57"):
+        return error
+    return CopyRefused(error.sqlstate, error.message)
+
+
 def too_deep() -> PgError:
     """54001: what Python's or C's stack has no room for."""
     return PgError(

@@ -82,7 +82,7 @@ def _recognise(plan: InsertRows, relation: Relation, parts: Sequence[bytes]) -> 
         pieces = list(parts[2 * span.first_segment : 2 * span.last_segment + 1 : 2])
         pieces[-1] = pieces[-1][: span.end]
         pieces[0] = pieces[0][span.start :]
-        found = _written(pieces, span.first_segment)
+        found = written(pieces, span.first_segment)
         if found is None or (format_ is not None and format_ != found[0]):
             return None
         format_ = found[0]
@@ -101,8 +101,8 @@ def _only_rows(plan: InsertRows, parts: Sequence[bytes]) -> bool:
     return not tail.strip(b" \t\r\n;") and b"$" not in before
 
 
-def _written(pieces: Sequence[bytes], first: int) -> tuple[bytes, tuple[int, ...]] | None:
-    """One row's format and places. `first`: the number of the literal behind its first piece."""
+def written(pieces: Sequence[bytes], first: int) -> tuple[bytes, tuple[int, ...]] | None:
+    """One row's format and places, see `InlineTexts`. `first`: the number of the literal behind its first piece."""
     texts: list[bytes] = []
     places: list[int] = []
     for number, piece in enumerate(pieces):
@@ -126,7 +126,7 @@ def constants(parameters: Parameters) -> list[bytes] | None:
         if type_oid and type_oid not in _TYPES:
             return None
         if value is not None and parameters.format_of(index):
-            value = _as_text(value, type_oid)
+            value = as_text(value, type_oid)
             if value is None:
                 return None
         text = b"NULL" if value is None else b"'%b'" % value.replace(b"'", b"''")
@@ -136,7 +136,7 @@ def constants(parameters: Parameters) -> list[bytes] | None:
     return written
 
 
-def _as_text(value: bytes, type_oid: int) -> bytes | None:
+def as_text(value: bytes, type_oid: int) -> bytes | None:
     """A binary value's text form."""
     if type_oid in _TEXTS:
         return value

@@ -15,7 +15,6 @@ import numpy as np
 
 from ..catalog.keys import INT2, INT4, INT8
 from ..catalog.model import Relation
-from ..catalog.routing import ShardArray, router_for
 from ..planner.plan import Arithmetic, Cast, InsertRows, Literal, Param, Value
 from ..planner.values import Parameters
 
@@ -43,10 +42,13 @@ class _Columns:
         return [(literals[place] if place >= 0 else values[~place]) or b"" for place in self.first + self.second]
 
 
-def shards_of_rows(
+Keys = np.ndarray[tuple[int], np.dtype[np.int64]]
+
+
+def keys_of_rows(
     plan: InsertRows, relation: Relation, literals: Sequence[bytes], parameters: Parameters
-) -> ShardArray | None:
-    """The shard of each row (NO_SHARD: none takes it); None: not this kind of list."""
+) -> Keys | None:
+    """The key of each row; None: not this kind of list."""
     if len(plan.rows) < ROWS_MIN or plan.added or plan.replaced:
         return None
     if "columns" not in plan.compiled:
@@ -64,10 +66,10 @@ def shards_of_rows(
     narrow = (bool(columns.second) and not wide) or relation.key_types[0] != INT8
     if narrow and int(keys.max()) > (_SMALL_MAX if relation.key_types[0] != INT2 else 2**15 - 1):
         return None
-    return router_for(relation).shards_of_columns([keys])
+    return keys
 
 
-def _numbers(tokens: Sequence[bytes]) -> np.ndarray[tuple[int], np.dtype[np.int64]] | None:
+def _numbers(tokens: Sequence[bytes]) -> Keys | None:
     if not all(tokens) or not b"".join(tokens).isdigit() or max(map(len, tokens)) > _DIGITS_MAX:
         return None
     return np.array(list(map(int, tokens)), dtype=np.int64)

@@ -37,9 +37,10 @@ from ..planner.plan import (
 )
 from ..planner.values import NO_PARAMETERS, Parameters, evaluate
 from .environment import Environment
+from .insert_copy import copy_texts
 from .insert_inline import constants, inline_texts
-from .insert_keys import shards_of_rows
-from .request import Request
+from .insert_keys import Keys, keys_of_rows
+from .request import Copy, Request
 from .row_texts import row_texts
 
 ROWS_PER_TURN = 2_000  # of a long list, between two turns of other sessions
@@ -61,6 +62,7 @@ class Insert:
     replaced: list[tuple[str, Canonical]] = field(default_factory=list)
     literals: list[bytes] = field(init=False)
     constants: list[bytes] | None = None  # the parameters, where they can be written as such; empty: they cannot
+    keys: Keys | None = None  # of a long list of integers
 
     def __post_init__(self) -> None:
         self.literals = self.parts[1::2]
@@ -99,9 +101,9 @@ class Insert:
         """Group → numbers of its rows, in the order of the text."""
         router = router_for(self.relation)
         parameters = self.request.parameters or NO_PARAMETERS
-        chosen = shards_of_rows(self.plan, self.relation, self.literals, parameters)
-        if chosen is not None:
-            return _by_group(self.relation, router, chosen)
+        self.keys = keys_of_rows(self.plan, self.relation, self.literals, parameters)
+        if self.keys is not None:
+            return _by_group(self.relation, router, router.shards_of_columns([self.keys]))
         found_one_by_one: dict[str, list[int]] = {}
         for number, key in enumerate(await self._keys(environment)):
             shard = router.shard_of(key)
@@ -172,6 +174,18 @@ class Insert:
         if len(self.constants) < texts.parameters:
             return None
         return self._head() + texts.joined(self.literals, self.constants, rows) + self._tail()
+
+    def copies(self, shares: Sequence[Sequence[int]]) -> list[Copy] | None:
+        """Each share of the rows as a COPY; None: they must be inserted."""
+        if self.keys is None or self.request.by_rows:
+            return None
+        texts = copy_texts(self.plan, self.relation, self.parts)
+        if texts is None:
+            return None
+        parameters = self.request.parameters or NO_PARAMETERS
+        messages = [texts.messages(self.literals, parameters, self.keys, rows) for rows in shares]
+        found = [Copy(texts.sql, each) for each in messages if each is not None]
+        return found if len(found) == len(shares) else None
 
     def message(self, sql: bytes) -> bytes:
         """What is sent to run it."""

@@ -17,15 +17,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ..catalog.model import Relation, Strategy
-from ..core.errors import PgError
+from ..core.errors import PgError, refused
 from ..engines.postgres.backend import Backend, split_messages
 from ..pgwire import frontend
 from ..planner.plan import InsertRows, Planned
 from ..sql.literals import split
 from .environment import Environment
 from .insert_rows import ROWS_PER_TURN, Insert, LongInsert
-from .request import Places, Request, Rows, Sink, pump, pump_tags
+from .request import Copy, Places, Request, Rows, Sink, pump, pump_tags
 from .scatter import add_tags, open_all
+
+HELD_BYTES_MAX = 32 << 10  # of rows: a longer COPY is worth being run at the same time as the other group's
 
 
 async def run(environment: Environment, planned: Planned, request: Request, places: Places, sink: Sink) -> bytes:
@@ -52,10 +54,39 @@ async def run(environment: Environment, planned: Planned, request: Request, plac
     groups = [group for group in request.snapshot.group_names if group in by_group]
     backends = await open_all(places, groups)
     early = places.prepare_early(groups)
+    if places.alone_in_transaction() and (copies := insert.copies([by_group[group] for group in groups])) is not None:
+        await _copy(places, dict(zip(groups, backends, strict=True)), copies, early)
+        return b"INSERT 0 %d" % insert.count
     shares = [_Share(backend, by_group[group]) for group, backend in zip(groups, backends, strict=True)]
     for share in shares:
         await share.send(insert, early if share is shares[0] else None)
     return await _collect(shares, functools.partial(places.prepared, groups[0]), sink)
+
+
+async def _copy(places: Places, backends: dict[str, Backend], copies: list[Copy], early: str | None) -> None:
+    """Raises CopyRefused where the rows are to be sent as they came.
+
+    Where one of two groups prepares early, and there is little to send, the other has nothing to do before it is told to commit: it
+    gets all that in one message.
+    """
+    of_group = dict(zip(backends, copies, strict=True))
+    first, last = next(iter(backends)), list(backends)[-1]
+    held = {last: of_group[last]} if early is not None and len(of_group[last].data) <= HELD_BYTES_MAX else {}
+    places.copies(held)
+    sent = [group for group in backends if group not in held]
+    for group in sent:
+        of_group[group].send(backends[group], early if early is not None and group == first else "")
+    failure: PgError | None = None
+    for group in sent:
+        try:
+            await pump_tags(backends[group], Rows(), copying=True)
+        except PgError as error:
+            failure = failure or error
+        else:
+            if early is not None and group == first:
+                places.prepared(first)
+    if failure is not None:
+        raise refused(failure)
 
 
 async def with_shards(environment: Environment, identity: tuple[str, str], request: Request) -> Relation:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -99,6 +99,24 @@ class Places(Protocol):
     def prepared(self, place: str) -> None:
         """It has succeeded."""
 
+    def alone_in_transaction(self) -> bool:
+        """Whether the statement is all that its transaction does, so that it can be run again in another way."""
+
+    def copies(self, held: Mapping[str, Copy]) -> None:
+        """Rows are sent by COPY. `held`: what the deciding place is sent together with the order to commit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A COPY FROM STDIN with all its data."""
+
+    sql: bytes
+    data: bytes  # CopyData and CopyDone
+
+    def send(self, backend: Backend, then: str) -> None:
+        """Together with a BEGIN that goes ahead, and with what comes after it: one text, one answer."""
+        backend.write_statement(self.sql + b"; " + then.encode(), self.data)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
@@ -149,6 +167,7 @@ class Request:
     result_formats: tuple[int, ...] = ()
     bound: frontend.Bind | None = None  # the parameters as they came, for plans that must write them into the text
     rows: LongRows | None = None  # of a long VALUES list; plan and parts are then those of a short one
+    by_rows: bool = False  # an INSERT's are not to be sent by COPY
     extended: bool = False  # the client uses the extended protocol: no RowDescription unless asked
 
     def message(self, sql: bytes | None = None) -> bytes:
@@ -193,8 +212,8 @@ async def pump(backend: Backend, sink: Sink) -> bytes:
     return tags[0] if tags else b""
 
 
-async def pump_tags(backend: Backend, sink: Sink) -> list[bytes]:
-    """As `pump`; gives the tags of all statements of the message."""
+async def pump_tags(backend: Backend, sink: Sink, *, copying: bool = False) -> list[bytes]:
+    """As `pump`; gives the tags of all statements of the message. `copying`: the data for a COPY FROM have been sent."""
     tags: list[bytes] = []
     failure: PgError | None = None
     while True:
@@ -209,7 +228,7 @@ async def pump_tags(backend: Backend, sink: Sink) -> list[bytes]:
             failure = failure or parse_error(raw)
         elif kind == NOTICE:
             sink.notice(raw)
-        elif kind == COPY_IN:
+        elif kind == COPY_IN and not copying:
             backend.write(frontend.copy_fail(b"COPY is not possible here"))
         elif kind == READY:
             break

@@ -14,8 +14,7 @@ from ..config import WORKSPACE_PLACE
 from ..core.errors import PgError
 from ..core.ids import quote_literal
 from ..core.limits import RESOLVE_PAUSE_S, RESOLVE_WAIT_S_MAX
-from ..engines.postgres.backend import Backend
-from ..executor.request import run
+from ..executor.request import Discard, pump_tags, run
 from ..transactions.commit import (
     CATALOG_DECIDER,
     Decide,
@@ -32,12 +31,13 @@ from ..transactions.commit import (
 )
 from ..transactions.recovery import outcome_sql, record_abort_sql
 from . import durability, gating, leaving, witnesses
-from .transaction import Transaction
+from .transaction import Branch, Transaction
 
 if TYPE_CHECKING:
     from .session import Session
 
 _COMMIT, _ROLLBACK = b"COMMIT", b"ROLLBACK"
+_DISCARD = Discard()
 
 
 async def commit_transaction(session: Session) -> bytes:
@@ -239,7 +239,20 @@ async def _step(session: Session, transaction: Transaction, identity: GlobalId, 
         return await _resolve(session, transaction, identity, step)
     if step.stage == "decide" and identity.late:
         return {identity.decider: ended_by_recovery()}
+    if step.stage == "decide" and transaction.branches[identity.decider].held is not None:
+        return await _decide_by_statement(session, transaction, step)
     return await _perform(transaction, step)
+
+
+async def _decide_by_statement(session: Session, transaction: Transaction, step: Run) -> Errors:
+    """The decider's part of the statement comes with the order to commit. It may wait for a lock, and so be cancelled."""
+    for place in step.places:
+        session.running[place] = transaction.branches[place].backend
+    try:
+        return await _perform(transaction, step)
+    finally:
+        for place in step.places:
+            session.running.pop(place, None)
 
 
 async def _decide(session: Session, transaction: Transaction) -> Errors:
@@ -294,7 +307,7 @@ async def _perform(transaction: Transaction, step: Run) -> dict[str, PgError]:
     if len(places) < 2:  # without tasks
         return await _perform_alone(transaction, step, places)
     results = await asyncio.gather(
-        *(_run_one(transaction.branches[place].backend, step) for place in places), return_exceptions=True
+        *(_run_one(transaction.branches[place], step) for place in places), return_exceptions=True
     )
     errors: dict[str, PgError] = {}
     for place, result in zip(places, results, strict=True):
@@ -308,13 +321,18 @@ async def _perform(transaction: Transaction, step: Run) -> dict[str, PgError]:
 async def _perform_alone(transaction: Transaction, step: Run, places: list[str]) -> dict[str, PgError]:
     for place in places:
         try:
-            await _run_one(transaction.branches[place].backend, step)
+            await _run_one(transaction.branches[place], step)
         except PgError as error:
             return {place: error}
     return {}
 
 
-async def _run_one(backend: Backend, step: Run) -> None:
-    tag = (await run(backend, step.sql)).decode()
+async def _run_one(branch: Branch, step: Run) -> None:
+    held, branch.held = branch.held, None
+    if held is not None and step.stage == "decide":
+        held.send(branch.backend, step.sql)
+        tag = (await pump_tags(branch.backend, _DISCARD, copying=True))[-1].decode()
+    else:
+        tag = (await run(branch.backend, step.sql)).decode()
     if step.expect_tag is not None and tag != step.expect_tag:
-        raise PgError("40000", f"the transaction was rolled back in {backend.place}")
+        raise PgError("40000", f"the transaction was rolled back in {branch.backend.place}")

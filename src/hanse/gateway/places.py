@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..catalog.model import Kind
 from ..config import WORKSPACE_PLACE
-from ..core.errors import PgError
+from ..core.errors import PgError, refused
 from ..core.ids import quote_qualified
 from ..engines.postgres.backend import Backend
-from ..executor.request import Query, Source
+from ..executor.request import Copy, Query, Source
 from ..planner.plan import Planned
 from ..transactions.commit import new_global_id, prepare_sql
 from . import durability, gating, snapshots
@@ -36,6 +36,7 @@ class StatementPlaces:
         self._choice = choice
         self._own: dict[str, Backend] = {}
         self._began = False
+        self._copies = False
         self.used: dict[str, Backend] = {}  # every backend that the statement was given
 
     async def __aenter__(self) -> StatementPlaces:
@@ -155,6 +156,16 @@ class StatementPlaces:
         assert self.session.transaction is not None
         self.session.transaction.prepared.add(place)
 
+    def alone_in_transaction(self) -> bool:
+        return self._began
+
+    def copies(self, held: Mapping[str, Copy]) -> None:
+        transaction = self.session.transaction
+        assert transaction is not None
+        self._copies = True
+        for place, copy in held.items():
+            transaction.branches[place].held = copy
+
     async def backend(self, place: str) -> Backend:
         session = self.session
         check(session)
@@ -211,6 +222,12 @@ class StatementPlaces:
                 session.running.pop(place, None)
         if self._began and transaction is not None:
             if error is None:
-                await commit_transaction(session)
+                await self._commit()
             else:
                 await rollback_transaction(session)
+
+    async def _commit(self) -> None:
+        try:
+            await commit_transaction(self.session)
+        except PgError as error:
+            raise (refused(error) if self._copies else error) from None

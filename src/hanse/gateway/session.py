@@ -668,6 +668,8 @@ class Session:
         self.gateway.sessions.pop(self.pid, None)
         self.output.close()
         if self.transaction is not None and self.transaction.ending:
+            for backend in self.running.values():  # of the statement itself, where that came together with the commit
+                self.gateway.start_cancel(backend)
             return  # an atomic commit goes on to its end; then it calls end_backends
         if self.task is not None and self.task is not asyncio.current_task():
             self.task.cancel()

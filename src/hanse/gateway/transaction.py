@@ -20,6 +20,7 @@ from ..config import WORKSPACE_PLACE
 from ..core.errors import PgError
 from ..core.ids import quote_identifier
 from ..engines.postgres.backend import Backend
+from ..executor.request import Copy
 from ..pgwire import frontend
 from ..planner.leaving import Leaves
 from ..planner.plan import Planned
@@ -36,6 +37,7 @@ class Branch:
     backend: Backend
     wrote: bool = False
     used: bool = True  # False: it has only taken its part of the transaction's snapshot
+    held: Copy | None = None  # is sent together with the order to commit
 
 
 @dataclass(slots=True)

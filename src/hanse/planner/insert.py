@@ -193,7 +193,20 @@ class _Insert:
             override=self._override({name for name, _ in added} | {each.column for each in replaced}),
             replicated=self.relation.kind is Kind.REFERENCE,
             replaced=replaced,
+            copied=tuple(columns) if not added and not replaced and self._as_copy(columns) else (),
         )
+
+    def _as_copy(self, columns: list[str]) -> bool:
+        """Whether COPY FROM into these columns does what the INSERT does: no rules, policies or triggers, and only rows."""
+        relation, node = self.relation, self.node
+        if self.view is not None or not relation.nameable or relation.has_triggers:
+            return False
+        if node.onConflictClause is not None or node.override is not enums.OverridingKind.OVERRIDING_NOT_SET:
+            return False
+        if getattr(node, "returningClause", None) or getattr(node, "returningList", None):
+            return False
+        given = [relation.column_by_name.get(name) for name in columns]
+        return all(column is not None and not column.identity and not column.generated for column in given)
 
     def _key(
         self, row: tuple[Any, ...], columns: list[str], added: dict[str, Value], replaced: dict[str, Value]

@@ -248,6 +248,7 @@ class InsertRows:
     override: bool = False
     replicated: bool = False  # a reference table: every row goes to every group
     replaced: tuple[Replaced, ...] = ()  # in the order of the text
+    copied: tuple[str, ...] = ()  # the columns, if COPY would do the same with these rows; empty: it would not
     compiled: dict[str, object] = field(default_factory=dict, compare=False, repr=False)  # the executor's own notes
 
 

@@ -29,7 +29,7 @@ client is told what is true: rolled back, repeat it (40001).
 made; later the driver answers for the decider, 40001 or 08007. That is what lets records go in the end.
 
 The gid is public (pg_prepared_xacts is readable by all), so it ends in the SHA-256 of a secret that only this transaction's
-coordinator knows; the record is made by a function that asks for the secret.
+coordinator knows, and the table of records takes none without the secret.
 
 The protocol is a generator of steps: the driver performs a step in all its places at once and sends back the errors by
 place.
@@ -151,7 +151,8 @@ def commit(
     if catalog_decides:
         errors = yield Decide()
     else:
-        record = f"{mark}{TAKE_GATE}; SELECT hanse.record_commit({gid}, {quote_literal(identity.secret)}); COMMIT"
+        values = f"({gid}, {quote_literal(identity.secret)})"
+        record = f"{mark}{TAKE_GATE}; INSERT INTO hanse.commit_record (gid, secret) VALUES {values}; COMMIT"
         errors = yield Run(writers[-1:], record, "COMMIT", "decide")
     if errors and is_lost(_first(errors)):
         lost = _first(errors)

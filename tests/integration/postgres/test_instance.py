@@ -111,11 +111,12 @@ def check_rights(connection: psycopg.Connection[tuple[object, ...]]) -> None:
     connection.execute("INSERT INTO hanse.gate SELECT 1 WHERE false")
     with pytest.raises(psycopg.errors.CheckViolation):
         connection.execute("INSERT INTO hanse.gate VALUES (1)")
-    connection.execute("SELECT hanse.record_commit(%s, 's')", (GID,))
+    connection.execute("INSERT INTO hanse.commit_record (gid, secret) VALUES (%s, 's')", (GID,))
     with pytest.raises(psycopg.errors.UniqueViolation):
-        connection.execute("SELECT hanse.record_commit(%s, 's')", (GID,))
-    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="does not belong to transaction"):
-        connection.execute("SELECT hanse.record_commit(%s, 'guess')", (GID,))
+        connection.execute("INSERT INTO hanse.commit_record (gid, secret) VALUES (%s, 's')", (GID,))
+    for secret in ("guess", None):
+        with pytest.raises(psycopg.errors.CheckViolation, match="secret_of_transaction"):
+            connection.execute("INSERT INTO hanse.commit_record (gid, secret) VALUES (%s, %s)", (GID, secret))
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         connection.execute("SELECT hanse.record_abort('g')")
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -126,7 +127,7 @@ def test_a_tombstone_gives_way_to_a_decision(directory: Path) -> None:
     made = make_hanse(directory, "workspace")
     made.instance.bring_up()
     with made.connect() as connection:
-        connection.execute("SELECT hanse.record_commit(%s, 's')", (GID,))
+        connection.execute("INSERT INTO hanse.commit_record (gid, secret) VALUES (%s, 's')", (GID,))
         connection.execute("SELECT hanse.record_abort(%s)", (GID,))
         connection.execute("SELECT hanse.record_abort('late')")
         rows = connection.execute("SELECT gid, outcome FROM hanse.commit_record ORDER BY outcome").fetchall()

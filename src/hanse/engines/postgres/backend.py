@@ -144,17 +144,19 @@ class Backend(asyncio.Protocol):
             data, self._ahead = self._ahead + data, b""
         self._transport.write(data)
 
-    def write_statement(self, sql: bytes) -> int:
+    def write_statement(self, sql: bytes, then: bytes = b"") -> int:
         """A Query message, together with a BEGIN that was to go ahead: one text, one answer, one wake-up on either side.
+
+        `then`: messages that follow it.
 
         Gives the number of characters that stand before `sql` now: errors count their positions from there.
         """
         if self._prelude != 1 or not self._ahead.startswith(b"BEGIN", 5):
-            self.write(frontend.query(sql))
+            self.write(frontend.query(sql) + then)
             return 0
         begin = self._ahead[5:-1] + b"; "
         self._ahead, self._prelude, self._begins = b"", 0, True
-        self.write(frontend.query(begin + sql))
+        self.write(frontend.query(begin + sql) + then)
         return len(begin)
 
     def pause_writing(self) -> None:

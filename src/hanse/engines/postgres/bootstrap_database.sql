@@ -5,12 +5,19 @@ CREATE SCHEMA hanse;
 
 GRANT USAGE ON SCHEMA hanse TO PUBLIC;
 
--- The decisions of distributed transactions: 'c' committed, 'a' aborted (a tombstone, which a late commit dies on).
+-- The decisions of distributed transactions: 'c' committed, 'a' aborted (a tombstone, which a late commit dies on). gids can be
+-- seen by everybody in pg_prepared_xacts; whoever knows the secret made the transaction, and may record that it is committed.
 CREATE TABLE hanse.commit_record (
     gid text PRIMARY KEY,
-    outcome "char" NOT NULL CHECK (outcome IN ('c', 'a')),
-    at timestamptz NOT NULL DEFAULT clock_timestamp()  -- the transaction may be older than records live
+    outcome "char" NOT NULL DEFAULT 'c' CHECK (outcome IN ('c', 'a')),
+    secret text,
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),  -- the transaction may be older than records live
+    CONSTRAINT secret_of_transaction CHECK (
+        outcome = 'a' OR secret IS NOT NULL AND right(gid, 65) = ':' || encode(sha256(convert_to(secret, 'UTF8')), 'hex')
+    )
 );
+
+GRANT INSERT (gid, secret) ON hanse.commit_record TO PUBLIC;
 
 -- The gate: its lock modes order commits and snapshots. It is always empty; who commits takes ROW EXCLUSIVE, for which the
 -- right to insert is enough, who reads over several groups takes SHARE.
@@ -53,20 +60,6 @@ CREATE TABLE hanse.job (
     started timestamptz NOT NULL DEFAULT clock_timestamp(),
     touched timestamptz NOT NULL DEFAULT clock_timestamp()
 );
-
--- Record "committed". gids can be seen by everybody in pg_prepared_xacts; whoever knows the secret made the transaction.
-CREATE FUNCTION hanse.record_commit(gid text, secret text) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    IF gid IS NULL OR secret IS NULL
-       OR right(gid, 65) <> ':' || encode(sha256(convert_to(secret, 'UTF8')), 'hex') THEN
-        RAISE EXCEPTION 'this secret does not belong to transaction "%"', gid USING ERRCODE = '42501';
-    END IF;
-    INSERT INTO hanse.commit_record (gid, outcome) VALUES (record_commit.gid, 'c');
-END
-$$;
 
 -- Record "aborted" unless a decision is there already. Waits for a record of the same gid that is being made. The caller
 -- reads the decision with a second statement, for which it needs a new snapshot.

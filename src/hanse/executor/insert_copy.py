@@ -1,0 +1,208 @@
+"""The rows of a VALUES list as lines for COPY FROM STDIN.
+
+    VALUES (12300::bigint + 0, 7, 'a'), (12300::bigint + 1, 7, 'b'), …
+    →  12300	7	a
+       12301	7	b
+
+A server spends half as much on a line as on a row of VALUES: nothing is parsed, and rows go to a page together. Whether COPY
+would do the same as the statement is the plan's to say (`InsertRows.copied`: no triggers, rules, policies, RETURNING …). Here it
+is asked of the values: a constant whose type is left open goes through its column's input function either way, and so does
+a number into a column of numbers. Everything else gives None, and the rows go as they came.
+
+COPY's errors are other ones (they name a line), so a statement that fails is run again as it came; see `CopyRefused`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from ..catalog.model import Column, Relation
+from ..core.ids import quote_identifier, quote_qualified
+from ..pgwire import frontend
+from ..planner.plan import InsertRows
+from ..planner.values import Parameters
+from .insert_inline import as_text, written
+from .insert_keys import ROWS_MIN, Keys
+
+_INTEGERS = frozenset((20, 21, 23))
+_DECIMALS = frozenset((700, 701, 1700))
+_TEXTS = frozenset((25, 1042, 1043))
+_BOOLEAN, _INTERVAL = 16, 1186
+_DECIMAL = re.compile(rb"[0-9]+(?:\.[0-9]+)?").fullmatch
+# A value in a row's text, where \0 stands for each literal or parameter.
+_ALONE = re.compile(rb"\s*(-?)\0(?:::([a-z][a-z0-9 ]*))?\s*").fullmatch
+_SUM = re.compile(rb"\s*\0(?:::(?:bigint|int8))?\s*\+\s*\0(?:::(?:bigint|int8))?\s*").fullmatch
+_WORDS = {b"null": b"\\N", b"true": b"t", b"false": b"f"}
+_NAMES = {  # what a cast may call a type, as format_type() does
+    "int8": "bigint", "int": "integer", "int4": "integer", "int2": "smallint", "bool": "boolean", "varchar": "character varying",
+    "timestamp": "timestamp without time zone", "timestamptz": "timestamp with time zone", "float8": "double precision",
+    "float4": "real", "decimal": "numeric",
+}  # fmt: skip
+_SPECIAL = re.compile(rb"[\t\n\r]").search
+_ESCAPES = {b"\t": b"\\t", b"\n": b"\\n", b"\r": b"\\r"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """One column's values: literals (their numbers) and parameters (~n), by row; None: the sums that the rows are routed by."""
+
+    column: Column
+    places: tuple[int, ...] | None
+    negative: bool = False
+    bound: bool = False  # parameters are among them
+
+    def texts(self, literals: Sequence[bytes], parameters: Parameters, rows: Sequence[int]) -> list[bytes] | None:
+        assert self.places is not None
+        places = self.places
+        if self.bound:
+            return self._of_both(literals, parameters, [places[row] for row in rows])
+        return self._of_literals([literals[places[row]] for row in rows])
+
+    def _of_literals(self, found: list[bytes]) -> list[bytes] | None:
+        type_oid = self.column.type_oid
+        if not found[0].startswith(b"'"):
+            if type_oid in _INTEGERS:
+                return found if b"".join(found).isdigit() else None
+            return found if type_oid in _DECIMALS and all(map(_DECIMAL, found)) else None
+        joined = b"".join(found)
+        if (
+            self.negative
+            or b"\\" in joined
+            or type_oid == _INTERVAL
+            or not all(each.startswith(b"'") for each in found)
+        ):
+            return None
+        plain = [each[1:-1] for each in found]
+        if joined.count(b"'") != 2 * len(found):
+            plain = [each.replace(b"''", b"'") for each in plain]
+        return [_escaped(each) for each in plain] if _SPECIAL(joined) else plain
+
+    def _of_both(self, literals: Sequence[bytes], parameters: Parameters, places: list[int]) -> list[bytes] | None:
+        texts: list[bytes] = []
+        for place in places:
+            text = self._of_parameter(parameters, ~place) if place < 0 else None
+            if place >= 0 and (read := self._of_literals([literals[place]])) is not None:
+                text = read[0]
+            if text is None:
+                return None
+            texts.append(text)
+        return texts
+
+    def _of_parameter(self, parameters: Parameters, index: int) -> bytes | None:
+        if self.negative or index >= len(parameters.values):
+            return None
+        value, type_oid = parameters.values[index], parameters.type_of(index)
+        if type_oid and not _goes_into(type_oid, self.column.type_oid):
+            return None
+        if value is None:
+            return b"\\N"
+        if parameters.format_of(index):
+            value = as_text(value, type_oid)
+        if value is None or b"\\" in value or b"\0" in value or self.column.type_oid == _INTERVAL:
+            return None
+        return _escaped(value) if _SPECIAL(value) else value
+
+
+def _goes_into(type_oid: int, column_oid: int) -> bool:
+    """Whether a parameter's text is what the column would be given. (Not from char(n): its blanks count for nothing.)"""
+    if type_oid in (25, 1043):
+        return column_oid in _TEXTS
+    return type_oid == column_oid or (type_oid in _INTEGERS and column_oid in _INTEGERS)
+
+
+def _escaped(value: bytes) -> bytes:
+    return re.sub(rb"[\t\n\r]", lambda found: _ESCAPES[found.group()], value)
+
+
+@dataclass(frozen=True, slots=True)
+class CopyTexts:
+    sql: bytes
+    format: bytes
+    cells: tuple[_Cell, ...]
+
+    def messages(
+        self,
+        literals: Sequence[bytes],
+        parameters: Parameters,
+        keys: Keys,
+        rows: Sequence[int],
+    ) -> bytes | None:
+        """What follows the COPY statement's own message, with these rows."""
+        columns: list[Sequence[bytes | int]] = []
+        for cell in self.cells:
+            values = keys[rows].tolist() if cell.places is None else cell.texts(literals, parameters, rows)
+            if values is None:
+                return None
+            columns.append(values)
+        lines = self.format * len(rows) % tuple(chain.from_iterable(zip(*columns, strict=True)))
+        return frontend.copy_data(lines) + frontend.copy_done()
+
+
+def copy_texts(plan: InsertRows, relation: Relation, parts: Sequence[bytes]) -> CopyTexts | None:
+    """How the plan's rows become lines; None: they do not."""
+    if "copy" not in plan.compiled:
+        plan.compiled["copy"] = _recognise(plan, relation, parts)
+    found = plan.compiled["copy"]
+    return found if isinstance(found, CopyTexts) else None
+
+
+def _recognise(plan: InsertRows, relation: Relation, parts: Sequence[bytes]) -> CopyTexts | None:
+    if len(plan.rows) < ROWS_MIN or not plan.copied or len(parts) < 2:
+        return None
+    common: bytes | None = None
+    rows: list[tuple[int, ...]] = []
+    for span in plan.rows:
+        pieces = list(parts[2 * span.first_segment : 2 * span.last_segment + 1 : 2])
+        pieces[-1] = pieces[-1][: span.end]
+        pieces[0] = pieces[0][span.start :]
+        found = written(pieces, span.first_segment)
+        if found is None or (common is not None and common != found[0]):
+            return None
+        common = found[0]
+        rows.append(found[1])
+    bound = [place for row in rows for place in row if place < 0]
+    if common is None or len(set(bound)) != len(bound):  # the places of a parameter would have to agree on its type
+        return None
+    items = common.replace(b"%b", b"\0").replace(b"%%", b"%").strip()[1:-1].split(b",")
+    columns = [relation.column_by_name[name] for name in plan.copied]
+    if len(items) != len(columns):
+        return None
+    return _compiled(relation, columns, items, list(zip(*rows, strict=True)))
+
+
+def _compiled(
+    relation: Relation, columns: list[Column], items: list[bytes], places: list[tuple[int, ...]]
+) -> CopyTexts | None:
+    """`places`: by literal or parameter of a row, those of all rows."""
+    cells: list[_Cell] = []
+    formats: list[bytes] = []
+    done = 0
+    for column, item in zip(columns, items, strict=True):
+        word = item.strip().lower()
+        if word in _WORDS and (word == b"null" or column.type_oid == _BOOLEAN):
+            formats.append(_WORDS[word])
+            continue
+        width = item.count(b"\0")
+        if column.name in relation.key and _SUM(item) is not None:
+            cells.append(_Cell(column, None))
+            formats.append(b"%d")
+        else:
+            alone = _ALONE(item)
+            if alone is None or not _same_type(column, alone[2]):
+                return None
+            cells.append(_Cell(column, places[done], bool(alone[1]), any(place < 0 for place in places[done])))
+            formats.append(alone[1] + b"%b")
+        done += width
+    names = ", ".join(map(quote_identifier, (column.name for column in columns)))
+    sql = f"COPY {quote_qualified(*relation.identity)} ({names}) FROM STDIN"
+    return CopyTexts(sql.encode(), b"\t".join(formats) + b"\n", tuple(cells))
+
+
+def _same_type(column: Column, cast: bytes | None) -> bool:
+    if cast is None:
+        return True
+    name = cast.decode().strip()
+    return _NAMES.get(name, name) == column.type_name
