@@ -239,19 +239,19 @@ async def _step(session: Session, transaction: Transaction, identity: GlobalId, 
         return await _resolve(session, transaction, identity, step)
     if step.stage == "decide" and identity.late:
         return {identity.decider: ended_by_recovery()}
-    if step.stage == "decide" and transaction.branches[identity.decider].held is not None:
-        return await _decide_by_statement(session, transaction, step)
+    if step.stage == "decide":
+        return await _order_to_commit(session, transaction, step)
     return await _perform(transaction, step)
 
 
-async def _decide_by_statement(session: Session, transaction: Transaction, step: Run) -> Errors:
-    """The decider's part of the statement comes with the order to commit. It may wait for a lock, and so be cancelled."""
-    for place in step.places:
-        session.running[place] = transaction.branches[place].backend
+async def _order_to_commit(session: Session, transaction: Transaction, step: Run) -> Errors:
+    """The decider's part of the statement may come with it, which may wait for a lock, and so be cancelled."""
+    statements = {place: branch.backend for place, branch in transaction.branches.items() if branch.held is not None}
+    session.running.update(statements)
     try:
         return await _perform(transaction, step)
     finally:
-        for place in step.places:
+        for place in statements:
             session.running.pop(place, None)
 
 
