@@ -18,7 +18,7 @@ from .presence import Record, find_process, forget_record, living, read_record
 log = logging.getLogger(__name__)
 
 READY_TIMEOUT_S = 30.0  # for a new process to listen
-POLL_S = 0.02
+POLL_S = 0.05
 
 
 def worker_name(worker: int) -> str:
