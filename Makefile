@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 HANSE_DATA ?= hanse-data
+# Bytecode, which an editable install does not make; where PYTHONDONTWRITEBYTECODE is set no start would.
+COMPILE = @$(BIN)/python -m compileall -q src
 
 .PHONY: up down test test-fast bench demo fmt lint
 
@@ -47,8 +49,10 @@ $(VENV)/bin/python:
 
 $(VENV)/installed: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	$(COMPILE)
 	@touch $@
 
 $(VENV)/installed-dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,demo]'
+	$(COMPILE)
 	@touch $@ $(VENV)/installed

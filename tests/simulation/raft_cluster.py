@@ -12,7 +12,7 @@ import heapq
 import itertools
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from raft_checks import Checks, Operation, Register, Violation
 
@@ -128,11 +128,13 @@ class Cluster:
         machine.writing, machine.leading = None, None
         self._tick_later(machine, machine.life)
 
-    def crash(self, machine: Machine) -> None:
+    def crash(self, machine: Machine, *, in_order: bool = False) -> None:
         if machine.raft is None:
             return
-        if machine.writing is not None and self.draw.random() < 0.5:
+        if machine.writing is not None and (in_order or self.draw.random() < 0.5):
             self._write(machine, machine.writing)
+        if in_order and machine.raft.role is Role.LEADER:
+            machine.disk = replace(machine.disk, led=machine.disk.hard_state.term)
         machine.raft, machine.writing = None, None
         machine.proposals.clear()  # nobody will ever know
         machine.reads.clear()

@@ -113,6 +113,15 @@ def crash_all(cluster: Cluster) -> None:
         cluster.after(cluster.draw.uniform(0, 1), lambda machine=machine: _start(cluster, machine))  # type: ignore[misc]
 
 
+def end_in_order(cluster: Cluster) -> None:
+    """Leaders, and sometimes everybody; they come back when others may have been elected, or at once."""
+    machines = cluster.leaders() if cluster.draw.random() < 0.5 else list(cluster.machines.values())
+    patience_s = cluster.draw.choice((0.1, 0.5, 3.0))
+    for machine in machines:
+        cluster.crash(machine, in_order=True)
+        cluster.after(cluster.draw.uniform(0, patience_s), lambda machine=machine: _start(cluster, machine))  # type: ignore[misc]
+
+
 def pause(cluster: Cluster) -> None:
     _one(cluster, leaders=True).paused_until = cluster.now + cluster.draw.uniform(0, 3)
 
@@ -166,17 +175,18 @@ def hand_over(cluster: Cluster) -> None:
 
 # What a run draws its faults from: all, or those that try one part of the protocol.
 HARD_ON = {
-    "leases": [fade, fade, fade, drift, restart_at_once, hand_over, mend, mend],
-    "disks": [crash, crash_all, restart_at_once, isolate, mend],
+    "leases": [fade, fade, fade, drift, restart_at_once, end_in_order, hand_over, mend, mend],
+    "disks": [crash, crash_all, end_in_order, restart_at_once, isolate, mend],
 }
 PROFILES = (
     [
-        partition, partition, isolate, one_way, bridge, fade, crash, crash, restart_at_once, crash_all, pause, slow_disk,
+        partition, partition, isolate, one_way, bridge, fade, crash, crash, restart_at_once, crash_all, end_in_order, pause,
+        slow_disk,
         bad_network, drift, change_members, change_members, change_members, hand_over, mend,
     ],
     [fade, fade, isolate, one_way, drift, pause, restart_at_once, hand_over, mend, mend],
     [change_members, change_members, change_members, partition, isolate, fade, crash, mend],
-    [crash, crash, restart_at_once, crash_all, partition, bad_network, slow_disk, mend],
+    [crash, crash, restart_at_once, crash_all, end_in_order, partition, bad_network, slow_disk, mend],
 )  # fmt: skip
 
 

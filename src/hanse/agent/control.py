@@ -8,6 +8,7 @@ that is not whole (`tenure.py` waits for it).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from pathlib import Path
 
@@ -26,6 +27,8 @@ from ..core.limits import RAFT_RETRY_PAUSE_S
 from .topology import initial_snapshot, node_file, with_roles_of
 
 log = logging.getLogger(__name__)
+
+VACATED = "vacated"  # beside Raft's log; see `tenure.py`
 
 
 class Control:
@@ -66,7 +69,7 @@ class Control:
         )
         await node.start()
         self._node = node
-        service = ControlService(node, machine, self._secrets.control_token)
+        service = ControlService(node, machine, self._secrets.control_token, vacated=self._read_vacated())
         try:
             await service.start(own.host, own.port)
         except BaseException:
@@ -82,10 +85,24 @@ class Control:
             self._telling = None
         if self._service is not None:
             await self._service.stop()
+            self._write_vacated(self._service.vacated)
             self._service = None
         if self._node is not None:
             await self._node.stop()
             self._node = None
+
+    def _read_vacated(self) -> int | None:
+        """The term of a tenure. It is believed for the next term only, so one that is left from before says nothing."""
+        try:
+            text = (self._directory / VACATED).read_text()
+        except OSError:
+            return None
+        return int(text) if text.strip().isdigit() else None
+
+    def _write_vacated(self, term: int | None) -> None:
+        if term is not None:
+            with contextlib.suppress(OSError):  # then leases are waited for in vain
+                (self._directory / VACATED).write_text(f"{term}\n")
 
     # --- what it tells the catalog -----------------------------------------------------------------------------------
 

@@ -25,10 +25,10 @@ from ..core.errors import PgError, UserMistake
 from ..core.limits import MEMBER_START_S_MAX, START_TIMEOUT_S
 from ..engines.postgres.bootstrap import Bootstrap
 from ..engines.postgres.cloning import clone
-from ..engines.postgres.group_files import configure_member, remove_traces, settle
+from ..engines.postgres.group_files import configure_member, leave_led_mark, remove_traces, settle
 from ..engines.postgres.instance import Instance
 from ..engines.postgres.promotion import found, promotions, write_record
-from ..engines.postgres.streaming import Access, Member, make_slot
+from ..engines.postgres.streaming import Access, Member, make_slot, source_of
 from ..replication.asking import Leads
 from ..replication.pledge import Pledge
 from ..replication.record import RuleRecord
@@ -37,7 +37,7 @@ from .catalog_link import tell_catalog
 from .group_records import row_of
 from .peers import PeerServer, TcpPeers
 from .pledges import PledgeFile
-from .replica import Replica, source_of
+from .replica import Replica
 
 log = logging.getLogger(__name__)
 
@@ -134,9 +134,12 @@ class MemberPart:
             raise
 
     async def stop(self) -> None:
+        led = self._replica.term if self._replica is not None and self._replica.serving else None
         await self._end_tasks()
         if self._member.instance.exists:
             await asyncio.to_thread(self._member.instance.stop)
+            if led is not None:
+                leave_led_mark(self._member.instance, led)
             log.info("stopped %s", self.name)
 
     async def remove(self) -> None:

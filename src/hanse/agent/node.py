@@ -49,7 +49,7 @@ class NodeAgent:
         self.presence = presence
         self._config_file = config_file
         self._placing: Placing | None = None
-        self._gateways: list[Part] = []
+        self._gateways: list[GatewayPart] = []
         self._control: Control | None = None
         self._health = HealthServer(self._facts)
 
@@ -120,12 +120,14 @@ class NodeAgent:
         self._placing = Placing(config, self.secrets, self._config_file, server, self._look_after)
         self._gateways = [GatewayPart(config, self._config_file, worker) for worker in range(config.gateway_workers)]
         self.presence.update(note="PostgreSQL")
+        await asyncio.to_thread(end_surplus, config)
+        for gateway in self._gateways:
+            gateway.begin()
         await _all(self._start_control(), *(self._try_start(part) for part in self._placing.parts.values()))
 
     async def _start_gateways(self) -> None:
         await self._wait_for_control()
         self.presence.update(note="gateways")
-        await asyncio.to_thread(end_surplus, self.config)
         await _all(*(self._try_start(part) for part in self._gateways))
 
     async def _start_control(self) -> None:

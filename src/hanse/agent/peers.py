@@ -5,11 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
 
 from ..core.limits import PEER_ANSWER_S_MAX
 from ..engines.postgres.streaming import Access
 from ..replication.asking import HandOver, Leads, Reply, WhoLeads, ask, encode, read
 from ..replication.pledge import Heartbeat, Message, Promote, Recruit
+
+
+class Peers(Protocol):
+    """The members of a group, the one that asks included."""
+
+    @property
+    def names(self) -> frozenset[str]: ...
+    def access(self, name: str) -> Access: ...
+    async def ask(self, name: str, message: Message, timeout_s: float) -> Reply: ...
 
 
 class PeerServer:

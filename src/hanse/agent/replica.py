@@ -31,7 +31,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from ..core.errors import PgError, UserMistake
 from ..core.limits import (
@@ -56,7 +56,7 @@ from ..engines.postgres.group_files import (
 from ..engines.postgres.instance import StopMode
 from ..engines.postgres.postmaster import PortTaken
 from ..engines.postgres.promotion import establish, history, local_timeline, promote, promotions, write_record
-from ..engines.postgres.streaming import Access, Data, Member, has_wal, make_slot, system_identifier
+from ..engines.postgres.streaming import Data, Member, has_wal, make_slot, source_of, system_identifier
 from ..replication.asking import HandOver, Heard, Renewed, Reply
 from ..replication.failover import Attempt, Established, Observation, Refusal, Report, decide
 from ..replication.lease import Grants, Lease
@@ -67,7 +67,9 @@ from ..replication.rejoin import LeaderHistory, LocalData, Rejoin, rejoin
 from ..replication.rule import Policy
 from ..replication.suspicion import Detector
 from .group_records import record_of, reigns, row_of
+from .peers import Peers
 from .pledges import PledgeFile
+from .resumption import begin_again
 from .rule_change import Progress, change_rule, next_rule
 from .tasks import end, in_thread
 
@@ -83,15 +85,6 @@ PROBES_MAX = 2  # that fail one after another
 _CANNOT_WRITE = ("53100", "58030", "08006")  # the disk is full, or fails; the connection breaks
 ATTEMPT_S_MAX = 15.0  # for one failover; then it is begun anew, above the terms that were heard of
 TROUBLE = (PgError, UserMistake, OSError, EOFError, ValueError, TimeoutError)
-
-
-class Peers(Protocol):
-    """The members of the group, this one included."""
-
-    @property
-    def names(self) -> frozenset[str]: ...
-    def access(self, name: str) -> Access: ...
-    async def ask(self, name: str, message: Message, timeout_s: float) -> Reply: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -289,26 +282,29 @@ class Replica:
         self._quiet = True
 
     async def _resume(self) -> None:
-        """An agent that comes back finds the server as a leader still, or as something that the loops see to."""
+        """An agent that comes back finds the server as a leader still, or as something that the loops see to. One that led
+        when it ended in order begins again."""
         instance = self._member.instance
         await in_thread(settle, instance)
-        if not instance.exists or not await in_thread(instance.adopt):
-            return
-        pledge = self._pledges.pledge
-        async with self._member.access.connected() as connection:
-            recovers = await connection.fetchval("SELECT pg_is_in_recovery()")
-        data = None if recovers else await self._member.data()
-        if data is None or data.row is None:
-            return
-        record = record_of(data.row)
-        self._know(record)
-        if (pledge.leader, pledge.term) == (self.name, record.term) and record.leader == self.name:
+        async with self._work:
+            if not instance.exists or not (
+                await in_thread(instance.adopt)
+                or await begin_again(self.name, instance, self._pledges.pledge, self._peers)
+            ):
+                return
+            async with self._member.access.connected() as connection:
+                recovers = await connection.fetchval("SELECT pg_is_in_recovery()")
+            data = None if recovers else await self._member.data()
+            if data is None or data.row is None:
+                return
+            record, pledge = record_of(data.row), self._pledges.pledge
+            self._know(record)
+            if (pledge.leader, pledge.term) != (self.name, record.term) or record.leader != self.name:
+                await self._alone()
+                return
             leading = Leading(record, pledge.attempt, self._now())
             self._leading = leading
             self._promotion = asyncio.create_task(self._guarded(self._lead_again(leading, data.lsn)))
-        else:
-            async with self._work:
-                await self._alone()
 
     # --- leading
 
@@ -536,12 +532,15 @@ class Replica:
 
     async def _come_to(self, leader: str, term: int) -> None:
         async with self._work:
+            ended = not self._member.instance.is_alive()
+            local = await self._local() if ended else None  # it starts beside its leader
             async with self._peers.access(leader).kept() as access:
                 branches, ids = await history(access), await promotions(access)
                 identifier = await system_identifier(access)
                 slot = await make_slot(access, self.name)
             known = LeaderHistory(system_identifier=identifier, reigns=reigns(branches, ids))
-            local = await self._local()
+            if not ended:
+                local = await self._local()
             way = rejoin(local, known)
             if way is Rejoin.STREAM and local is not None and not await has_wal(self._peers.access(leader), local.lsn):
                 log.info("%s was away for too long: %s does not have the WAL any more", self.name, leader)
@@ -691,7 +690,3 @@ class Replica:
 
 def _answers(replies: dict[str, Reply]) -> dict[str, Report | Refusal | Established]:
     return {name: each for name, each in replies.items() if isinstance(each, Report | Refusal | Established)}
-
-
-def source_of(access: Access, name: str, slot: str) -> Source:
-    return Source(host=access.host, port=access.port, user=access.user, password=access.password, name=name, slot=slot)

@@ -18,7 +18,7 @@ from .presence import Record, find_process, forget_record, living, read_record
 log = logging.getLogger(__name__)
 
 READY_TIMEOUT_S = 30.0  # for a new process to listen
-POLL_S = 0.02
+POLL_S = 0.05
 
 
 def worker_name(worker: int) -> str:
@@ -26,7 +26,9 @@ def worker_name(worker: int) -> str:
 
 
 class GatewayPart:
-    """One gateway worker. `start` returns when it listens; a living one is adopted."""
+    """One gateway worker. `start` returns when it listens; a living one is adopted. After `begin` its process makes itself
+    ready beside what it needs, and waits for that.
+    """
 
     def __init__(self, config: NodeConfig, config_file: Path, worker: int) -> None:
         self.name = worker_name(worker)
@@ -36,19 +38,26 @@ class GatewayPart:
         self._log_file = Path(config.data_dir) / "log" / f"{self.name}.log"
         self._process: psutil.Process | None = None
         self._child: subprocess.Popen[bytes] | None = None
+        self._begun = False
 
     def is_alive(self) -> bool:
         if self._child is not None and self._child.poll() is not None:
             return False
         return self._process is not None and is_alive(self._process)
 
-    async def start(self) -> None:
+    def begin(self) -> None:
+        self._begun = True
         found = find_process(read_record(self._run, self.name))
         if found is not None:
             self._process, self._child = found, None
             log.info("adopted %s, process %d", self.name, found.pid)
         else:
             self._spawn()
+
+    async def start(self) -> None:
+        if not self._begun:
+            self.begin()
+        self._begun = False
         await self._wait_ready()
 
     def _spawn(self) -> None:

@@ -95,7 +95,7 @@ class ControlClient:
         self._keeper: asyncio.Task[None] | None = None
         self._trouble = ""  # the last; said once
 
-    async def connect(self, timeout_s: float = CONNECT_TIMEOUT_S) -> None:
+    async def connect(self, timeout_s: float | None = CONNECT_TIMEOUT_S) -> None:
         """Until the first snapshot is taken over. Raises PgError 28P01 for a wrong token, 57P03 when nobody answers
         in time.
         """

@@ -41,12 +41,14 @@ class ControlService:
         *,
         ack_wait_s: float = CATALOG_ACK_WAIT_S_MAX,
         lease_s: float = CONTROL_LEASE_S,
+        vacated: int | None = None,
     ) -> None:
         self._consensus = consensus
         self._machine = machine
         self._token = token
         self._ack_wait_s = ack_wait_s
         self._lease_s = lease_s
+        self.vacated = vacated  # the term of the last tenure here that ended with nobody to be waited for
         self._accepted: set[asyncio.Task[Any]] = set()
         self.tenure: Tenure | None = None  # while clients are answered here
 
@@ -67,10 +69,11 @@ class ControlService:
         """Ends every connection. The consensus must still run."""
         self._server.close()
         tenure, self.tenure = self.tenure, None
-        if tenure is not None:
-            with contextlib.suppress(PgError, TimeoutError):  # not told: the next leader waits for leases in vain
+        if tenure is not None and tenure.leave():
+            self.vacated = tenure.term
+            with contextlib.suppress(PgError, TimeoutError):  # not told: another leader waits for leases in vain
                 async with asyncio.timeout(CONTROL_VACATE_S_MAX):
-                    await tenure.leave()
+                    await tenure.say_vacant()
         for task in (self._following, *self._accepted):
             task.cancel()
         await asyncio.gather(self._following, *self._accepted, return_exceptions=True)
@@ -93,7 +96,14 @@ class ControlService:
                     await asyncio.wait([leading])
 
     async def _lead(self, term: int) -> None:
-        tenure = Tenure(self._consensus, self._machine, term, ack_wait_s=self._ack_wait_s, lease_s=self._lease_s)
+        tenure = Tenure(
+            self._consensus,
+            self._machine,
+            term,
+            ack_wait_s=self._ack_wait_s,
+            lease_s=self._lease_s,
+            vacated=self.vacated,
+        )
         try:
             while self.tenure is None:
                 try:

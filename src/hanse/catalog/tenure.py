@@ -15,7 +15,8 @@ catalog before it after t.
    question was here, and while this node still leads in the tenure's term. So at some moment between question and answer nobody
    of a later term had been elected; and a client counts its lease from before the question. Hence every lease of an earlier tenure
    ends within `lease_s` of this tenure's beginning, and all of them are waited for (`Watchers.haunt`). This is left out only when
-   the state machine says that there can be none (`machine.Attend`).
+   the state machine says that there can be none (`machine.Attend`), or when the tenure of the term before was this node's own and
+   had none when it ended (`vacated`): all nodes may have ended together, and no majority was left to be told.
 3. *A lease that a leader gives who was deposed and does not know it.* There is none, for its reads fail: they need a majority,
    or the leader's lease of Raft, during which nobody is elected.
 4. *A change that a deposed leader still finishes.* A command is proposed only under the term in which its client held the
@@ -79,9 +80,17 @@ class Tenure:
     """Of `term`. `begin` comes first; `end` when the node does not lead any more, or ends."""
 
     def __init__(
-        self, consensus: Consensus, machine: CatalogMachine, term: int, *, ack_wait_s: float, lease_s: float
+        self,
+        consensus: Consensus,
+        machine: CatalogMachine,
+        term: int,
+        *,
+        ack_wait_s: float,
+        lease_s: float,
+        vacated: int | None = None,
     ) -> None:
         self.term = term
+        self._vacated = vacated  # the last tenure that ended here with nobody to be waited for
         self.lease_s = lease_s
         self.ddl_lock = DdlLock()
         self.watchers = Watchers(clock, lease_s)
@@ -100,7 +109,8 @@ class Tenure:
         """Until clients may be answered. Raises PgError where this node cannot say what is decided."""
         await self.confirm(lease=False)
         if self._machine.attended:
-            self.watchers.haunt()
+            if self._vacated != self.term - 1:  # else nobody's tenure was between
+                self.watchers.haunt()
         else:
             await self._decide(Attend(attended=True))
         while not self.snapshot.groups:  # its first topology is not there yet
@@ -120,12 +130,14 @@ class Tenure:
         for task in tuple(self._tasks):
             task.cancel()
 
-    async def leave(self) -> None:
-        """As `end`, when the node stops: says that there is nobody to be waited for, if that is so."""
+    def leave(self) -> bool:
+        """As `end`, when the node stops. Whether there is nobody to be waited for; then `say_vacant` tells the next leader."""
         vacant = not self.watchers.any_lease
         self.end()
-        if vacant:
-            await self._decide(Attend(attended=False))
+        return vacant
+
+    async def say_vacant(self) -> None:
+        await self._decide(Attend(attended=False))
 
     async def confirm(self, *, lease: bool = True) -> None:
         """That nobody of a later term led when this was called. Raises PgError 57P03."""

@@ -37,12 +37,12 @@ LISTEN_BACKLOG = 1024
 async def serve(config: NodeConfig, secrets: Secrets, worker: int) -> None:
     """Serves until SIGTERM or SIGINT; then clients are disconnected and it returns.
 
-    Raises UserMistake when the port is taken or the control plane or the workspace cannot be reached.
+    Waits for the control plane and the workspace, which may be started beside it. Raises UserMistake when the port is taken.
     """
     certificates = Certificates(config)
     name = f"{config.name}.gateway.{worker}"
     control = ControlClient(config.control_addresses, secrets.control_token, name)
-    await control.connect()
+    await control.connect(None)
     workspace = _workspace(config, secrets, worker, control)
     await workspace.start()
     gateway = Gateway(

@@ -408,3 +408,66 @@ def test_3_10_a_transfer_that_fails_ends() -> None:
     table.propose("n1", b"y")
     with pytest.raises(ChangeRefused):
         table.do("n1", lambda raft, now: raft.transfer("n9", now))
+
+
+# --- 3.10 again: who led when it ended in order hands over to itself -----------------------------------------------------
+
+
+def ended_in_order(table: Table, leader: str) -> None:
+    """All nodes have ended; `leader` led, and has noted that."""
+    term = table[leader].term
+    table.mail.clear()
+    table.crash(*THREE)
+    table.disks[leader] = dataclasses.replace(table.disks[leader], led=term)
+
+
+def test_a_leader_that_ended_in_order_leads_the_next_term_at_once() -> None:
+    table = Table(THREE)
+    table.elect("n1")
+    table.propose("n1", b"x")
+    table.deliver()
+    ended_in_order(table, "n1")
+    for name in THREE:
+        table.start(name)
+    table.wait(0.0, *THREE)
+    table.deliver()
+    assert (table["n1"].role, table["n1"].term) == (Role.LEADER, 3)
+    assert table.disks["n1"].led == 0, "it would say so again after a crash"
+    assert [table.commands(name) for name in THREE[:1]] == [[b"x"]]
+
+
+def test_a_leader_that_ended_in_order_asks_again_those_that_start_later() -> None:
+    table = Table(THREE)
+    table.elect("n1")
+    table.deliver()
+    ended_in_order(table, "n1")
+    table.start("n1")
+    table.wait(0.0, "n1")
+    table.mail.clear()  # nobody is there
+    table.start("n3")
+    table.wait(SETTINGS.heartbeat_s, "n1")
+    table.deliver()
+    assert (table["n1"].role, table["n1"].term) == (Role.LEADER, 3)
+
+
+def test_a_leader_that_ended_in_order_does_not_disturb_its_successor() -> None:
+    table = Table(THREE)
+    table.elect("n1")
+    table.deliver()
+    led = table["n1"].term
+    table.crash("n1")
+    table.elect("n2", "n2", "n3")
+    table.disks["n1"] = dataclasses.replace(table.disks["n1"], led=led)
+    table.start("n1")
+    table.wait(0.0, "n1")
+    table.deliver()
+    assert (table["n2"].role, table["n2"].term) == (Role.LEADER, led + 1)
+    assert table["n1"].role is Role.FOLLOWER
+    table.wait(SETTINGS.heartbeat_s, "n1")
+    assert not any(message.forced for message in table.sent(VoteRequest)), "it asks once, in the term after its own"
+
+
+def test_who_led_in_an_earlier_term_asks_nobody_at_once() -> None:
+    table = Table(THREE, n1=dataclasses.replace(with_log(THREE, 2, term=4), led=2))
+    table.wait(0.9, "n1")
+    assert table.mail == []

@@ -110,6 +110,20 @@ def test_a_batch_is_one_transaction(tmp_path: Path) -> None:
     storage.close()
 
 
+def test_that_the_node_led_when_it_ended_holds_until_the_next_write(tmp_path: Path) -> None:
+    storage = Storage(tmp_path, "n1", founding(Configuration(voters=("n1",))))
+    storage.write(Persist(hard_state=HardState(7, "n1")))
+    storage.note_led()
+    storage.close()
+    storage = Storage(tmp_path, "n1", joining())
+    assert (storage.saved.led, storage.saved.hard_state) == (7, HardState(7, "n1"))
+    storage.write(Persist(hard_state=HardState(8, None)))
+    storage.close()
+    storage = Storage(tmp_path, "n1", joining())
+    assert storage.saved.led == 0
+    storage.close()
+
+
 def test_another_process_and_another_node_are_refused(tmp_path: Path) -> None:
     storage = open_storage(tmp_path)
     with pytest.raises(UserMistake, match="in use by another process"):

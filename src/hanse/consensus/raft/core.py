@@ -68,6 +68,7 @@ from .messages import (
 from .saved import Saved
 from .state import Busy, NotLeader, Role, Settings, State
 
+RESUMING_TIMEOUTS = 5  # of elections: for the others to start as well
 _OF_A_LEADER = (Append, Heartbeat, InstallSnapshot)
 _LEADERS_OWN = (Append, Heartbeat, InstallSnapshot, TimeoutNow)  # depend on no write of the sender's
 
@@ -80,6 +81,10 @@ class Raft:
         self.state = State(node, settings, log, saved.hard_state, random, now)
         alone = log.configuration.voters == (node,) and not log.configuration.joint
         if alone and saved.hard_state.vote == node:  # it has promised nothing to another leader
+            self.state.election_at = now
+        if saved.led and saved.led == saved.hard_state.term:
+            self.state.resumes_after = saved.led
+            self.state.resumes_until = now + RESUMING_TIMEOUTS * settings.election_timeout_s
             self.state.election_at = now
         self._writing = False
 

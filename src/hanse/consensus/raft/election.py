@@ -4,6 +4,11 @@ A node that has heard of no leader for a random time first asks whether it would
 Nobody grants a vote, or answers such a question with yes, within an election timeout since a leader was heard of, or since
 the node itself started, unless the leader has asked for it (`forced`). This keeps a node that comes back from disturbing,
 and it is what leases of leaders rest upon.
+
+**Who led when it ended in order** asks for the next term at once when it starts again (`Saved.led`), and forced: as a leader
+may ask another to stand (`transfer`), it has asked itself. Its own lease ended with its former life. No promise to another
+leader is broken: one of an earlier term has no lease any more, because this node was elected after it; and a majority that made a
+promise to one of a later term refuses by that term.
 """
 
 from __future__ import annotations
@@ -15,9 +20,25 @@ from .state import Leading, Role, State
 
 def time_out(state: State) -> None:
     """No leader was heard of in time."""
+    if _resumes(state):
+        return
     state.wait_anew()
     if membership.may_stand(state):
         _ask(state, Role.PRE_CANDIDATE)
+
+
+def _resumes(state: State) -> bool:
+    """Others may be starting as well, and not hear it yet: it asks again, for a while."""
+    if state.now >= state.resumes_until or not membership.may_stand(state):
+        return False
+    if state.role is Role.FOLLOWER and state.term == state.resumes_after:
+        _ask(state, Role.CANDIDATE, forced=True)
+    elif state.role is Role.CANDIDATE and state.term == state.resumes_after + 1:
+        _request(state, forced=True)
+    else:
+        return False
+    state.election_at = state.now + state.settings.heartbeat_s
+    return True
 
 
 def on_timeout_now(state: State, message: TimeoutNow) -> None:
@@ -76,8 +97,13 @@ def _ask(state: State, role: Role, *, forced: bool = False) -> None:
         state.wait_anew()
     state.role = role
     state.votes = {state.node: True}
+    _request(state, forced=forced)
+    _count(state)
+
+
+def _request(state: State, *, forced: bool) -> None:
     for node in state.configuration.members:
-        if node != state.node and state.configuration.votes(node):
+        if node not in state.votes and state.configuration.votes(node):
             state.send(
                 VoteRequest(
                     sender=state.node,
@@ -85,11 +111,10 @@ def _ask(state: State, role: Role, *, forced: bool = False) -> None:
                     term=asked_term(state),
                     last_index=state.log.last_index,
                     last_term=state.log.last_term,
-                    pre=role is Role.PRE_CANDIDATE,
+                    pre=state.role is Role.PRE_CANDIDATE,
                     forced=forced,
                 )
             )
-    _count(state)
 
 
 def _count(state: State) -> None:

@@ -116,12 +116,16 @@ class Node:
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        if not self.failed.done():
+        healthy = not self.failed.done()
+        if healthy:
             self.failed.set_result(None)
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         await self._transport.close()
         self._fail_all()
+        if healthy and self._raft.role is Role.LEADER:
+            with contextlib.suppress(PgError):  # then the others find out that nobody leads
+                await asyncio.get_running_loop().run_in_executor(self._disk, self._storage.note_led)
         self._disk.shutdown()  # a write under way ends first
         self._storage.close()
 

@@ -16,13 +16,17 @@ NOTHING = Snapshot(index=0, term=0, configuration=Configuration(), data=b"")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saved:
-    """`base_index` is the entry before the first of `entries`. The snapshot's data of index 0 mean: as it begins."""
+    """`base_index` is the entry before the first of `entries`. The snapshot's data of index 0 mean: as it begins.
+
+    `led` is the term in which the node led when it ended in order; 0: it did not, or has written something since.
+    """
 
     hard_state: HardState = HardState(0, None)
     snapshot: Snapshot = NOTHING
     base_index: int = 0
     base_term: int = 0
     entries: tuple[Entry, ...] = ()
+    led: int = 0
 
     def after(self, persist: Persist) -> Saved:
         base_index, base_term, entries = self.base_index, self.base_term, self.entries

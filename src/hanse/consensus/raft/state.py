@@ -163,6 +163,8 @@ class State:
         # What this node promised before it ended is not known any more: it promises the same anew.
         self.heard_at = now
         self.election_at = now
+        self.resumes_after = 0  # it led in that term when it ended in order: see `election`,
+        self.resumes_until = float("-inf")
         self.receiving: Receiving | None = None
         self.restored: Snapshot | None = None
         self.outbox: list[AnyMessage] = []

@@ -22,7 +22,7 @@ import os
 import sqlite3
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
 from typing import TypeVar
@@ -62,6 +62,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     base_checksum: int
     last_index: int
     last_checksum: int
+    led: int = 0  # see Saved
 
 
 class Storage:
@@ -96,10 +97,17 @@ class Storage:
 
     def write(self, persist: Persist) -> None:
         """Makes `persist` durable. Raises PgError 53100 or 58030, after which nothing more is taken."""
+        self._put_down(lambda: self._write(persist))
+
+    def note_led(self) -> None:
+        """The node leads, in the term that was written last, and ends in order: this is its last write. Raises as `write`."""
+        self._put_down(self._write_led)
+
+    def _put_down(self, write: Callable[[], Summary]) -> None:
         if self._broken:
             raise PgError("58030", "the log of the control plane failed; its node must start again")
         try:
-            summary = self._write(persist)
+            summary = write()
         except sqlite3.Error as error:
             self._broken = True
             full = "full" in str(error)
@@ -176,6 +184,7 @@ class Storage:
             base_index=summary.base_index,
             base_term=summary.base_term,
             entries=entries,
+            led=summary.led,
         )
 
     def _entries(self, summary: Summary) -> Iterator[Entry]:
@@ -202,12 +211,20 @@ class Storage:
             self._summary,
             count=self._summary.count + 1,
             hard_state=persist.hard_state or self._summary.hard_state,
+            led=0,
         )
         with self._transaction():
             if persist.snapshot is not None:
                 summary = self._write_snapshot(persist, persist.snapshot, summary)
             if persist.entries:
                 summary = self._write_entries(persist.entries, summary)
+            self._put("summary", msgspec.msgpack.encode(summary))
+        return summary
+
+    def _write_led(self) -> Summary:
+        before = self._summary
+        summary = msgspec.structs.replace(before, count=before.count + 1, led=before.hard_state.term)
+        with self._transaction():
             self._put("summary", msgspec.msgpack.encode(summary))
         return summary
 

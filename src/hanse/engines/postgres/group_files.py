@@ -7,8 +7,10 @@
     .g1.clone/             a base backup under way
     .g1.cloned/            a complete one, which takes the place of g1; `settle` goes on after a crash
     .g1.old/               what it has replaced
+    .g1.led                the server ended in order, as the leader that served in the term that is written there
 
-A member that restarts is a follower whatever it was before; only a promotion makes a leader.
+A member that restarts is a follower whatever it was before; only a promotion makes a leader. The one exception is who led when
+it ended in order (`agent/resumption.py`).
 """
 
 from __future__ import annotations
@@ -105,6 +107,25 @@ def clear_rewind_mark(instance: Instance) -> None:
     _sync_directory(path.parent)
 
 
+# --- the mark of a leader that ended in order
+
+
+def leave_led_mark(instance: Instance, term: int) -> None:
+    """Not durable: without it the group chooses a leader."""
+    _beside(instance, "led").write_text(f"{term}\n")
+
+
+def take_led_mark(instance: Instance) -> int | None:
+    """The term, once."""
+    path = _beside(instance, "led")
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return None
+    path.unlink()
+    return int(text) if text.strip().isdigit() else None
+
+
 def _sync_directory(path: Path) -> None:
     number = os.open(path, os.O_RDONLY)
     try:
@@ -143,6 +164,7 @@ def remove_traces(instance: Instance) -> None:
     """What lies beside a directory that is gone."""
     for suffix in ("clone", "cloned", "old"):
         shutil.rmtree(_beside(instance, suffix), ignore_errors=True)
+    _beside(instance, "led").unlink(missing_ok=True)
     clear_rewind_mark(instance)
 
 

@@ -33,6 +33,8 @@ from .system_connection import Connection, SystemAccess, translated
 
 LOCK_KEY = 0x68616E7365  # 'hanse'
 _CREATE_ATTEMPT_PAUSE_S = 0.005
+_STARTING = ("08006", "57P03")
+_STARTING_PAUSE_S = 0.05
 
 # A session that has only just become idle is about to be used, or is being closed by its owner.
 _END_IDLE = """
@@ -69,6 +71,17 @@ class MainDatabase:
 
     async def open(self) -> None:
         self._admin = await self.access.connect("postgres")
+
+    async def open_when_started(self) -> None:
+        """Waits for a server that does not accept connections yet."""
+        while True:
+            try:
+                await self.open()
+                return
+            except PgError as error:
+                if error.sqlstate not in _STARTING:
+                    raise
+                await asyncio.sleep(_STARTING_PAUSE_S)
 
     async def close(self) -> None:
         if self._admin is not None:

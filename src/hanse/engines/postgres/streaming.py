@@ -177,6 +177,10 @@ _DROP_OLD_SLOTS = (
 )
 
 
+def source_of(access: Access, name: str, slot: str) -> Source:
+    return Source(host=access.host, port=access.port, user=access.user, password=access.password, name=name, slot=slot)
+
+
 class Member:
     """See the module's docstring."""
 

@@ -94,8 +94,10 @@ class Workspace:
         self._asking_turn = asyncio.Lock()
 
     async def start(self) -> None:
-        """Makes what is missing, catches up with the control plane, drops what a former worker left. Raises PgError."""
-        await self._main.open()
+        """Makes what is missing, catches up with the control plane, drops what a former worker left. Waits for a server that
+        does not accept connections yet. Raises PgError.
+        """
+        await self._main.open_when_started()
         await self._main.ensure()
         for slot in self._slots:
             await self._main.drop(slot.database)
