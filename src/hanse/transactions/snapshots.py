@@ -12,14 +12,17 @@ then it lets go::
     g1  BEGIN; LOCK TABLE hanse.gate IN SHARE MODE                    ← sessions of the system
     g2  BEGIN; LOCK TABLE hanse.gate IN SHARE MODE
     g1, g2  a snapshot is taken (`gateway/snapshots.py` says how)     ← the readers' own backends
-    g1, g2  COMMIT
+    g1, g2  ROLLBACK, in each when its own snapshots are taken
 
 **Why a snapshot holds a transaction T whole or not at all.** PostgreSQL makes a commit visible before it releases the
 transaction's locks. Let the barrier for groups G have all its gates at the moment m, and let T have written in groups W,
 with the decider d last. For a group g in G and W, T does not hold g's gate at m: either T has not come to its commit there,
 or its commit there is visible. If T has not yet taken the gate of some such g, which it takes before the decision, T is
 not decided and cannot be before the gate is free again: no branch of T is visible anywhere. Otherwise its commits in all
-of G and W are visible. Snapshots taken around m in G therefore all have T, or none has.
+of G and W are visible. Snapshots of m in G therefore all have T, or none has.
+
+**Why each group's gate may go by itself.** A group's snapshots are taken after m, but its gate is held from m until they are,
+and so nothing has become visible there in between: they show the group at m. When other groups take theirs does not matter.
 
 **Why nobody waits in a circle.** Writers and barriers take gates in the same order of groups, one after another, and a
 writer waits for nothing else once it has its first: its constraints were checked before (findings-transactions A1, A4).
@@ -47,7 +50,9 @@ from dataclasses import dataclass
 WAIT_MS = 50  # for one gate
 PAUSE_S_MIN, PAUSE_S_MAX = 0.01, 0.4
 
-_TAKE = f"BEGIN; SET LOCAL lock_timeout = {WAIT_MS}; LOCK TABLE hanse.gate IN SHARE MODE"
+SETTING = f"SET lock_timeout = {WAIT_MS}"  # of the sessions that take gates
+_TAKE = "BEGIN; LOCK TABLE hanse.gate IN SHARE MODE"
+GIVE_BACK = "ROLLBACK"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,7 @@ class GiveBack:
     """Let go of the gates of these groups."""
 
     groups: tuple[str, ...]
-    sql: str = "ROLLBACK"
+    sql: str = GIVE_BACK
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,9 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """All gates are held: now snapshots are taken. Answered when they are."""
+    """All gates are held: now snapshots are taken. Each group's gate is let go when its own are; answered when all are free."""
+
+    sql: str = GIVE_BACK
 
 
 Step = Take | GiveBack | Pause | Held
@@ -90,7 +97,6 @@ def barrier(groups: tuple[str, ...]) -> Generator[Step, bool, None]:
         busy = yield from _take_all(groups)
         if busy is None:
             yield Held()
-            yield GiveBack(groups)
             return
         pause = PAUSE_S_MIN
         while True:  # until the busy one can be had, alone

@@ -103,6 +103,9 @@ def reader(world: World, name: str, groups: tuple[str, ...]) -> Actor:
             taken: dict[str, set[str]] = {}
             for group in world.draw.sample(groups, len(groups)):
                 taken[group] = set(world.visible[group])
+                if world.draw.random() < 0.5:
+                    yield
+                world.gates[group].leave(name)
                 yield
             world.snapshots.append(taken)
         yield
