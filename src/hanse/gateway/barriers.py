@@ -180,6 +180,7 @@ class _Barrier:
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._held: set[str] = set()  # groups whose gates are to be let go when their snapshots are taken
         self._missing = 0  # answers
+        self._busy: list[str] = []
         self._failure: PgError | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -193,51 +194,57 @@ class _Barrier:
 
     def _begin(self, step: Step) -> None:
         if isinstance(step, Take):
-            self._ask((step.group,), step.sql)
+            self._ask(step.sql)
         elif isinstance(step, GiveBack):
-            self._ask(step.groups, step.sql)
+            self._ask(dict.fromkeys(step.groups, step.sql))
         elif isinstance(step, Pause):
-            self._timer = self._loop.call_later(step.seconds * random.uniform(0.5, 1), self._answer, True)
+            self._timer = self._loop.call_later(step.seconds * random.uniform(0.5, 1), self._go_on)
         else:
             self._serve(step)
 
-    def _answer(self, granted: bool) -> None:
+    def _go_on(self) -> None:
+        busy, self._busy = self._busy, []
         if self._ended.done():
             return
         try:
-            step = self._steps.send(granted)
+            step = self._steps.send(busy)
         except StopIteration:
             self._ended.set_result(None)
         else:
             self._begin(step)
 
-    def _ask(self, groups: Sequence[str], sql: str) -> None:
-        self._missing += len(groups)
-        message = frontend.query(sql.encode())
-        for group in groups:
-            Answer(self._sessions[group], message, self._answered)
+    def _ask(self, sql: Mapping[str, str]) -> None:
+        self._missing += len(sql)
+        for group, text in sql.items():
+            Answer(self._sessions[group], frontend.query(text.encode()), self._answered)
 
     def _answered(self, answer: Answer) -> None:
-        self._failure = self._failure or answer.failure
         self._missing -= 1
+        if answer.failure is not None and answer.failure.sqlstate == "55P03":
+            self._busy.append(answer.backend.place)
+        else:
+            self._failure = self._failure or answer.failure
         if self._missing or self._held or self._ended.done():
             return
-        failure, self._failure = self._failure, None
-        if failure is None or failure.sqlstate == "55P03":
-            self._answer(failure is None)
+        if self._failure is None:
+            self._go_on()
         else:
-            self._ended.set_exception(failure)
+            self._ended.set_exception(self._failure)
 
     def _serve(self, step: Held) -> None:
         self._held = set(self._line.groups)
         self._readers += self._line.next_readers()
         self._timer = self._loop.call_later(SNAPSHOT_TAKE_S_MAX, self._late)
 
+        def missing(group: str) -> bool:
+            return any(reader.missing[group] for reader in self._readers)
+
         def told() -> None:
-            free = [group for group in self._held if not any(reader.missing[group] for reader in self._readers)]
-            if free:
-                self._held.difference_update(free)
-                self._ask(free, step.sql)
+            if missing(step.pivot):
+                return
+            free = [group for group in self._line.groups if group in self._held and not missing(group)]
+            self._held.difference_update(free)
+            self._ask(dict.fromkeys(free, step.sql))
 
         for reader in self._readers:
             reader.begin(told)

@@ -53,6 +53,7 @@ GID_PREFIX = "hanse:"
 # ROW EXCLUSIVE needs no other right than INSERT (findings-transactions D22). The client's lock_timeout is for his locks.
 GATE = "LOCK TABLE ONLY hanse.gate IN ROW EXCLUSIVE MODE"
 TAKE_GATE = f"SET LOCAL lock_timeout = 0; {GATE}"
+TAKE_GATES = "SET LOCAL lock_timeout = 0; LOCK TABLE ONLY hanse.gate_over_groups, ONLY hanse.gate IN ROW EXCLUSIVE MODE"
 CHECK_CONSTRAINTS = "SET CONSTRAINTS ALL IMMEDIATE"
 
 
@@ -151,7 +152,7 @@ def commit(
     if catalog_decides:
         errors = yield Decide()
     else:
-        record = f"{mark}{TAKE_GATE}; SELECT hanse.record_commit({gid}, {quote_literal(identity.secret)}); COMMIT"
+        record = f"{mark}{TAKE_GATES}; SELECT hanse.record_commit({gid}, {quote_literal(identity.secret)}); COMMIT"
         errors = yield Run(writers[-1:], record, "COMMIT", "decide")
     if errors and is_lost(_first(errors)):
         lost = _first(errors)
@@ -167,7 +168,7 @@ def commit(
 
 
 def prepare_sql(identity: GlobalId) -> str:
-    return f"{TAKE_GATE}; PREPARE TRANSACTION {quote_literal(identity.gid)}"
+    return f"{TAKE_GATES}; PREPARE TRANSACTION {quote_literal(identity.gid)}"
 
 
 def _undo(writers: tuple[str, ...], asked: tuple[str, ...], errors: Errors, gid: str) -> Protocol:
