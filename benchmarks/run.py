@@ -62,7 +62,7 @@ def main() -> None:
             print(
                 f"{settings.clients} clients, {settings.seconds} s a run, medians of {settings.rounds} interleaved rounds"
             )
-            for line in transactions.run(over_groups, cluster.server, pair, settings):
+            for line in transactions.run(over_groups, cluster, pair, settings):
                 print(line, flush=True)
             if len(over_groups) == len(args.workload):
                 return

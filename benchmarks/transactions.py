@@ -6,11 +6,16 @@
         independent  the two UPDATEs as commits of their own, on two plain servers: the floor, without atomicity
         classic      two-phase commit of the client's over two plain servers, whose decision is a durable row before anybody is
                      told of it
+        protocol     Hanse's protocol, gates and all, spoken by the client to the two groups' servers: what it costs without a
+                     gateway in between, so beside `independent` and `classic` it is the protocol that is measured, and
+                     beside `hanse` the gateway
     python -m benchmarks --workload global_snapshots     writes through the gateway beside 0, 10 and 100 queries over both groups
-        in a second
+        in a second: each group's answer as it is (hanse.read_consistency = fast), which is what the queries cost, and as
+        one snapshot; the difference is what snapshots cost
 
-The client is the same for all: one thread, one message for each statement, no parsing of rows. Rounds are interleaved. What is
-printed are medians and their ratios.
+The client is the same for all: one thread, one message for each statement, no parsing of rows. A round of each is cut into slices
+of half a second that are interleaved, so that what else the machine does meets all alike. What is printed are medians of rounds
+and their ratios.
 """
 
 from __future__ import annotations
@@ -21,20 +26,31 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import psycopg
 import uvloop
+from psycopg.conninfo import conninfo_to_dict
 
 from benchmarks.measure import Settings
 from hanse.core.errors import PgError
 from hanse.engines.postgres.backend import Backend
 from hanse.engines.postgres.connect import Address, connect_backend
+from hanse.gateway.gating import COMMIT_SQL
 from hanse.pgwire.scram import Password
-from support.servers import Server
+from hanse.transactions.commit import Run, commit, new_global_id
+from support.servers import Cluster, Server
 
 ALL = ("atomic_transfer", "global_snapshots")
-WAYS = ("hanse", "plain", "independent", "classic")
-RATES = (0, 10, 100)  # global snapshots a second
+WAYS = ("hanse", "plain", "independent", "classic", "protocol")
+BESIDE = (
+    (0, ""),
+    (10, "fast"),
+    (10, "snapshot"),
+    (100, "fast"),
+    (100, "snapshot"),
+)  # queries a second, their consistency
+SLICE_S = 0.5
 READERS = 4  # sessions that take them
 IN_TWO_GROUPS = 0.9  # of the transfers
 RETRIED = ("40001", "40P01")
@@ -45,6 +61,8 @@ CREATE TABLE looked_at (side int PRIMARY KEY, v int NOT NULL){spread}
 """
 PARTITION = "CREATE TABLE {table}_{side} PARTITION OF {table} FOR VALUES FROM ({side}) TO ({next}) TABLESPACE g{side}"
 DECISIONS = "CREATE TABLE decisions (gid text PRIMARY KEY)"
+
+LOOK = "SELECT v FROM looked_at"  # over both groups, and little else: no workspace takes part
 
 Work = Callable[[random.Random], Awaitable[None]]
 
@@ -60,11 +78,22 @@ class Tally:
     def tps(self) -> float:
         return self.done / self.seconds
 
+    def add(self, other: Tally) -> None:
+        self.done += other.done
+        self.again += other.again
+        self.looks += other.looks
+        self.seconds += other.seconds
+
+
+Key = str | tuple[int, str]
+Slice = Callable[[], Awaitable[Tally]]
+
 
 @dataclass(slots=True)
 class Bench:
     cluster: Server
     servers: Sequence[Server]  # two plain ones
+    groups: Sequence[str]  # conninfos of the cluster's two, in their order
     settings: Settings
     accounts: int = field(init=False)
 
@@ -110,6 +139,8 @@ class Bench:
             return self._whole(await session(self.cluster))
         if way == "plain":
             return self._whole(await session(self.servers[0]))
+        if way == "protocol":
+            return self._protocol([await group_session(self.cluster, conninfo) for conninfo in self.groups])
         pair = [await session(server) for server in self.servers]
         return self._independent(pair) if way == "independent" else self._classic(pair)
 
@@ -151,37 +182,80 @@ class Bench:
 
         return transfer
 
+    def _protocol(self, pair: Sequence[Backend]) -> Work:
+        """BEGIN goes with a group's first statement, as at the gateway."""
+
+        async def transfer(draw: random.Random) -> None:
+            keys = self.keys(draw)
+            sides = sorted({side for side, _ in keys})
+            begun: set[int] = set()
+            for side, row in keys:
+                await pair[side - 1].query(update(side, row) if side in begun else f"BEGIN; {update(side, row)}")
+                begun.add(side)
+            if len(sides) == 1:
+                await pair[sides[0] - 1].query(COMMIT_SQL)
+                return
+            steps = commit(("g1", "g2"), new_global_id("g2"))
+            try:
+                step = next(steps)
+                while True:
+                    assert isinstance(step, Run)
+                    for place in step.places:
+                        await pair[int(place[1:]) - 1].query(step.sql)
+                    step = steps.send({})
+            except StopIteration:
+                return
+
+        return transfer
+
     # --- runs ------------------------------------------------------------------------------------------------------
 
     def transfers(self) -> Iterator[str]:
-        rounds = [{way: uvloop.run(self._run(way)) for way in WAYS} for _ in range(self.settings.rounds)]
+        rounds = [uvloop.run(self._interleaved(self._ways())) for _ in range(self.settings.rounds)]
         tps = {way: statistics.median(each[way].tps for each in rounds) for way in WAYS}
         yield f"{'transfer':<14}{'tps':>10}{'hanse is':>10}{'again':>8}"
         for way in WAYS:
             again = sum(each[way].again for each in rounds)
             yield f"{way:<14}{tps[way]:>10.1f}{tps['hanse'] / tps[way]:>10.2f}{again:>8}"
         yield "to reach: 0.6 of independent, above classic, 0.4 of plain"
+        of_floor, of_classic = (tps["protocol"] / tps[way] for way in ("independent", "classic"))
+        yield f"the protocol alone is {of_floor:.2f} of independent, {of_classic:.2f} of classic"
 
     def snapshots(self) -> Iterator[str]:
-        yield f"{'writes':<14}{'wanted/s':>10}{'taken/s':>10}{'tps':>10}{'of 0/s':>10}"
+        yield f"{'writes':<10}{'queries/s':>10}{'taken/s':>9}  {'each':<10}{'tps':>9}{'of 0/s':>8}{'of fast':>9}"
         for writes in ("update", "transfer"):
-            rounds = [
-                {rate: uvloop.run(self._beside(writes, rate)) for rate in RATES} for _ in range(self.settings.rounds)
-            ]
-            tps = {rate: statistics.median(each[rate].tps for each in rounds) for rate in RATES}
-            for rate in RATES:
-                taken = statistics.median(each[rate].looks / each[rate].seconds for each in rounds)
-                yield f"{writes:<14}{rate:>10}{taken:>10.1f}{tps[rate]:>10.1f}{tps[rate] / tps[0]:>10.2f}"
+            rounds = [uvloop.run(self._interleaved(self._beside(writes))) for _ in range(self.settings.rounds)]
+            tps = {each: statistics.median(found[each].tps for found in rounds) for each in BESIDE}
+            for rate, consistency in BESIDE:
+                each = (rate, consistency)
+                taken = statistics.median(found[each].looks / found[each].seconds for found in rounds)
+                of_fast = f"{tps[each] / tps[rate, 'fast']:.2f}" if consistency == "snapshot" else ""
+                line = f"{writes:<10}{rate:>10}{taken:>9.1f}  {consistency or '-':<10}{tps[each]:>9.1f}"
+                yield f"{line}{tps[each] / tps[BESIDE[0]]:>8.2f}{of_fast:>9}"
         yield "to reach: 0.97 at 10 a second, 0.88 at 100"
 
-    async def _run(self, way: str) -> Tally:
-        return await self._timed([await self.work(way) for _ in range(self.settings.clients)], ())
+    async def _ways(self) -> dict[Key, Slice]:
+        work = {way: [await self.work(way) for _ in range(self.settings.clients)] for way in WAYS}
+        return {way: partial(self._timed, work[way]) for way in WAYS}
 
-    async def _beside(self, writes: str, rate: int) -> Tally:
+    async def _beside(self, writes: str) -> dict[Key, Slice]:
         sessions = [await session(self.cluster) for _ in range(self.settings.clients)]
-        readers = [await session(self.cluster) for _ in range(READERS if rate else 0)]
         work = [self._whole(each) if writes == "transfer" else self._single(each) for each in sessions]
-        return await self._timed(work, readers, rate)
+        readers = {"": [], "fast": [], "snapshot": []}
+        for consistency in ("fast", "snapshot"):
+            readers[consistency] = [await session(self.cluster) for _ in range(READERS)]
+            for reader in readers[consistency]:
+                await reader.query(f"SET hanse.read_consistency = '{consistency}'")
+                await reader.query(LOOK)
+        return {each: partial(self._timed, work, readers[each[1]], each[0]) for each in BESIDE}
+
+    async def _interleaved(self, made: Awaitable[dict[Key, Slice]]) -> dict[Key, Tally]:
+        slices = await made
+        tallies = {key: Tally() for key in slices}
+        for _ in range(round(self.settings.seconds / SLICE_S)):
+            for key in random.sample(list(slices), len(slices)):
+                tallies[key].add(await slices[key]())
+        return tallies
 
     def _single(self, backend: Backend) -> Work:
         async def change(draw: random.Random) -> None:
@@ -189,10 +263,10 @@ class Bench:
 
         return change
 
-    async def _timed(self, clients: Sequence[Work], readers: Sequence[Backend], rate: int = 0) -> Tally:
+    async def _timed(self, clients: Sequence[Work], readers: Sequence[Backend] = (), rate: int = 0) -> Tally:
         tally = Tally()
         begun = time.monotonic()
-        until = begun + self.settings.seconds
+        until = begun + SLICE_S
         looks = (look(reader, tally, begun + at / rate, READERS / rate, until) for at, reader in enumerate(readers))
         await asyncio.gather(*(repeat(work, tally, until) for work in clients), *looks)
         tally.seconds = time.monotonic() - begun
@@ -202,6 +276,15 @@ class Bench:
 async def session(server: Server) -> Backend:
     address = Address(server.host, server.port)
     return await connect_backend(address, "server", server.user, server.database, Password(server.password))
+
+
+async def group_session(cluster: Server, conninfo: str) -> Backend:
+    """Past the gateway, as the system's role."""
+    parts = conninfo_to_dict(conninfo)
+    address = Address(str(parts["host"]), int(str(parts["port"])))
+    return await connect_backend(
+        address, "group", str(parts["user"]), cluster.database, Password(str(parts["password"]))
+    )
 
 
 def update(side: int, row: int) -> str:
@@ -224,14 +307,14 @@ async def look(reader: Backend, tally: Tally, due: float, period_s: float, until
     """A query over both groups every `period_s`; what comes late is not made up for."""
     while due < until:
         await asyncio.sleep(max(0.0, due - time.monotonic()))
-        await reader.query("SELECT sum(v) FROM looked_at")
+        await reader.query(LOOK)
         tally.looks += 1
         due = max(due + period_s, time.monotonic())
 
 
-def run(workloads: Sequence[str], cluster: Server, plain: Sequence[Server], settings: Settings) -> Iterator[str]:
+def run(workloads: Sequence[str], cluster: Cluster, plain: Sequence[Server], settings: Settings) -> Iterator[str]:
     """The lines to print."""
-    bench = Bench(cluster, plain, settings)
+    bench = Bench(cluster.server, plain, list(cluster.group_dsns().values()), settings)
     bench.load()
     for workload in workloads:
         yield from bench.transfers() if workload == "atomic_transfer" else bench.snapshots()

@@ -23,7 +23,7 @@ REWRITE = "HANSE_REWRITE=1 pytest tests/e2e/test_isolation_table.py writes it an
 COLUMNS = ("PostgreSQL", "one group", "two groups")
 HEAD = f"| case | what goes wrong | {' | '.join(COLUMNS)} |\n|---|---|---|---|---|\n"
 NOTHING = "–"  # there is no such moment
-GATE = "INSERT INTO hanse.gate SELECT 1 WHERE false"
+GATES = "LOCK TABLE hanse.gate_over_groups, hanse.gate IN ROW EXCLUSIVE MODE"
 
 Outcomes = dict[tuple[str, str], str]  # (level, case) → what a column says
 
@@ -111,7 +111,7 @@ def between_commits(dsns: dict[str, str], schema: str) -> Iterator[dict[str, obj
         def half() -> None:
             for connection, value, key, end in ((g1, 11, 1, f"PREPARE TRANSACTION '{gid}'"), (g2, 21, 11, "COMMIT")):
                 update = f"UPDATE {schema}.test SET value = {value} WHERE id = {key}"
-                connection.execute(f"BEGIN; {update}; {GATE}; {end}")  # type: ignore[call-overload]
+                connection.execute(f"BEGIN; {update}; {GATES}; {end}")  # type: ignore[call-overload]
 
         def rest() -> None:
             g1.execute(f"COMMIT PREPARED '{gid}'")  # type: ignore[call-overload]

@@ -58,7 +58,7 @@ def move(connection: psycopg.Connection, low: int, high: int) -> None:
 def half_committed(cluster: Cluster) -> Iterator[None]:
     """As if a transaction over several groups had decided, and had not told g1 yet."""
     with psycopg.connect(cluster.group_dsns()["g1"]) as connection:
-        connection.execute("INSERT INTO hanse.gate SELECT 1 WHERE false")
+        connection.execute("LOCK TABLE hanse.gate_over_groups, hanse.gate IN ROW EXCLUSIVE MODE")
         yield
         connection.rollback()
 

@@ -188,6 +188,7 @@ def test_users_only_take_the_gate_as_writers(cluster: Cluster, pair: Schema, rol
     for dsn in cluster.group_dsns().values():
         with psycopg.connect(dsn) as group:
             group.execute(f"SET ROLE {role}")
-            group.execute("LOCK TABLE ONLY hanse.gate IN ROW EXCLUSIVE MODE")
-            with pytest.raises(errors.InsufficientPrivilege):
-                group.execute(f"LOCK TABLE ONLY hanse.gate IN {mode} MODE")
+            for gate in ("hanse.gate", "hanse.gate_over_groups"):
+                group.execute(f"LOCK TABLE ONLY {gate} IN ROW EXCLUSIVE MODE")  # type: ignore[call-overload]
+                with group.transaction(), pytest.raises(errors.InsufficientPrivilege), group.transaction():
+                    group.execute(f"LOCK TABLE ONLY {gate} IN {mode} MODE")  # type: ignore[call-overload]

@@ -19,10 +19,13 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from ..engines.postgres.asking import ask_all
 from ..engines.postgres.backend import Backend
 from ..executor.copy_stream import start_copy_out
-from ..executor.request import Discard, Query, Source, pump
+from ..executor.request import Query, Source
+from ..pgwire.frontend import query as simple_query
 from ..pgwire.frontend import sync
+from .barriers import Reader, Working
 from .interruption import interruptible
 from .own_settings import READ_CONSISTENCY
 from .transaction import Branch, Transaction
@@ -65,8 +68,8 @@ async def bind(session: Session, sources: Sequence[Source]) -> None:
         parse[backend] = parse.get(backend, b"") + query.parse() + query.bind()
         again[backend] = again.get(backend, b"") + query.bind()
     await _send({backend: message + sync() for backend, message in parse.items()})
-    places = {query.place for _, query in sources}
-    await _under_barrier(session, places, lambda: _send({each: message + sync() for each, message in again.items()}))
+    reader = Reader({backend: message + sync() for backend, message in again.items()})
+    await _under_barrier(session, {query.place for _, query in sources}, reader)
 
 
 async def start(session: Session, backends: Mapping[str, Backend], queries: Sequence[Query]) -> None:
@@ -126,33 +129,33 @@ async def _until_snapshot(session: Session, backend: Backend) -> None:
         continue
 
 
-async def _under_barrier(session: Session, places: Iterable[str], work: Callable[[], Awaitable[None]]) -> None:
+async def _under_barrier(
+    session: Session, places: Iterable[str], reader: Reader | Callable[[], Awaitable[None]]
+) -> None:
     groups = tuple(name for name in session.gateway.snapshot.group_names if name in set(places))
-    await interruptible(session, session.gateway.barriers.during(groups, work))
+    if not isinstance(reader, Reader):
+        reader = Working(groups, reader)
+    await interruptible(session, session.gateway.barriers.during(groups, reader))
 
 
 async def _send(messages: Mapping[Backend, bytes]) -> None:
-    for backend, message in messages.items():
-        backend.write(message)
-    await asyncio.gather(*(pump(backend, Discard()) for backend in messages))
+    for answer in await ask_all(messages):
+        if answer.failure is not None:
+            raise answer.failure
 
 
 async def _take(
     session: Session, transaction: Transaction, groups: Sequence[str], opening: str, opened: dict[str, Backend]
 ) -> None:
     wanted = tuple(name for name in session.gateway.snapshot.group_names if name in set(groups))
-
-    async def first_statements() -> None:
-        here = [branch.backend for place, branch in transaction.branches.items() if place in wanted]
-        work = [backend.query("SELECT 1") for backend in here]
-        work += [backend.query(f"{opening}; SELECT 1") for backend in opened.values()]
-        await asyncio.gather(*work)
-
     try:
         for place in wanted:
             if place not in transaction.branches and place not in opened:
                 opened[place] = await session.acquire(place)
-        await interruptible(session, session.gateway.barriers.during(wanted, first_statements))
+        here = [branch.backend for place, branch in transaction.branches.items() if place in wanted]
+        first = dict.fromkeys(here, simple_query(b"SELECT 1"))
+        first |= dict.fromkeys(opened.values(), simple_query(f"{opening}; SELECT 1".encode()))
+        await _under_barrier(session, wanted, Reader(first))
     except BaseException:
         await _abandon(session, opened)
         raise

@@ -53,6 +53,7 @@ GID_PREFIX = "hanse:"
 # ROW EXCLUSIVE needs no other right than INSERT (findings-transactions D22). The client's lock_timeout is for his locks.
 GATE = "LOCK TABLE ONLY hanse.gate IN ROW EXCLUSIVE MODE"
 TAKE_GATE = f"SET LOCAL lock_timeout = 0; {GATE}"
+TAKE_GATES = "SET LOCAL lock_timeout = 0; LOCK TABLE ONLY hanse.gate_over_groups, ONLY hanse.gate IN ROW EXCLUSIVE MODE"
 CHECK_CONSTRAINTS = "SET CONSTRAINTS ALL IMMEDIATE"
 
 
@@ -152,7 +153,7 @@ def commit(
         errors = yield Decide()
     else:
         values = f"({gid}, {quote_literal(identity.secret)})"
-        record = f"{mark}{TAKE_GATE}; INSERT INTO hanse.commit_record (gid, secret) VALUES {values}; COMMIT"
+        record = f"{mark}{TAKE_GATES}; INSERT INTO hanse.commit_record (gid, secret) VALUES {values}; COMMIT"
         errors = yield Run(writers[-1:], record, "COMMIT", "decide")
     if errors and is_lost(_first(errors)):
         lost = _first(errors)
@@ -168,7 +169,7 @@ def commit(
 
 
 def prepare_sql(identity: GlobalId) -> str:
-    return f"{TAKE_GATE}; PREPARE TRANSACTION {quote_literal(identity.gid)}"
+    return f"{TAKE_GATES}; PREPARE TRANSACTION {quote_literal(identity.gid)}"
 
 
 def _undo(writers: tuple[str, ...], asked: tuple[str, ...], errors: Errors, gid: str) -> Protocol:

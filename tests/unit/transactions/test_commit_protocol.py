@@ -13,7 +13,7 @@ from hanse.core.errors import PgError
 from hanse.transactions.commit import (
     CATALOG_DECIDER,
     CHECK_CONSTRAINTS,
-    TAKE_GATE,
+    TAKE_GATES,
     Decide,
     Errors,
     GlobalId,
@@ -52,7 +52,7 @@ class Path:
         return [
             place
             for step, _ in self.steps
-            if isinstance(step, Run) and step.sql.removeprefix(f"{TAKE_GATE}; ").startswith(words)
+            if isinstance(step, Run) and step.sql.removeprefix(f"{TAKE_GATES}; ").startswith(words)
             for place in step.places
         ]
 

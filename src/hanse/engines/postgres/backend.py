@@ -184,6 +184,13 @@ class Backend(asyncio.Protocol):
         self._skip_ready, self._prelude = skip_ready + self._prelude, 0
         self._swallow = swallow
 
+    def relay_no_more(self) -> None:
+        """What still comes of the answer is for `next`."""
+        self._relay = None
+        self._prelude, self._skip_ready, self._swallow, self._hidden = self._skip_ready, 0, 0, _NONE
+        if self._skip:
+            self.abort()  # in the middle of a message
+
     def pause_reading(self) -> None:
         self._stopped = True
         if self._transport is not None and not self.closed:

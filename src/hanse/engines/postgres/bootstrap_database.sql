@@ -19,11 +19,15 @@ CREATE TABLE hanse.commit_record (
 
 GRANT INSERT (gid, secret) ON hanse.commit_record TO PUBLIC;
 
--- The gate: its lock modes order commits and snapshots. It is always empty; who commits takes ROW EXCLUSIVE, for which the
--- right to insert is enough, who reads over several groups takes SHARE.
+-- The gates: their lock modes order commits and snapshots. They are always empty; who commits takes ROW EXCLUSIVE, for which
+-- the right to insert is enough, of both in a transaction over several groups; who reads over several groups takes SHARE.
 CREATE TABLE hanse.gate (x int CHECK (false));
 
 GRANT INSERT ON hanse.gate TO PUBLIC;
+
+CREATE TABLE hanse.gate_over_groups (x int CHECK (false));
+
+GRANT INSERT ON hanse.gate_over_groups TO PUBLIC;
 
 -- What a transaction over several groups writes when it commits at SERIALIZABLE, and takes back. No row is ever visible.
 CREATE UNLOGGED TABLE hanse.touch (x int);
