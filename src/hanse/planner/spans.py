@@ -59,7 +59,7 @@ class InsertText:
     @property
     def in_parentheses(self) -> bool:
         """`INSERT INTO t (VALUES …)`: the list is a query, without DEFAULT and with ON CONFLICT behind the parenthesis."""
-        return self._tokens[self._source].name == "ASCII_40"
+        return bool(self._tokens[self._source].name == "ASCII_40")
 
     def _before_source(self) -> int:
         """The last token before the source, OVERRIDING … VALUE not counted."""
