@@ -182,6 +182,34 @@ def test_a_user_who_may_only_read_takes_part(pair: Schema, role: str) -> None:
         user.execute("COMMIT")
 
 
+def test_what_cannot_be_prepared_decides(pair: Schema, role: str) -> None:
+    """findings-gateway 17: temporary tables and announcements of the home group, in functions, too; another role while it ran."""
+    both = "UPDATE u SET v = v + 1 WHERE id IN (5, 15)"
+    function = (
+        "CREATE FUNCTION tell() RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_notify('found_17', 'c'); END $$"
+    )
+    with pair.connect() as listener:
+        listener.execute("LISTEN found_17")
+        listener.execute(function)
+        for first, *more in (
+            (both, "CREATE TEMPORARY TABLE scratch (x int)", "INSERT INTO scratch VALUES (1)"),
+            ("INSERT INTO scratch VALUES (2)", both),
+            (both, "NOTIFY found_17, 'a'"),
+            ("SELECT pg_notify('found_17', 'b')", both),
+            (both, "SELECT tell()"),
+            ("LISTEN found_17", both),
+            (f"SET LOCAL ROLE {role}", both),
+            (f"SET LOCAL ROLE {role}", both, "RESET ROLE", both),
+        ):
+            listener.execute("BEGIN")
+            for statement in (first, *more):
+                listener.execute(statement)  # type: ignore[call-overload]
+            listener.execute("COMMIT")
+        assert listener.execute("SELECT v FROM u WHERE id IN (5, 15)").fetchall() == [(10,), (10,)]
+        assert listener.execute("SELECT count(*) FROM scratch").fetchone() == (2,)
+        assert [notice.payload for notice in listener.notifies(timeout=30, stop_after=3)] == ["a", "b", "c"]
+
+
 @pytest.mark.parametrize("mode", ["SHARE", "SHARE ROW EXCLUSIVE", "EXCLUSIVE", "ACCESS EXCLUSIVE"])
 def test_users_only_take_the_gate_as_writers(cluster: Cluster, pair: Schema, role: str, mode: str) -> None:
     """D22: who could take it in another mode could stop every commit."""

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
+from support.processes import wait_until
 from support.schemas import Schema
 from support.servers import Cluster
 
@@ -65,6 +66,33 @@ def test_copies_are_identical_after_conflicting_writes(cluster: Cluster, cluster
         assert len(set(digests.values())) == 1, digests
     with cluster_schema.connect() as connection:
         assert connection.execute("SELECT n FROM hits").fetchone() == (total,)
+
+
+WAITING = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%%first_then%%'"
+
+
+@pytest.mark.parametrize("value", ["1", "random()"])
+def test_a_writer_waits_in_the_first_group_and_holds_nothing_in_others(
+    cluster: Cluster, cluster_schema: Schema, value: str
+) -> None:
+    """Two writers of one row that began in different groups would each hold what the other waits for."""
+    with cluster_schema.connect() as connection, ThreadPoolExecutor(1) as pool, contextlib.ExitStack() as stack:
+        connection.execute(
+            "CREATE TABLE first_then (id int PRIMARY KEY, n float) WITH (distribution = 'reference')",
+        )
+        connection.execute("INSERT INTO first_then VALUES (1, 0)")
+        dsns = dict(sorted(cluster.group_dsns().items()))
+        groups = [stack.enter_context(psycopg.connect(dsn)) for dsn in dsns.values()]
+        row = f"SELECT n FROM {cluster_schema.name}.first_then WHERE id = 1 FOR UPDATE NOWAIT"
+        groups[0].execute(row)  # type: ignore[call-overload]
+        writer = pool.submit(connection.execute, f"UPDATE first_then SET n = {value} WHERE id = 1")
+        with psycopg.connect(next(iter(dsns.values())), autocommit=True) as watcher:
+            wait_until("the writer waits", lambda: watcher.execute(WAITING).fetchone() is not None, timeout_s=30)
+        for group in groups[1:]:
+            group.execute(row)  # type: ignore[call-overload]
+        for group in groups:
+            group.rollback()
+        assert writer.result(timeout=60).rowcount == 1
 
 
 LOCALE = """

@@ -20,9 +20,9 @@ from ..pgwire.diagnostics import parse_error
 from ..planner.plan import Session as SessionPlan
 from ..planner.plan import SessionVerb
 from ..sql.longlists import head_end
-from ..sql.parse import Parsed, parse_one
+from ..sql.parse import Parsed, only, parse_one
 from ..sql.scope import table_refs
-from . import cursors, drawn, own_settings
+from . import aside, cursors, drawn, own_settings
 from .prepared import Analysis, Statement
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ async def _analyze(session: Session, statement: Statement) -> Analysis:
     if head_end(statement.text) is not None and not session.temporary:
         return await _ask_in(session, statement, WORKSPACE_PLACE)  # an INSERT whose tree would take long to make
     plans = session.plans
-    parsed = parse_one(statement.text)
+    parsed = only(await aside.parse(plans, statement.text))
     asks = parsed.node is not None and not drawn.asks_drawn(statement.text)
     if asks and not cursors.names_current_of(parsed):  # where the cursor is only matters when it runs
         plan = plans.make(parsed).plan

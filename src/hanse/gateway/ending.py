@@ -143,17 +143,21 @@ def _global_order(session: Session, places: list[str]) -> tuple[str, ...]:
     return tuple(sorted(places, key=lambda place: rank.get(place, -1)))
 
 
-def _temporary_last(session: Session, transaction: Transaction, writers: tuple[str, ...]) -> tuple[str, ...]:
-    """A branch that has touched a temporary table cannot be prepared (manual, PREPARE TRANSACTION), so it decides."""
+def _home_last(session: Session, transaction: Transaction, writers: tuple[str, ...]) -> tuple[str, ...]:
+    """A branch that has touched a temporary table or announced something cannot be prepared (manual, PREPARE TRANSACTION), so
+    it decides. So does one where a function ran that may have done that.
+    """
     home = session.gateway.snapshot.home_group
-    touched = any(planned.pins == "temporary table" for planned in transaction.touched.values())
-    if not touched or home not in writers or transaction.identity is not None:
+    if home not in writers or transaction.identity is not None:
+        return writers
+    planned = transaction.touched.values()
+    if not transaction.announces and not any(each.pins == "temporary table" or not each.neutral for each in planned):
         return writers
     return (*(place for place in writers if place != home), home)
 
 
 async def _commit_several(session: Session, transaction: Transaction) -> None:
-    writers = _temporary_last(session, transaction, _global_order(session, transaction.participants))
+    writers = _home_last(session, transaction, _global_order(session, transaction.participants))
     readers = tuple(place for place in transaction.branches if place not in writers)
     identity = transaction.identity or new_global_id(writers[-1])
     committed = False

@@ -25,8 +25,8 @@ from ..pgwire.framing import Message
 from ..planner.plan import Planned
 from ..planner.plan import Session as SessionPlan
 from ..planner.values import NO_PARAMETERS, Parameters
-from ..sql.parse import parse_one
-from . import cursors, drawn, sqlprepare
+from ..sql.parse import only, parse_one
+from . import aside, cursors, drawn, sqlprepare
 from .analysis import analyze
 from .encoding import Codec, Recoder
 from .longinsert import run_long
@@ -294,13 +294,14 @@ async def run_portal(session: Session, portal: Portal, sink: ExecuteSink | Resul
             request = _request(session, portal, statement.text, ())
             if (tag := await run_long(session, statement.text, sink, request)) is not None:
                 return tag
-        parsed = parse_one(statement.text)
+        parsed = only(await aside.parse(session.plans, statement.text))
         if parsed.node is None:
             await refuse_unparsed(session, parsed)
         if (full := await sqlprepare.expanded(session, parsed)) is not None:
             return await run_parsed(session, full, sink, _request(session, portal, full.text, full.parts))
         if drawn.asks_drawn(parsed.text):
             return await run_drawn(session, portal, sink)
+        await aside.plan(session.plans, parsed)
         found = plan_statement(session, parsed)
     planned, parts = found
     request = _request(session, portal, statement.text, parts)
@@ -309,7 +310,7 @@ async def run_portal(session: Session, portal: Portal, sink: ExecuteSink | Resul
     if carries_parameters(planned, portal.parameters or NO_PARAMETERS):
         return await execute_portal(session, planned, request, sink)
     await inlined(session, request)
-    return await run_parsed(session, parse_one(request.text), sink, request)
+    return await run_parsed(session, only(await aside.parse(session.plans, request.text)), sink, request)
 
 
 async def run_drawn(session: Session, portal: Portal, sink: ExecuteSink | ResultBuffer) -> bytes:

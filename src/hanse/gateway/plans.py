@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..catalog.model import Snapshot
+from ..core.errors import PgError
 from ..core.limits import PLAN_CACHE_ENTRIES_MAX
 from ..planner.cache import PlanCache
 from ..planner.plan import Context, Forward, Planned
 from ..planner.planner import plan
 from ..sql.longlists import head_end
-from ..sql.parse import Parsed, parse
+from ..sql.parse import Parsed
 from .route import Route, compile_route
 
 LONG_TEXT_BYTES = 1_000
@@ -20,7 +21,7 @@ LONG_LIST_BYTES = 1 << 18
 class Plans:
     """`find` is the hot path; `make` plans one statement and keeps it."""
 
-    __slots__ = ("_cache", "_last", "_routes", "context", "everywhere", "gathered", "snapshot", "unmerged")
+    __slots__ = ("_cache", "_last", "_made", "_routes", "context", "everywhere", "gathered", "snapshot", "unmerged")
 
     def __init__(self, snapshot: Snapshot, context: Context) -> None:
         self.snapshot = snapshot
@@ -31,6 +32,7 @@ class Plans:
         self._cache = PlanCache()
         self._routes: dict[int, Route] = {}
         self._last: tuple[bytes, tuple[Planned, list[bytes]] | None] = (b"", None)
+        self._made: tuple[Parsed, Planned | PgError] | None = None  # of the last long statement
 
     def find(self, text: bytes) -> tuple[Planned, list[bytes]] | None:
         """The plan of a text and the text's parts. A long text is cut once, however often it is asked for in a row."""
@@ -56,11 +58,23 @@ class Plans:
             route = self._routes[id(planned)] = compile_route(planned, planned.plan, self.snapshot)
         return route
 
-    def parse(self, text: bytes) -> tuple[Parsed, ...]:
-        return parse(text)
-
     def make(self, statement: Parsed, context: Context | None = None) -> Planned:
-        return plan(statement, context or self.context, self.snapshot)
+        made = self._made
+        if made is None or made[0] is not statement or context is not None:
+            return plan(statement, context or self.context, self.snapshot)
+        if isinstance(made[1], PgError):
+            raise made[1]
+        return made[1]
+
+    def has_made(self, statement: Parsed) -> bool:
+        return self._made is not None and self._made[0] is statement
+
+    def make_long(self, statement: Parsed) -> None:
+        """For a thread beside the event loop: `make` knows the plan, or its error, until the next long statement."""
+        try:
+            self._made = (statement, plan(statement, self.context, self.snapshot))
+        except PgError as error:
+            self._made = (statement, error)
 
     def keep(self, text: bytes, planned: Planned) -> None:
         self._cache.store(text, planned)

@@ -13,6 +13,7 @@ from ..executor.request import Sink
 from ..pgwire import backend as server_messages
 from ..pgwire.diagnostics import error_response
 from ..sql.parse import Parsed
+from . import aside
 from .ending import commit_transaction, rollback_transaction
 from .longinsert import run_long
 from .shown import as_one_table
@@ -33,7 +34,7 @@ async def run_simple(session: Session, text: bytes) -> None:
         tag = await run_text(session, text, sink)
         if tag is None:
             tag = await run_long(session, text, sink)
-        statements = session.plans.parse(text) if tag is None else ()
+        statements = await aside.parse(session.plans, text) if tag is None else ()
         if tag:
             session.write(server_messages.command_complete(tag.decode()))
         elif not statements:

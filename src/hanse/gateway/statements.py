@@ -36,6 +36,7 @@ from ..planner.values import NO_PARAMETERS, Parameters
 from ..sql.literals import split
 from ..sql.parse import Parsed, parse_one
 from . import (
+    aside,
     cursors,
     ddl,
     drawing,
@@ -97,6 +98,7 @@ async def run_parsed(session: Session, statement: Parsed, sink: Sink, request: R
         statement = parse_one(await drawn.replaced(session, statement.text))
         if request is not None:
             request.text = statement.text
+    await aside.plan(session.plans, statement)
     planned, parts = plan_statement(session, statement)
     if await session.gateway.wait_thawed(planned, session.exempt):
         planned, parts = plan_statement(session, statement)

@@ -76,6 +76,7 @@ class Transaction:
     savepoints: list[Savepoint] = field(default_factory=list)
     touched: dict[int, Planned] = field(default_factory=dict)
     change: SchemaChange | None = None
+    announces: bool = False  # LISTEN, UNLISTEN or NOTIFY was run in the home group
     patient: bool = False  # a schema change is under way, which waits briefly for locks and then gives way
     ending: bool = False  # its commit is under way and must not be interrupted
     identity: GlobalId | None = None  # made early where a branch prepares together with its only statement

@@ -443,6 +443,8 @@ async def listen(session: Session, plan: SessionPlan, text: bytes, sink: Sink) -
     home = session.gateway.snapshot.home_group
     if plan.verb is SessionVerb.LISTEN:
         await session.pin(home, "LISTEN")
+    if session.transaction is not None:
+        session.transaction.announces = True
     backend = await session.statement_backend()
     backend.write(frontend.query(text))
     try:

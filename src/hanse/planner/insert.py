@@ -160,6 +160,8 @@ class _Insert:
 
     def _of_rows(self) -> Planned:
         text = InsertText(self.analysis.parsed)
+        if text.in_parentheses:
+            return self._of_query()
         values, rows = self.node.selectStmt.valuesLists, text.rows()
         columns = self._columns(len(values[0]))
         added = self.added()
@@ -501,7 +503,13 @@ class _Insert:
         plain = query is not None and query.valuesLists and not query.withClause and not self.node.withClause
         rows = query.valuesLists if plain and not _sorted(query) else ()
         tail = (self.node.onConflictClause, self.node.returningClause)
-        if not rows or self._unsteady(rows) or self._unsteady(tail) or len(self.analysis.base) > 1:
+        if (
+            not rows
+            or InsertText(self.analysis.parsed).in_parentheses
+            or self._unsteady(rows)
+            or self._unsteady(tail)
+            or len(self.analysis.base) > 1
+        ):
             unsteady = self._query_is_unsteady()
             if unsteady and self.view is not None:
                 raise not_supported("a volatile INSERT through a view of a reference table is not supported")

@@ -56,6 +56,11 @@ class InsertText:
                 columns = False
         raise AssertionError("an INSERT without a source of rows")
 
+    @property
+    def in_parentheses(self) -> bool:
+        """`INSERT INTO t (VALUES …)`: the list is a query, without DEFAULT and with ON CONFLICT behind the parenthesis."""
+        return bool(self._tokens[self._source].name == "ASCII_40")
+
     def _before_source(self) -> int:
         """The last token before the source, OVERRIDING … VALUE not counted."""
         index = self._source - 1

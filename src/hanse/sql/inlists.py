@@ -1,4 +1,4 @@
-"""`x IN (1, 2, 3, …)` of thousands of values, kept out of the parse tree.
+"""`x IN (1, 2, 3, …)` of thousands of values, and other lists as long, kept out of the parse tree.
 
 pglast makes some twenty Python objects of each value, and every walk of the planner visits them. 65,535 parameters took
 a worker 50 s, in which it served nobody else. No plan depends on so many values one by one: they lie everywhere.
@@ -7,6 +7,14 @@ else stays where it is::
 
     SELECT * FROM t WHERE id IN ($1,$2,$3,…,$65535) AND v = 5
     SELECT * FROM t WHERE id IN (hanse_list_77d1…_4()      ) AND v = 5
+
+So are lists of rows, `(a, b) IN ((1, 2), (3, 4), …)`; arrays, `ARRAY[1, 2, …]`; and all rows but the first of a VALUES list in
+parentheses, as one row::
+
+    … JOIN (VALUES (1, 'a'), (2, 'b'), (3, 'c'), …) v (id, x) USING (id)
+    … JOIN (VALUES (1, 'a'), (hanse_list_77d1…_5()       ) v (id, x) USING (id)
+
+Not where an INSERT takes its rows from it: those are planned one by one, or by their kinds (`planner.longinsert`).
 
 What is sent to servers is the client's own text, or a text printed from the tree, where `restored` puts the list back. No
 server has a function of that name: one that was forgotten is an error, never an answer.
@@ -31,10 +39,18 @@ VALUES_MIN = 500
 TEXT_BYTES_MIN = 2 * VALUES_MIN  # shorter texts are not looked at
 
 _VALUE = (
-    r"(?:-?\d[\w.]*+|NULL\b|\$\d++|'[^']*+(?:''[^']*+)*+')\s*+"
-    r"(?:::\s*+[A-Za-z_][\w. ]*+(?:\(\d++(?:,\s*+\d++)?\)[\w ]*+)?\s*+)?"
+    r"(?:-?\d[\w.]*+|(?:NULL|TRUE|FALSE)\b|\$\d++|'[^']*+(?:''[^']*+)*+')\s*+"
+    r"(?:::\s*+[A-Za-z_][\w. ]*+(?:\(\d++(?:,\s*+\d++)?\)[\w ]*+)?(?:\[\])?\s*+)?"
 )
-_LIST = re.compile(rf"\bIN\s*+\(\s*+((?:{_VALUE},\s*+){{{VALUES_MIN - 1},}}+{_VALUE})\)", re.IGNORECASE)
+_INSIDE = rf"\s*+{_VALUE}(?:,\s*+{_VALUE})*+"  # a row's values
+_ROW = rf"\({_INSIDE}\)\s*+"
+_LIST = re.compile(
+    rf"\bIN\s*+\(\s*+(?P<values>(?:{_VALUE},\s*+){{{VALUES_MIN - 1},}}+{_VALUE})\)"
+    rf"|\bIN\s*+\(\s*+(?P<rows>(?:{_ROW},\s*+){{{VALUES_MIN - 1},}}+{_ROW})\)"
+    rf"|\bARRAY\s*+\[\s*+(?P<array>(?:{_VALUE},\s*+){{{VALUES_MIN - 1},}}+{_VALUE})\]"
+    rf"|\(\s*+VALUES\s*+{_ROW},\s*+\((?P<table>{_INSIDE}(?:\)\s*+,\s*+\({_INSIDE}){{{VALUES_MIN - 1},}}+)\)",
+    re.IGNORECASE,
+)
 _QUERY = re.compile(r"[\s(]*+(?:SELECT|WITH|UPDATE|DELETE|INSERT|MERGE)\b", re.IGNORECASE)
 _PARAMETER = re.compile(r"\$\d+")
 _NAME = f"hanse_list_{secrets.token_hex(8)}"  # a client must not be able to name another's
@@ -43,7 +59,7 @@ _CALL = re.compile(rf"\b{_NAME}_(\d+)\(\)")
 
 @dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
 class InList:
-    text: str  # without the parentheses
+    text: str  # without what it stands in
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +85,14 @@ def shortened(data: bytes, sql: str) -> Shortened | None:
     pieces: list[str] = []
     done = 0
     for match in found:
-        one = InList(match[1])
+        kind = str(match.lastgroup)
+        one = InList(match[kind])
         number = next(_numbers)
         _known[number] = one
         lists.append(one)
         call = f"{_NAME}_{number}()"
-        pieces += (sql[done : match.start(1)], call.ljust(len(one.text)))
-        done = match.end(1)
+        pieces += (sql[done : match.start(kind)], call.ljust(len(one.text)))
+        done = match.end(kind)
     return Shortened("".join((*pieces, sql[done:])), tuple(lists))
 
 
@@ -107,12 +124,12 @@ def _are_alone(sql: str, found: list[re.Match[str]]) -> bool:
     """Whether no parameter of the lists is named elsewhere."""
     if "$" not in sql:
         return True
-    inside = {name for match in found for name in _PARAMETER.findall(match[1])}
+    inside = {name for match in found for name in _PARAMETER.findall(match[str(match.lastgroup)])}
     done = 0
     for match in found:
-        if not inside.isdisjoint(_PARAMETER.findall(sql, done, match.start(1))):
+        if not inside.isdisjoint(_PARAMETER.findall(sql, done, match.start(str(match.lastgroup)))):
             return False
-        done = match.end(1)
+        done = match.end(str(match.lastgroup))
     return inside.isdisjoint(_PARAMETER.findall(sql, done))
 
 

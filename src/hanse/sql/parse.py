@@ -31,6 +31,7 @@ from .walk import walk
 
 # What the grammar and the lexer report as 42601; any other message is left to a server.
 _BLOCK = 1_024  # characters
+_QUERIES = (ast.SelectStmt, ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt, ast.MergeStmt)
 _SYNTAX = ("syntax error", "unterminated", "trailing junk", "invalid Unicode", "WITH TIES")
 
 
@@ -139,9 +140,7 @@ class Parsed:
         return segment, offset - starts[segment]
 
 
-_last = Parsed(
-    b"", None, ""
-)  # with a long list: a statement is parsed several times on its way, its tree is never changed
+_last = Parsed(b"", None, "")  # a long one: a statement is parsed several times on its way, its tree is never changed
 
 
 def parse(text: bytes | str) -> tuple[Parsed, ...]:
@@ -165,21 +164,36 @@ def parse(text: bytes | str) -> tuple[Parsed, ...]:
         statements = parse_sql(sql)
     except ParseError as error:
         return (_refused(data, sql, error),)
-    return (_statement(data, sql, statements[0]),) if statements else ()
+    return (_kept(_statement(data, sql, statements[0])),) if statements else ()
+
+
+def _kept(found: Parsed) -> Parsed:
+    global _last
+    if len(found.text) >= TEXT_BYTES_MIN and isinstance(found.node, _QUERIES) and not _is_into(found.node):
+        _last = found
+    return found
 
 
 def _parse_shortened(data: bytes, short: Shortened) -> Parsed | None:
-    """None: it is parsed as it is, being several, or wrong, or SELECT … INTO, whose tree is used in more ways."""
+    """None: it is parsed as it is, being several, or wrong, or a statement whose tree is used in more ways."""
     depth.check(short.sql.encode(), short.sql)
     try:
         statements = parse_sql(short.sql)
     except ParseError:
         return None
-    if len(statements) != 1 or getattr(statements[0].stmt, "intoClause", None) is not None:
+    if len(statements) != 1 or any(_needs_lists(found) for found in walk(statements[0].stmt)):
         return None
-    global _last
-    _last = replace(_statement(data, short.sql, statements[0]), shortened=short)
-    return _last
+    return _kept(replace(_statement(data, short.sql, statements[0]), shortened=short))
+
+
+def _needs_lists(node: Any) -> bool:
+    """SELECT … INTO, and an INSERT of a VALUES list."""
+    inserts = isinstance(node, ast.InsertStmt) and getattr(node.selectStmt, "valuesLists", None)
+    return bool(inserts) or _is_into(node)
+
+
+def _is_into(node: Any) -> bool:
+    return getattr(node, "intoClause", None) is not None
 
 
 def _pieces(sql: str) -> Sequence[slice]:
@@ -197,7 +211,10 @@ def _pieces(sql: str) -> Sequence[slice]:
 
 def parse_one(text: bytes | str) -> Parsed:
     """The only statement of a text. Raises PgError 42601 where there are several, or none."""
-    statements = parse(text)
+    return only(parse(text))
+
+
+def only(statements: tuple[Parsed, ...]) -> Parsed:
     if len(statements) != 1:
         raise PgError("42601", "cannot insert multiple commands into a prepared statement")
     return statements[0]

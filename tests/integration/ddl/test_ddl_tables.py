@@ -239,6 +239,27 @@ def test_set_tablespace_moves_rows(db: Places) -> None:
     assert db.ask("g2", "SELECT count(*) FROM pg_indexes WHERE indexname = 'own'") == [(1,)]
 
 
+def test_rows_move_with_their_foreign_keys_or_not_at_all(db: Places) -> None:
+    db.run(CUSTOMERS)
+    db.run(
+        "CREATE TABLE orders (c bigint REFERENCES customers, n int, PRIMARY KEY (c, n))"
+        " PARTITION BY HASH (c) WITH (shards = 4)"
+    )
+    for shard in ("customers_p0", "orders_p0"):
+        refused(db, f"ALTER TABLE {shard} SET TABLESPACE g2", "0A000")
+    assert "customers_p0" in names(db, "g1") and "orders_p0" in names(db, "g1")
+    db.run("CREATE TABLE land (id int PRIMARY KEY) WITH (distribution = 'reference')")
+    db.run("CREATE TABLE town (id int PRIMARY KEY, land int REFERENCES land)")
+    for group in db.groups:
+        db.write(group, "INSERT INTO land VALUES (1)")
+    db.write("g1", "INSERT INTO town VALUES (7, 1)")
+    db.run("ALTER TABLE town SET TABLESPACE g2")
+    assert db.ask("g2", "SELECT * FROM town") == [(7, 1)]
+    with pytest.raises(psycopg.errors.ForeignKeyViolation):
+        db.connections["g2"].execute("INSERT INTO town VALUES (8, 2)")
+    db.connections["g2"].rollback()
+
+
 def test_added_columns_are_alike_in_all_copies(db: Places) -> None:
     db.run("CREATE TABLE ref (a int) WITH (distribution = 'reference'); " + CUSTOMERS)
     for group in db.groups:

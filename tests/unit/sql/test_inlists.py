@@ -14,10 +14,17 @@ from hanse.sql.render import NotRenderable, render
 NUMBERS = ",".join(map(str, range(VALUES_MIN)))
 STRINGS = ", ".join(f"'{n}''é'::character varying(20)" for n in range(VALUES_MIN))
 PARAMETERS = ",".join(f"${n}" for n in range(1, VALUES_MIN + 1))
+ROWS = ", ".join(f"({n}, 'x{n}', NULL::int[], true)" for n in range(VALUES_MIN + 1))
+PAIRS = ",".join(f"(${n})" for n in range(1, VALUES_MIN + 1))
 TAKEN_OUT = {
     "numbers": f"SELECT * FROM t WHERE id IN ({NUMBERS}) AND v = 5",
     "strings": f"UPDATE t SET v = 'ü' WHERE name NOT IN ( {STRINGS} ) RETURNING \"id\"",
     "parameters": f"(SELECT v FROM t WHERE id in({PARAMETERS})) UNION SELECT $600",
+    "rows": f"SELECT * FROM t WHERE (id, v) NOT IN ({ROWS})",
+    "array": f"SELECT * FROM t WHERE id = ANY (ARRAY[{NUMBERS}]) OR ids = array [ {NUMBERS} ]::int[]",
+    "table": f"SELECT * FROM t JOIN (VALUES {ROWS}) v (id, x) USING (id)",
+    "table in WITH": f"WITH v (id, x) AS (VALUES {ROWS} ORDER BY 1 LIMIT 7) UPDATE t SET v = v.x FROM v WHERE t.id = v.id",
+    "table of parameters": f"MERGE INTO t USING (values ($901), {PAIRS}) v (id) ON t.id = v.id WHEN MATCHED THEN DELETE",
     "two": f"WITH a AS (SELECT 1) DELETE FROM t WHERE id IN ({NUMBERS}) OR id IN ({PARAMETERS})",
 }
 LEFT = {
@@ -29,6 +36,10 @@ LEFT = {
     "parameter elsewhere": f"SELECT $7 WHERE 1 IN ({PARAMETERS})",
     "not a query": f"CREATE VIEW v AS SELECT 1 WHERE 1 IN ({NUMBERS})",
     "into": f"SELECT 1 INTO t WHERE 1 IN ({NUMBERS})",
+    "rows to insert": f"INSERT INTO t (VALUES {ROWS})",
+    "rows to insert in WITH": f"WITH a AS (INSERT INTO t (VALUES {ROWS}) RETURNING id) SELECT * FROM a",
+    "a row with an expression": f"SELECT * FROM (VALUES (1 + 1), {PAIRS}) v",
+    "an array's elements": "SELECT ARRAY[now(), " + NUMBERS + "]",
     "several": f"SELECT 1; SELECT 1 WHERE 1 IN ({NUMBERS})",
     "wrong": f"SELECT FROM WHERE 1 IN ({NUMBERS})",
 }
