@@ -35,9 +35,9 @@ from ..replication.record import RuleRecord
 from ..replication.rule import Policy, rule_of
 from .catalog_link import tell_catalog
 from .group_records import row_of
-from .peers import PeerServer, TcpPeers
+from .peers import PeerServer, TcpPeers, source_of
 from .pledges import PledgeFile
-from .replica import Replica, source_of
+from .replica import Replica
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class MemberPart:
     def _leads(self) -> Leads:
         assert self._replica is not None
         replica = self._replica
-        return Leads(self.name, replica.term, replica.serving, replica.lease_left_s)
+        return Leads(self.name, replica.term, replica.serving, replica.lease_left_s, replica.hears)
 
     def is_alive(self) -> bool:
         return self._tasks is not None and not self._tasks.done()

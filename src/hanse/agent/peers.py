@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 
 from ..core.limits import PEER_ANSWER_S_MAX
+from ..engines.postgres.group_files import Source
 from ..engines.postgres.streaming import Access
 from ..replication.asking import HandOver, Leads, Reply, WhoLeads, ask, encode, read
 from ..replication.pledge import Heartbeat, Message, Promote, Recruit
@@ -78,9 +79,14 @@ class TcpPeers:
             raise ValueError(f"{name} is no member any more")
         return self._accesses[name]
 
-    async def ask(self, name: str, message: Message, timeout_s: float) -> Reply:
+    async def ask(self, name: str, message: Message | WhoLeads, timeout_s: float) -> Reply | Leads:
         if name not in self._addresses:
             raise ValueError(f"{name} is no member any more")
         host, port = self._addresses[name]
-        reply: Reply = await ask(host, port, self._key, message, timeout_s=timeout_s)
+        reply: Reply | Leads = await ask(host, port, self._key, message, timeout_s=timeout_s)
         return reply
+
+
+def source_of(access: Access, name: str, slot: str) -> Source:
+    """What a follower streams from."""
+    return Source(host=access.host, port=access.port, user=access.user, password=access.password, name=name, slot=slot)
