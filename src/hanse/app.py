@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from .config import NodeConfig, Secrets, load_node_config, load_secrets
 from .core.errors import UserMistake
 from .core.limits import START_TIMEOUT_S
+from .core.links import LINKS, LINKS_FILE
 
 if TYPE_CHECKING:
     from .agent.cluster_dir import Prepared
@@ -78,7 +79,11 @@ def run_gateway(config: NodeConfig, secrets: Secrets, worker: int) -> None:
     run_directory = Path(config.data_dir) / "run"
     facts: dict[str, Any] = {"worker": worker, "host": config.host, "port": config.gateway_port}
     with claim(run_directory, worker_name(worker), **facts) as presence:
-        uvloop.run(_until_signal(serve(config, secrets, worker), _report_listening(presence, config.gateway_port)))
+        uvloop.run(_until_signal(serve(config, secrets, worker), _beside(presence, config, run_directory)))
+
+
+async def _beside(presence: Presence, config: NodeConfig, run_directory: Path) -> None:
+    await asyncio.gather(_report_listening(presence, config.gateway_port), LINKS.watch(run_directory / LINKS_FILE))
 
 
 async def _report_listening(presence: Presence, port: int) -> None:
@@ -133,7 +138,11 @@ async def _run_agent(agent: Any) -> None:
     loop = asyncio.get_running_loop()
     for number in ENDING_SIGNALS:
         loop.add_signal_handler(number, ending.set)
-    await agent.run(ending)
+    links = loop.create_task(LINKS.watch(Path(agent.config.data_dir) / "run" / LINKS_FILE))
+    try:
+        await agent.run(ending)
+    finally:
+        links.cancel()
 
 
 # --- a local cluster
@@ -152,6 +161,8 @@ def run_local(prepared: Prepared, *, progress: Progress, ready: Callable[[], Non
     for number in (*ENDING_SIGNALS, signal.SIGHUP):
         signal.signal(number, lambda _number, _frame: ending.set())
     with claim(prepared.data_dir / "run", UP, lock=prepared.lock) as presence:
+        for node in prepared.cluster.nodes:
+            (prepared.data_dir / node.name / "run" / LINKS_FILE).unlink(missing_ok=True)
         supervisor = Supervisor(prepared)
         try:
             supervisor.start()

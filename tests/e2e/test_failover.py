@@ -6,12 +6,9 @@ No acknowledged transfer is lost, no total is ever another, nothing is left prep
 from __future__ import annotations
 
 import contextlib
-import random
 import subprocess
 import sys
-import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,123 +18,17 @@ import psutil
 import psycopg
 import pytest
 
+from support.bank import BACK_S, WRITERS, Bank
 from support.processes import wait_until
 from support.servers import Cluster, three_nodes
 
 HANSE = [sys.executable, "-P", "-m", "hanse.cli.main"]
-ACCOUNTS, EACH, WRITERS = 40, 100, 4
-BACK_S = 90.0  # for a cluster on a slow machine to be whole again
-# None: the gateway was killed. 55P03: a snapshot that was begun waited for a server that was stopped.
-TRUTHFUL = ("08006", "08001", "08007", "40001", "40P01", "55P03", "57P01", "57P02", "57P03", None)
 
 
 @pytest.fixture(scope="module")
 def replicated(run_directory: Path) -> Iterator[Cluster]:
     with three_nodes(run_directory, replicas=3) as cluster:
         yield cluster
-
-
-class Bank:
-    """Transfers and totals through every gateway, until told to stop."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self.cluster = cluster
-        self.ports = [gateway.port for gateway in cluster.gateways]
-        self.table = f"bank_{uuid.uuid4().hex[:8]}"
-        self.stop = threading.Event()
-        self.done, self.seen = [0] * WRITERS, [0]
-        self.errors: set[str | None] = set()
-        with self.connect(0) as connection:
-            connection.execute(
-                f"CREATE TABLE {self.table} (id int PRIMARY KEY, n int) PARTITION BY HASH (id) WITH (shards = 4)"  # type: ignore[call-overload]
-            )
-            connection.execute(
-                f"INSERT INTO {self.table} SELECT i, {EACH} FROM generate_series(1, {ACCOUNTS}) i"  # type: ignore[call-overload]
-            )
-            connection.execute(f"CREATE TABLE {self.table}_log (id uuid PRIMARY KEY)")  # type: ignore[call-overload]
-        self.acknowledged: list[list[uuid.UUID]] = [[] for _ in range(WRITERS)]
-
-    def connect(self, number: int) -> psycopg.Connection:
-        """Again and again: a gateway that was killed is back in a moment."""
-
-        def connected() -> psycopg.Connection | None:
-            with contextlib.suppress(psycopg.OperationalError):
-                port = self.ports[number % len(self.ports)]
-                return psycopg.connect(self.cluster.dsn, port=port, autocommit=True, connect_timeout=5)
-            return None
-
-        found: psycopg.Connection = wait_until("a gateway", connected, timeout_s=BACK_S)
-        return found
-
-    def _go_on(self, number: int, work: Callable[[psycopg.Connection], None], over: Callable[[], bool]) -> None:
-        connection = self.connect(number)
-        while not over():
-            try:
-                work(connection)
-            except psycopg.Error as error:
-                self.errors.add(error.sqlstate)
-                assert error.sqlstate in TRUTHFUL, error
-                if connection.closed:
-                    connection = self.connect(number)
-        connection.close()
-
-    def transfer(self, number: int, times: int) -> None:
-        """So many, and then it ends."""
-        until = self.done[number] + times
-        self._go_on(number, self._transfer(number), lambda: self.done[number] >= until)
-
-    def write(self, number: int) -> None:
-        self._go_on(number, self._transfer(number), self.stop.is_set)
-
-    def _transfer(self, number: int) -> Callable[[psycopg.Connection], None]:
-        draw = random.Random(number)
-
-        def transfer(connection: psycopg.Connection) -> None:
-            low, high = draw.sample(range(1, ACCOUNTS + 1), 2)
-            name = uuid.uuid4()
-            with connection.transaction():
-                for account, by in ((low, -1), (high, 1)):
-                    connection.execute(
-                        f"UPDATE {self.table} SET n = n + %s WHERE id = %s",  # type: ignore[call-overload]
-                        (by, account),
-                    )
-                connection.execute(f"INSERT INTO {self.table}_log VALUES (%s)", (name,))  # type: ignore[call-overload]
-            self.acknowledged[number].append(name)
-            self.done[number] += 1
-
-        return transfer
-
-    def read(self) -> None:
-        def total(connection: psycopg.Connection) -> None:
-            row = connection.execute(f"SELECT sum(n) FROM {self.table}").fetchone()  # type: ignore[call-overload]
-            assert row == (ACCOUNTS * EACH,)
-            self.seen[0] += 1
-
-        self._go_on(1, total, self.stop.is_set)
-
-    def look(self) -> None:
-        with self.connect(2) as connection:
-            row = connection.execute(f"SELECT sum(n) FROM {self.table}").fetchone()  # type: ignore[call-overload]
-            assert row == (ACCOUNTS * EACH,)
-            kept = {row[0] for row in connection.execute(f"SELECT id FROM {self.table}_log")}  # type: ignore[call-overload]
-        assert {name for names in self.acknowledged for name in names} <= kept
-        wait_until("no branch is left prepared", self._nothing_prepared, timeout_s=BACK_S)
-        wait_until("all copies are equal", self._are_equal, timeout_s=BACK_S)
-
-    def _nothing_prepared(self) -> bool:
-        with self.connect(0) as connection:
-            return connection.execute("SELECT count(*) FROM hanse.transactions").fetchone() == (0,)
-
-    def _are_equal(self) -> bool:
-        query = (
-            "SELECT md5(coalesce(string_agg(rows, ',' ORDER BY rows), '')) FROM "
-            f"(SELECT t::text AS rows FROM {self.table} t) x"
-        )
-        found: dict[str, list[object]] = {}
-        with contextlib.suppress(psycopg.OperationalError):
-            for name, rows in self.cluster.ask_instances(query).items():
-                found.setdefault(name.split(".")[1], []).append(rows[0][0])
-        return all(len(copies) == 3 and len(set(copies)) == 1 for copies in (found.get("g1", []), found.get("g2", [])))
 
 
 def _whole(cluster: Cluster) -> bool:
@@ -216,29 +107,12 @@ def test_nothing_acknowledged_is_lost(
 ) -> None:
     wait_until("the cluster is whole", lambda: _whole(replicated), timeout_s=BACK_S)
     bank = Bank(replicated)
-    with ThreadPoolExecutor(WRITERS + 1) as pool:
-        running = [pool.submit(bank.write, number) for number in range(WRITERS)] + [pool.submit(bank.read)]
-
-        def go_on() -> None:
-            """Until each client has done something more."""
-            before = [*bank.done, *bank.seen]
-            wait_until(
-                "all clients",
-                lambda: all(map(int.__gt__, [*bank.done, *bank.seen], before)) or any(each.done() for each in running),
-                timeout_s=BACK_S,
-            )
-
-        try:
-            go_on()
-            fault(replicated, go_on)
-            go_on()
-            wait_until("the cluster is whole", lambda: _whole(replicated), timeout_s=BACK_S)
-            go_on()
-        finally:
-            bank.stop.set()
-        for each in running:
-            each.result(BACK_S)
-    bank.look()
+    with bank.working() as go_on:
+        go_on()
+        fault(replicated, go_on)
+        go_on()
+        wait_until("the cluster is whole", lambda: _whole(replicated), timeout_s=BACK_S)
+        go_on()
 
 
 def _chaos(cluster: Cluster, *arguments: str, timeout_s: float = 240.0) -> subprocess.CompletedProcess[str]:

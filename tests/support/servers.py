@@ -106,8 +106,8 @@ class Cluster:
     def gateways(self) -> tuple[Server, ...]:
         """One for each node."""
         return tuple(
-            Server(gateway["host"], gateway["port"], self.server.user, self.server.password, self.server.database)
-            for gateway in self.status()["gateways"]
+            Server(node["host"], node["gateway_port"], self.server.user, self.server.password, self.server.database)
+            for node in self._nodes()
         )
 
     def group_dsns(self) -> dict[str, str]:
@@ -124,19 +124,23 @@ class Cluster:
         A workspace ends connections that stay idle while it makes a database.
         """
         found = {}
-        for file in sorted(self.data_directory.glob("*/node.json")):
-            node = json.loads(file.read_text())
+        for node in self._nodes():
             for instance in node["instances"]:
-                found[f"{node['name']}.{instance['group']}"] = self._system_server(instance["port"]).dsn
+                server = self._system_server(instance["port"], node["host"])
+                found[f"{node['name']}.{instance['group']}"] = server.dsn
         return found
+
+    def _nodes(self) -> list[dict[str, Any]]:
+        """As their own files say it."""
+        return [json.loads(file.read_text()) for file in sorted(self.data_directory.glob("*/node.json"))]
 
     def ask_instances(self, sql: str, parameters: Sequence[object] | None = None) -> dict[str, list[tuple[Any, ...]]]:
         """What every PostgreSQL answers, the workspaces among them; asked again where one ended the idle connection."""
         return {name: _asked(dsn, sql, parameters) for name, dsn in self.instance_dsns().items()}
 
-    def _system_server(self, port: int) -> Server:
+    def _system_server(self, port: int, host: str = "127.0.0.1") -> Server:
         secrets = json.loads((self.data_directory / "secrets.json").read_text())
-        return Server("127.0.0.1", port, SYSTEM_ROLE, secrets["system_password"], self.server.database)
+        return Server(host, port, SYSTEM_ROLE, secrets["system_password"], self.server.database)
 
     def log_tail(self) -> str:
         """The last lines of every log below the data directory."""

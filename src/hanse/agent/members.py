@@ -96,7 +96,7 @@ class MemberPart:
     def _leads(self) -> Leads:
         assert self._replica is not None
         replica = self._replica
-        return Leads(self.name, replica.term, replica.serving, replica.lease_left_s)
+        return Leads(self.name, replica.term, replica.serving, replica.lease_left_s, replica.hears)
 
     def is_alive(self) -> bool:
         return self._tasks is not None and not self._tasks.done()

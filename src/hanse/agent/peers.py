@@ -19,7 +19,7 @@ class Peers(Protocol):
     @property
     def names(self) -> frozenset[str]: ...
     def access(self, name: str) -> Access: ...
-    async def ask(self, name: str, message: Message, timeout_s: float) -> Reply: ...
+    async def ask(self, name: str, message: Message | WhoLeads, timeout_s: float) -> Reply | Leads: ...
 
 
 class PeerServer:
@@ -88,9 +88,9 @@ class TcpPeers:
             raise ValueError(f"{name} is no member any more")
         return self._accesses[name]
 
-    async def ask(self, name: str, message: Message, timeout_s: float) -> Reply:
+    async def ask(self, name: str, message: Message | WhoLeads, timeout_s: float) -> Reply | Leads:
         if name not in self._addresses:
             raise ValueError(f"{name} is no member any more")
         host, port = self._addresses[name]
-        reply: Reply = await ask(host, port, self._key, message, timeout_s=timeout_s)
+        reply: Reply | Leads = await ask(host, port, self._key, message, timeout_s=timeout_s)
         return reply

@@ -57,7 +57,7 @@ from ..engines.postgres.instance import StopMode
 from ..engines.postgres.postmaster import PortTaken
 from ..engines.postgres.promotion import establish, history, local_timeline, promote, promotions, write_record
 from ..engines.postgres.streaming import Data, Member, has_wal, make_slot, source_of, system_identifier
-from ..replication.asking import HandOver, Heard, Renewed, Reply
+from ..replication.asking import HandOver, Heard, Leads, Renewed, Reply
 from ..replication.failover import Attempt, Established, Observation, Refusal, Report, decide
 from ..replication.lease import Grants, Lease
 from ..replication.membership import Use, finish
@@ -66,6 +66,7 @@ from ..replication.record import RuleRecord
 from ..replication.rejoin import LeaderHistory, LocalData, Rejoin, rejoin
 from ..replication.rule import Policy
 from ..replication.suspicion import Detector
+from .canvass import canvass
 from .group_records import record_of, reigns, row_of
 from .peers import Peers
 from .pledges import PledgeFile
@@ -153,6 +154,11 @@ class Replica:
             return 0.0
         until = leading.lease.until(leading.record.lease_clauses())
         return None if until == math.inf else max(0.0, until - self._now())
+
+    @property
+    def hears(self) -> bool:
+        """Of a leader, or it is one: another is not needed."""
+        return self.serving or (self._leading is None and self._detector.hears(self._now()))
 
     @property
     def follows(self) -> bool:
@@ -617,6 +623,8 @@ class Replica:
             if self._leading is None and not self._working(self._handover) and self._suspects():
                 if not await self._is_member():
                     self._detector.excuse(self._now())
+                elif not await canvass(self.name, self._peers, self._known):
+                    await asyncio.sleep(HEARTBEAT_S)
                 elif self._suspects():  # still
                     log.warning(
                         "%s has not heard of a leader for %.1f s", self.name, self._now() - self._detector.since
@@ -685,7 +693,9 @@ class Replica:
     async def _ask(self, name: str, message: Message) -> Reply:
         if name == self.name:
             return await self.handle(message)
-        return await self._peers.ask(name, message, PEER_ANSWER_S_MAX)
+        reply = await self._peers.ask(name, message, PEER_ANSWER_S_MAX)
+        assert not isinstance(reply, Leads)
+        return reply
 
 
 def _answers(replies: dict[str, Reply]) -> dict[str, Report | Refusal | Established]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from ..core.errors import PgError
 from ..core.limits import AUTH_MESSAGE_BYTES_MAX, CONTROL_MESSAGE_BYTES_MAX, CONTROL_STRAGGLERS_S_MAX
+from ..core.links import open_connection
 from . import protocol as p
 
 GOODBYE_S_MAX = 1.0
@@ -137,7 +138,7 @@ async def open_link(
     """Connects, and proves the token both ways; `known` as in `protocol.Hello`. Raises NotLeading, PgError 28P01 when the
     service refuses the token.
     """
-    reader, writer = await asyncio.open_connection(*address)
+    reader, writer = await open_connection(*address)
     link = Link(reader, writer)
     try:
         challenge = await link.read(AUTH_MESSAGE_BYTES_MAX)

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from ..core.limits import PEER_MESSAGE_BYTES_MAX
+from ..core.links import open_connection
 from .failover import Established, Refusal, Report
 from .pledge import Heartbeat, Message, Promote, Recruit
 
@@ -43,17 +44,21 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class WhoLeads:
-    """A gateway's question. Nobody is pledged by it."""
+    """A gateway's question, or a member's that hears of no leader. Nobody is pledged by it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Leads:
-    """`serving`: results of this member may be used that arrive within `lease_left_s`. None: for ever."""
+    """`serving`: results of this member may be used that arrive within `lease_left_s`. None: for ever.
+
+    `hears`: it serves, or a leader has been heard of lately.
+    """
 
     name: str
     term: int
     serving: bool
     lease_left_s: float | None = 0.0
+    hears: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +108,7 @@ async def read(reader: asyncio.StreamReader, key: bytes) -> Any:
 async def ask(host: str, port: int, key: bytes, message: Message | WhoLeads | HandOver, *, timeout_s: float) -> Any:
     """The answer of a member's agent. Raises OSError, EOFError, ValueError or TimeoutError without one."""
     async with asyncio.timeout(timeout_s):
-        reader, writer = await asyncio.open_connection(host, port)
+        reader, writer = await open_connection(host, port)
         try:
             writer.write(encode(key, message))
             return await read(reader, key)

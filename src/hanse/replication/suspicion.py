@@ -65,6 +65,10 @@ class Detector:
         deviation = max(statistics.pstdev(self._intervals, mean), SUSPICION_DEVIATION_S_MIN)
         return min(max(mean + DEVIATIONS * deviation, SUSPICION_S_MIN), SUSPICION_S_MAX)
 
+    def hears(self, now: float) -> bool:
+        """The silence is no reason to suspect anybody yet, by far."""
+        return self._leader is not None and now - self.since <= self.patience_s / 2
+
     def suspects(self, now: float, place: int) -> bool:
         """`place`: among those who might suspect, from 0."""
         return now - self.since > self.patience_s + place * SUSPICION_STAGGER_S

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from hanse.agent.peers import PeerServer, TcpPeers
 from hanse.agent.pledges import PledgeFile
 from hanse.agent.replica import Replica
 from hanse.core.errors import PgError
-from hanse.replication.asking import Reply, ask, decode, encode
+from hanse.replication.asking import Leads, Reply, WhoLeads, ask, decode, encode
 from hanse.replication.pledge import Heartbeat, Message, Pledge, Promote, Recruit
 from hanse.replication.record import RuleRecord
 from hanse.replication.rule import Policy, rule_of
@@ -35,7 +36,7 @@ class CutPeers(TcpPeers):
     own = ""
     cut: set[str]
 
-    async def ask(self, name: str, message: Message, timeout_s: float) -> Reply:
+    async def ask(self, name: str, message: Message | WhoLeads, timeout_s: float) -> Reply | Leads:
         if (self.own in self.cut) != (name in self.cut):
             await asyncio.sleep(timeout_s)
             raise TimeoutError
@@ -65,7 +66,7 @@ class Agents:
             peers = CutPeers(addresses, accesses, KEY)
             peers.own, peers.cut = name, self.cut
             replica = Replica(name, self.group.members[name], file, peers)
-            server = PeerServer(replica.handle, KEY)
+            server = PeerServer(replica.handle, KEY, partial(_leads, replica))
             await server.start(*addresses[name])
             self.replicas[name] = replica
             self._servers.append(server)
@@ -115,6 +116,10 @@ async def _agents(path: Path) -> AsyncIterator[Agents]:
             await group.stop()
         sweep(path)
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _leads(replica: Replica) -> Leads:
+    return Leads(replica.name, replica.term, replica.serving, replica.lease_left_s, replica.hears)
 
 
 async def until(what: str, condition: Callable[[], Any]) -> Any:

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 WHOLE_S_MAX = 120.0
+lasting_option = click.option(
+    "--seconds", type=click.FloatRange(0.0, 3600.0), help="End the fault after so long; without it, `hanse chaos heal`."
+)
 TARGET = "TARGET is a node (n2), n2:agent, n2:gateway, g1:leader, g1:follower, or a server's name."
+TARGETS = "A TARGET is a node (n2), or something on it, as for `hanse chaos kill`."
 
 
 @click.group("chaos")
@@ -42,9 +46,7 @@ def kill(target: str) -> None:
 
 @command.command("pause", epilog=TARGET)
 @click.argument("target")
-@click.option(
-    "--seconds", type=click.FloatRange(0.0, 3600.0), help="Resume after this time; without it, `hanse chaos resume`."
-)
+@lasting_option
 def pause(target: str, seconds: float | None) -> None:
     """SIGSTOP: it is there, and does not answer."""
     from . import single
@@ -61,9 +63,38 @@ def resume(target: str) -> None:
     _run(single.resume(_cluster(), target))
 
 
+@command.command("partition", epilog=TARGETS)
+@click.argument("nodes", nargs=-1, required=True, metavar="TARGET...")
+@click.option(
+    "--lose", "direction", type=click.Choice(["both", "from", "to"]), default="both", show_default=True,
+    help="What they send, what they are sent, or both.",
+)  # fmt: skip
+@lasting_option
+def partition(nodes: tuple[str, ...], direction: str, seconds: float | None) -> None:
+    """Cut the nodes of the targets off from all others.
+
+    What agents and gateways say to other nodes' agents is lost: leases, failovers, the control plane. PostgreSQL's own
+    connections go on.
+    """
+    from . import single
+
+    _run(single.partition(_cluster(), nodes, direction, seconds))
+
+
+@command.command("slow", epilog=TARGETS)
+@click.argument("nodes", nargs=-1, required=True, metavar="TARGET...")
+@click.option("--ms", type=click.FloatRange(1.0, 60_000.0), required=True, help="What each message takes more.")
+@lasting_option
+def slow(nodes: tuple[str, ...], ms: float, seconds: float | None) -> None:
+    """Make the link between two nodes slow, or those of one to all others. As in partition, PostgreSQL's own are not."""
+    from . import single
+
+    _run(single.slow(_cluster(), nodes, ms, seconds))
+
+
 @command.command("heal")
 def heal() -> None:
-    """Resume everything, and wait until the cluster is whole."""
+    """End every fault that lasts, and wait until the cluster is whole."""
     from . import single
 
     _run(single.resume(_cluster(), None))

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 
 import click
 
 from ...agent.observe import ClusterStatus
 from ...core.errors import UserMistake
-from . import WHOLE_S_MAX, targets
+from . import WHOLE_S_MAX, network, targets
 from .load import Beat, Clients, drop_tables, make_tables
 from .watching import POLL_S, Cluster, Watch, facts, is_whole
 
@@ -28,21 +30,66 @@ async def kill(cluster: Cluster, name: str) -> None:
 
 
 async def pause(cluster: Cluster, name: str, seconds: float | None) -> None:
-    """Without `seconds` it ends when every group takes writes."""
     target = targets.find_target(cluster.status(), name)
-    async with watched(cluster, cluster.clients(without=target.node)) as watch:
+    texts = Lasting(f"{name} is paused", f"{name} is still paused: hanse chaos resume {name}", f"{name} goes on")
+    await _lasting(cluster, target.node, texts, seconds, lambda: targets.pause(target), lambda: targets.resume(target))
+
+
+async def partition(cluster: Cluster, names: tuple[str, ...], direction: str, seconds: float | None) -> None:
+    names = _nodes(cluster, names)
+    side, others = network.sides(cluster, names)
+    arrow = {"both": "|", "from": "✗→", "to": "←✗"}[direction]
+    text = f"{', '.join(each.name for each in side)} {arrow} {', '.join(each.name for each in others)}"
+    texts = Lasting(text, "the nodes are still parted: hanse chaos heal", "the links are whole")
+    end = partial(network.whole, cluster)
+    await _lasting(cluster, names, texts, seconds, partial(network.partition, cluster, names, direction), end)
+
+
+async def slow(cluster: Cluster, names: tuple[str, ...], ms: float, seconds: float | None) -> None:
+    names = _nodes(cluster, names)
+    pairs = network.pairs(cluster, names)
+    text = f"{', '.join(f'{a.name}–{b.name}' for a, b in pairs)}: messages take {ms:g} ms more"
+    texts = Lasting(text, "the links are still slow: hanse chaos heal", "the links are whole")
+    end = partial(network.whole, cluster)
+    await _lasting(cluster, (), texts, seconds, partial(network.slow, cluster, pairs, ms), end)
+
+
+def _nodes(cluster: Cluster, names: tuple[str, ...]) -> tuple[str, ...]:
+    status = cluster.status()
+    return tuple(targets.find_node(status, name) for name in names)
+
+
+@dataclass(frozen=True, slots=True)
+class Lasting:
+    """What is said of a fault that lasts."""
+
+    begun: str
+    left: str
+    over: str
+
+
+async def _lasting(
+    cluster: Cluster,
+    without: str | tuple[str, ...],
+    texts: Lasting,
+    seconds: float | None,
+    begin: Callable[[], None],
+    end: Callable[[], None],
+) -> None:
+    """Without `seconds` this returns when every group takes writes, and the fault goes on."""
+    async with watched(cluster, cluster.clients(without=without)) as watch:
         await watch.begin()
-        say(0.0, f"{name} is paused")
-        targets.pause(target)
+        say(0.0, texts.begun)
+        begin()
         if seconds is None:
             await watch.until(lambda _: True, WHOLE_S_MAX)
-            click.echo(f"{name} is still paused: hanse chaos resume {name}")
+            click.echo(texts.left)
             return
         try:
             await watch.until(lambda _: False, seconds)
         finally:
-            targets.resume(target)
-        say(seconds, f"{name} goes on")
+            end()
+        say(seconds, texts.over)
         await _whole(watch)
 
 
@@ -52,6 +99,8 @@ async def resume(cluster: Cluster, name: str | None) -> None:
     if name is not None and not targets.is_paused(target):
         raise UserMistake(f"{name} is not paused")
     targets.resume(target)
+    if name is None:
+        network.whole(cluster)
     whole = await _until_whole(cluster, WHOLE_S_MAX)
     if whole is None:
         raise UserMistake(_not_whole(cluster))

@@ -46,6 +46,12 @@ def find_target(status: ClusterStatus, text: str) -> Target:
     raise UserMistake(f"there is no {text!r} here; try one of {', '.join(known)}")
 
 
+def find_node(status: ClusterStatus, text: str) -> str:
+    """The name of the node that `text` is, or is on."""
+    known = [node.name for node in status.nodes]
+    return text if text in known else find_target(status, text).node
+
+
 def _server(text: str, found: list[InstanceStatus]) -> Target:
     return Target(text, _some(text, [each.pid for each in found]), found[0].node if found else "")
 

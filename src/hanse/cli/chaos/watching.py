@@ -30,9 +30,12 @@ class Cluster:
         status = await asyncio.to_thread(self.status)
         return await with_replication(status, self.config, self.secrets) if runs(status) else status
 
-    def clients(self, *, without: str = "", only: str = "") -> Clients:
-        """Through the gateways of all nodes; of all but one, unless that is the only one; of one."""
-        ports = [each.gateway_port for each in self.config.nodes if each.name != without and only in ("", each.name)]
+    def clients(self, *, without: str | tuple[str, ...] = (), only: str = "") -> Clients:
+        """Through the gateways of all nodes; of all but some, unless there is no other; of one."""
+        left_out = (without,) if isinstance(without, str) else without
+        ports = [
+            each.gateway_port for each in self.config.nodes if each.name not in left_out and only in ("", each.name)
+        ]
         return Clients(
             self.config.host, ports or [self.config.nodes[0].gateway_port], DEFAULT_USER,
             self.secrets.user_password, self.config.database,

@@ -26,6 +26,7 @@ from ...core.limits import (
     RAFT_RECONNECT_S_MAX,
     RAFT_RECONNECT_S_MIN,
 )
+from ...core.links import open_connection
 from . import wire
 
 log = logging.getLogger(__name__)
@@ -137,7 +138,7 @@ class Transport:
 
     async def _connect(self, name: str, peer: Peer) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         host, _, port = peer.address.rpartition(":")
-        reader, writer = await asyncio.open_connection(host, int(port), ssl=self._tls.client, server_hostname=name)
+        reader, writer = await open_connection(host, int(port), ssl=self._tls.client, server_hostname=name)
         hello = wire.Hello(
             format=wire.FORMAT, cluster=self._cluster, sender=self._node, receiver=name, address=self._address
         )
