@@ -27,6 +27,7 @@ from typing import TypeVar
 import msgspec
 
 from .core.errors import UserMistake
+from .core.node_tls import NodeTls, node_tls
 
 T = TypeVar("T")
 
@@ -47,7 +48,6 @@ class Secrets(msgspec.Struct, frozen=True, kw_only=True):
 
     system_password: str
     user_password: str
-    control_token: str
     system_verifier: str = ""
     user_verifier: str = ""
 
@@ -59,6 +59,7 @@ class MemberConfig(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: int
     peer_port: int  # of its agent, for this instance
+    node: str = ""
 
 
 class InstanceConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +82,7 @@ class ControlNode(msgspec.Struct, frozen=True, kw_only=True):
     raft_port: int
 
 
-Address = tuple[str, int]
+Address = tuple[str, str, int]  # of a control service: its node's name, host, port
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,7 +114,11 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def control_addresses(self) -> tuple[Address, ...]:
-        return tuple((each.host, each.port) for each in self.control)
+        return tuple((each.name, each.host, each.port) for each in self.control)
+
+    def tls_among_nodes(self) -> NodeTls:
+        """Raises UserMistake for files that cannot be used."""
+        return node_tls(Path(self.authority), Path(self.node_cert), Path(self.node_key))
 
 
 class ClusterNode(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,7 +157,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def control_addresses(self) -> tuple[Address, ...]:
-        return tuple((each.host, each.port) for each in self.control)
+        return tuple((each.name, each.host, each.port) for each in self.control)
 
 
 def load_cluster_config(path: Path) -> ClusterConfig:

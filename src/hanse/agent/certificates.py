@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from ..config import ClusterConfig
 from ..core.errors import UserMistake
+from ..core.node_tls import NodeTls, node_tls
 from ..pgwire import tls
 
 if TYPE_CHECKING:
@@ -78,6 +79,11 @@ def node_files(data_dir: Path, node: str) -> tuple[Path, Path]:
     """(certificate, key) of a node among nodes."""
     directory = data_dir / node / DIRECTORY
     return directory / "node.crt", directory / "node.key"
+
+
+def tls_of_a_node(cluster: ClusterConfig, data_dir: Path) -> NodeTls:
+    """For commands: as the first node that is here. Raises UserMistake for files that cannot be used."""
+    return node_tls(authority_file(data_dir), *node_files(data_dir, cluster.nodes[0].name))
 
 
 def provide_for_nodes(cluster: ClusterConfig, data_dir: Path) -> None:

@@ -210,7 +210,6 @@ def _make_secrets(request: Request) -> Secrets:
     return Secrets(
         system_password=system_password,
         user_password=user_password,
-        control_token=random.token_urlsafe(24),
         system_verifier=make_verifier(system_password),
         user_verifier=make_verifier(user_password),
     )

@@ -16,11 +16,10 @@ from ..catalog.former_store import mark_adopted, read_former
 from ..catalog.machine import Adopt, AnyCommand, CatalogMachine, State, decode_outcome, encode
 from ..catalog.model import Snapshot
 from ..catalog.service import ControlService
-from ..config import NodeConfig, Secrets, load_cluster_config, load_node_config
+from ..config import NodeConfig, load_cluster_config, load_node_config
 from ..consensus.raft.configuration import Configuration
 from ..consensus.raft.node import Node
 from ..consensus.raft.saved import founding
-from ..consensus.raft.transport import node_tls
 from ..core.errors import PgError
 from ..core.limits import RAFT_RETRY_PAUSE_S
 from .topology import initial_snapshot, node_file, with_roles_of
@@ -29,11 +28,10 @@ log = logging.getLogger(__name__)
 
 
 class Control:
-    def __init__(self, config: NodeConfig, secrets: Secrets) -> None:
+    def __init__(self, config: NodeConfig) -> None:
         assert config.control_dir is not None and config.cluster_file is not None
         self.name = f"the control plane on {config.name}"
         self._config = config
-        self._secrets = secrets
         self._directory = Path(config.control_dir)
         self._cluster_file = Path(config.cluster_file)
         self._node: Node | None = None
@@ -53,20 +51,21 @@ class Control:
         own = next(each for each in config.control if each.name == config.name)
         addresses = {each.name: f"{each.host}:{each.raft_port}" for each in config.control}
         machine = CatalogMachine(Snapshot(database=config.database))
+        tls = config.tls_among_nodes()
         node = Node(
             config.name,
             self._directory,
             # Without addresses, which may have changed before the last node's first start: all must be given the same.
             founding(Configuration(voters=tuple(sorted(addresses)))),
             machine,
-            node_tls(Path(config.authority), Path(config.node_cert), Path(config.node_key)),
+            tls,
             cluster=config.cluster_id,
             address=addresses[config.name],
             addresses=addresses,
         )
         await node.start()
         self._node = node
-        service = ControlService(node, machine, self._secrets.control_token)
+        service = ControlService(node, machine, tls)
         try:
             await service.start(own.host, own.port)
         except BaseException:

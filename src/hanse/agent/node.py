@@ -131,7 +131,7 @@ class NodeAgent:
     async def _start_control(self) -> None:
         if self.config.control_dir is None:
             return
-        self._control = Control(self.config, self.secrets)
+        self._control = Control(self.config)
         try:
             await self._try_start(self._control)
         except UserMistake as mistake:
@@ -142,7 +142,7 @@ class NodeAgent:
     async def _wait_for_control(self) -> None:
         """Gateways read the catalog first of all; it answers when a majority of its nodes is there."""
         name = f"{self.config.name}.agent"
-        control = ControlClient(self.config.control_addresses, self.secrets.control_token, name)
+        control = ControlClient(self.config.control_addresses, self.config.tls_among_nodes(), name)
         self.presence.update(note="the control plane")
         while True:
             try:

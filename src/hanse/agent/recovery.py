@@ -236,7 +236,7 @@ class Recovery:
     async def _control(self) -> AsyncIterator[ControlClient]:
         config = self._config
         name = f"{config.name}.recovery.{self.group}.{random.token_hex(2)}"
-        control = ControlClient(config.control_addresses, self._secrets.control_token, name)
+        control = ControlClient(config.control_addresses, config.tls_among_nodes(), name)
         await control.connect()
         try:
             yield control

@@ -81,7 +81,7 @@ class Sizes:
     async def refresh(self) -> None:
         config = self._config
         name = f"{config.name}.sizes.{random.token_hex(2)}"
-        control = ControlClient(config.control_addresses, self._secrets.control_token, name)
+        control = ControlClient(config.control_addresses, config.tls_among_nodes(), name)
         await control.connect()
         try:
             found = await asyncio.gather(*self._asked(control.snapshot))

@@ -238,7 +238,9 @@ def _members(cluster: ClusterConfig) -> dict[str, tuple[MemberConfig, ...]]:
     for node in cluster.nodes:
         for each in node.instances:
             if each.peer_port:
-                member = MemberConfig(name=each.name, host=cluster.host, port=each.port, peer_port=each.peer_port)
+                member = MemberConfig(
+                    name=each.name, host=cluster.host, port=each.port, peer_port=each.peer_port, node=node.name
+                )
                 found.setdefault(each.group, []).append(member)
     return {group: tuple(sorted(members, key=lambda each: each.name)) for group, members in found.items()}
 

@@ -1,20 +1,18 @@
-"""Messages between the control service and its clients: values, their framing, the proof of the token.
+"""Messages between the control service and its clients: values and their framing.
 
 A frame is a length (4 bytes, big-endian, the length of what follows) and one MessagePack value, a struct tagged with
 its kind. The two sides talk at once; a request carries a number, and its one `Done`, `LogPage` or `Failed` repeats it.
 
-**Authentication.** Neither side shows the token; each proves that it has it::
+**Who speaks.** The connection is TLS, and both sides show certificates of the cluster (`core/node_tls.py`)::
 
-    service                                   client
-      Challenge(nonce=S)              ───►
-                                      ◄───    Hello(nonce=C, name, proof=HMAC(token, "client" S C name))
-      Welcome(proof=HMAC(token, "service" S C name), term, snapshot, log, freezes)  ───►     of the leader
-      Elsewhere(term, leader)                                                       ───►     of any other node; then it ends
+    client                                        service
+      Hello(format, name, known)        ───►
+                                        ◄───      Welcome(term, snapshot, log, freezes)     of the leader
+                                        ◄───      Elsewhere(term, leader)                   of any other node; then it ends
+                                        ◄───      Refused(sqlstate, message)                to a node that was removed; then it ends
 
-Fresh nonces of both sides make a recorded exchange worthless, and the word in front keeps a proof from being sent
-back as the other side's. Until `Hello` is accepted a frame may hold AUTH_MESSAGE_BYTES_MAX bytes, and everything takes
-at most CONTROL_HANDSHAKE_S_MAX. What follows is neither encrypted nor signed: the control port belongs on a network
-that only nodes can reach, until node-to-node TLS wraps it.
+Until `Hello` has come a frame may hold AUTH_MESSAGE_BYTES_MAX bytes, and everything takes at most CONTROL_HANDSHAKE_S_MAX. Who has
+no certificate yet may say one thing only, which is how a node joins: `joining.py`.
 
 **Taking over a version.** The service sends `Changed`, the client makes every new statement use it, and then sends
 `Ack`. One snapshot is under way per client; those that come meanwhile are skipped but for the newest. `propose` is
@@ -48,8 +46,6 @@ true of all leaders together, as if there were one: `tenure.py` has the argument
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import struct
 
 import msgspec
@@ -58,8 +54,7 @@ from ..core.errors import PgError
 from .commands import Command, DdlEntry
 from .model import Snapshot
 
-FORMAT = 2
-NONCE_BYTES = 32
+FORMAT = 3
 LENGTH = struct.Struct("!I")
 
 Identity = tuple[str, str]
@@ -81,11 +76,6 @@ class Freeze(msgspec.Struct, frozen=True, kw_only=True):
 # --- from the service ------------------------------------------------------------------------------------------------
 
 
-class Challenge(Message, frozen=True, kw_only=True):
-    format: int
-    nonce: bytes
-
-
 class LogPart(msgspec.Struct, frozen=True, kw_only=True):
     """All schema changes after version `since`, up to the snapshot beside it."""
 
@@ -94,7 +84,6 @@ class LogPart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Welcome(Message, frozen=True, kw_only=True):
-    proof: bytes
     term: int
     snapshot: Snapshot
     log: LogPart
@@ -153,9 +142,8 @@ class Failed(Message, frozen=True, kw_only=True):
 
 
 class Hello(Message, frozen=True, kw_only=True):
-    nonce: bytes
+    format: int
     name: str
-    proof: bytes
     known: int = -1  # the version up to which it has the log, if it has any of it
 
 
@@ -217,9 +205,7 @@ class LookUp(Message, frozen=True, kw_only=True):
     transaction_id: str
 
 
-ServiceMessage = (
-    Challenge | Welcome | Elsewhere | Refused | Pong | Changed | FrozenNow | Thawed | Done | LogPage | Failed
-)
+ServiceMessage = Welcome | Elsewhere | Refused | Pong | Changed | FrozenNow | Thawed | Done | LogPage | Failed
 Answer = Done | LogPage | Failed
 Request = LockDdl | UnlockDdl | BeginFreeze | EndFreeze | Propose | ReadDdlLog | Settle | LookUp
 ClientMessage = Hello | Ping | Goodbye | Ack | Drained | Request
@@ -256,11 +242,3 @@ def decode_from_client(body: bytes) -> ClientMessage:
         return _client_decoder.decode(body)
     except msgspec.DecodeError as error:
         raise ProtocolViolation(f"not a message of a client: {error}") from error
-
-
-def proof_of(side: str, token: str, service_nonce: bytes, client_nonce: bytes, name: str) -> bytes:
-    """What only a holder of the token can compute. `side` is 'client' or 'service'; nonces have NONCE_BYTES bytes."""
-    if len(service_nonce) != NONCE_BYTES or len(client_nonce) != NONCE_BYTES:
-        raise ProtocolViolation("a nonce has the wrong length")
-    text = b"\0".join((side.encode(), service_nonce + client_nonce, name.encode()))
-    return hmac.new(token.encode(), text, hashlib.sha256).digest()

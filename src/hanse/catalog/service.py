@@ -1,7 +1,7 @@
 """The control service of one node: what clients connect to. `protocol.py` has the rules.
 
 Each node of the control plane has one; only that of Raft's leader answers, in a *tenure* (`tenure.py`, which has the argument).
-The others tell whoever has proved the token who leads, as far as they know.
+The others tell who leads, as far as they know. Nodes that were removed are told so.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
 from typing import Any
 
 from ..core.errors import PgError, UserMistake
@@ -22,6 +21,7 @@ from ..core.limits import (
     CONTROL_VACATE_S_MAX,
     RAFT_RETRY_PAUSE_S,
 )
+from ..core.node_tls import NodeTls, certified_names
 from . import protocol as p
 from .machine import CatalogMachine
 from .service_session import ServiceSession
@@ -37,14 +37,14 @@ class ControlService:
         self,
         consensus: Consensus,
         machine: CatalogMachine,
-        token: str,
+        tls: NodeTls,
         *,
         ack_wait_s: float = CATALOG_ACK_WAIT_S_MAX,
         lease_s: float = CONTROL_LEASE_S,
     ) -> None:
         self._consensus = consensus
         self._machine = machine
-        self._token = token
+        self._tls = tls
         self._ack_wait_s = ack_wait_s
         self._lease_s = lease_s
         self._accepted: set[asyncio.Task[Any]] = set()
@@ -53,7 +53,9 @@ class ControlService:
     async def start(self, host: str, port: int) -> None:
         """Listens. Raises UserMistake where that is impossible."""
         try:
-            self._server = await asyncio.start_server(self._accept, host, port)
+            self._server = await asyncio.start_server(
+                self._accept, host, port, ssl=self._tls.server, ssl_handshake_timeout=CONTROL_HANDSHAKE_S_MAX
+            )
         except OSError as error:
             raise UserMistake(f"the control service cannot listen on {host}:{port}: {error.strerror}") from error
         self._following = asyncio.create_task(self._follow_leadership())
@@ -126,7 +128,7 @@ class ControlService:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(CONTROL_HANDSHAKE_S_MAX):
-                hello, proof = await self._authenticate(reader, writer)
+                hello = await self._greeted(reader, writer)
                 tenure = await self._answering()
                 if tenure is None:
                     await _say_and_end(writer, self._elsewhere())
@@ -136,7 +138,7 @@ class ControlService:
         except (OSError, TimeoutError, p.ProtocolViolation) as error:
             log.warning("a connection to the control service was refused: %s", error or type(error).__name__)
             return
-        await tenure.serve(ServiceSession(tenure, reader, writer, hello.name), proof, hello.known)
+        await tenure.serve(ServiceSession(tenure, reader, writer, hello.name), hello.known)
 
     async def _answering(self) -> Tenure | None:
         """Who may welcome a client at this moment; None: nobody here."""
@@ -153,22 +155,25 @@ class ControlService:
         leadership = self._consensus.leadership
         return p.Elsewhere(term=leadership.term, leader=None if leadership.leads else leadership.leader)
 
-    async def _authenticate(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> tuple[p.Hello, bytes]:
-        nonce = secrets.token_bytes(p.NONCE_BYTES)
-        writer.write(p.encode(p.Challenge(format=p.FORMAT, nonce=nonce), AUTH_MESSAGE_BYTES_MAX))
+    async def _greeted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> p.Hello:
         length = await p.read_length(reader, AUTH_MESSAGE_BYTES_MAX)
         hello = p.decode_from_client(await reader.readexactly(length))
-        if not isinstance(hello, p.Hello):
-            raise p.ProtocolViolation("the first message is not Hello")
-        wanted = p.proof_of("client", self._token, nonce, hello.nonce, hello.name)
-        if not secrets.compare_digest(wanted, hello.proof):
-            await _say_and_end(writer, p.Refused(sqlstate="28P01", message="the control plane's token is wrong"))
-            raise p.ProtocolViolation(f"wrong token from a client that calls itself {hello.name!r}")
-        return hello, p.proof_of("service", self._token, nonce, hello.nonce, hello.name)
+        if not isinstance(hello, p.Hello) or hello.format != p.FORMAT:
+            raise p.ProtocolViolation("a client of another version")
+        if not self._belong(certified_names(writer)):
+            await _say_and_end(writer, p.Refused(sqlstate="28000", message="this node was removed from the cluster"))
+            raise p.ProtocolViolation(f"{hello.name!r} is of a node that was removed")
+        return hello
+
+    def _belong(self, names: frozenset[str]) -> bool:
+        """Certificates outlive a node's membership. Before the first topology there is nobody who was removed."""
+        nodes = self._machine.catalog.nodes
+        return not nodes or any(node.name in names for node in nodes)
 
 
 async def _say_and_end(writer: asyncio.StreamWriter, message: p.ServiceMessage) -> None:
     writer.write(p.encode(message, AUTH_MESSAGE_BYTES_MAX))
     with contextlib.suppress(OSError):
         await writer.drain()
-        writer.write_eof()  # it is read before the connection's end
+        writer.close()
+        await writer.wait_closed()  # it is read before the connection's end

@@ -155,6 +155,7 @@ SUSPICION_STAGGER_S = 0.5  # between the followers of one group, so that one beg
 SUSPICION_HEARTBEATS = 50  # whose intervals are remembered
 SUSPICION_DEVIATION_S_MIN = 0.1  # of intervals that were all alike
 PEER_ANSWER_S_MAX = 5.0  # for a member to stop streaming and report; heartbeats are given HEARTBEAT_S
+PEER_IDLE_S_MAX = 60.0  # for the next question over one connection; whoever asks later calls again
 PEER_MESSAGE_BYTES_MAX = 1 << 20
 
 # Agent

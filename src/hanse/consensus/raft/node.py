@@ -31,6 +31,7 @@ from ...core.limits import (
     RAFT_SNAPSHOT_ENTRIES,
     RAFT_SNAPSHOT_LOG_BYTES,
 )
+from ...core.node_tls import NodeTls
 from ..contract import Leadership, Membership, StateMachine, unavailable, unknown_outcome
 from . import wire
 from .configuration import Configuration
@@ -39,7 +40,7 @@ from .messages import Effects, Entry, Kind
 from .saved import Saved
 from .state import Busy, ChangeRefused, NotLeader, Role, Settings
 from .storage import Storage
-from .transport import NodeTls, Transport
+from .transport import Transport
 
 log = logging.getLogger(__name__)
 
