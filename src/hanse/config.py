@@ -1,6 +1,6 @@
 """Typed settings: the file a node is started from, and where its parts lie on disk.
 
-A data directory holds one local cluster (`hanse up`) or one node (`hanse node`)::
+A data directory holds the nodes of one machine: a local cluster (`hanse up`), or one node of a larger one (`hanse join`)::
 
     hanse-data/
       cluster.json       ClusterConfig: topology, ports, format version; what `hanse up` decided
@@ -94,7 +94,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     gateway_workers: int = 1
     http_port: int = 0  # of its agent, for balancers; 0: none, in a cluster that was made without
     control: tuple[ControlNode, ...] = ()
-    control_dir: str | None = None  # set on nodes of `control`: their log
+    control_dir: str | None = None  # set on nodes that may have a vote: their log
+    founders: tuple[str, ...] = ()  # who had votes when the cluster was made; empty: the node has joined later
     former_catalog: str | None = None  # set on the first: the directory of a catalog from before it was replicated
     postgres_bindir: str | None = None  # None: the server inside the wheel
     postgres_user: str | None = None  # the operating system's user that runs PostgreSQL; None: whoever we are
@@ -131,7 +132,10 @@ class ClusterNode(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """A local cluster as `hanse up` made it. Holds no absolute path inside the data directory, which may be moved."""
+    """The nodes of one machine: a local cluster as `hanse up` made it, or a node of a larger one.
+
+    Holds no absolute path inside the data directory, which may be moved.
+    """
 
     format: int = CLUSTER_FORMAT
     cluster_id: str
@@ -145,15 +149,18 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     tls: str = "on"  # see NodeConfig
     tls_cert: str | None = None  # None: the self-made one
     tls_key: str | None = None
+    joined: bool = False  # the cluster was made elsewhere, and these nodes have joined it
+    elsewhere: tuple[ControlNode, ...] = ()  # the control plane's nodes on other machines, when these joined
     nodes: tuple[ClusterNode, ...]
 
     @property
     def control(self) -> tuple[ControlNode, ...]:
-        return tuple(
+        here = tuple(
             ControlNode(name=node.name, host=self.host, port=node.control_port, raft_port=node.raft_port)
             for node in self.nodes
             if node.control_port
         )
+        return here + self.elsewhere
 
     @property
     def control_addresses(self) -> tuple[Address, ...]:

@@ -39,6 +39,7 @@ from . import certificates
 from .ports import check_port, choose_free_ports, is_free
 from .presence import AlreadyRunning, living, read_record, take_lock
 from .topology import (
+    DEFAULT_HOST,
     Request,
     change_cluster,
     check_request,
@@ -109,6 +110,12 @@ def _prepare_locked(data_dir: Path, request: Request, lock: int) -> Prepared:
     return Prepared(data_dir, cluster, secrets, configs, fresh, lock)
 
 
+def released(prepared: Prepared) -> ClusterConfig:
+    """Of a cluster that is started by others."""
+    os.close(prepared.lock)
+    return prepared.cluster
+
+
 def load_existing(data_dir: Path) -> tuple[ClusterConfig, Secrets]:
     """For commands that need a cluster. Raises UserMistake where there is none, or it is somebody else's."""
     if not cluster_exists(data_dir):
@@ -143,6 +150,18 @@ def check_owner(data_dir: Path) -> None:
 
 
 def _check_new(data_dir: Path, request: Request) -> None:
+    existing = check_new_directory(data_dir)
+    find_binaries(request.postgres_bindir)
+    draft = plan_cluster(request, cluster_id="", choose_ports=lambda count: [0] * count)
+    for node in draft.nodes:
+        check_port(draft.host, node.gateway_port, f"the gateway of node {node.name}")
+    check_disk(existing, DISK_FREE_BYTES_MIN * sum(len(node.instances) for node in draft.nodes))
+
+
+def check_new_directory(data_dir: Path) -> Path:
+    """The directory that exists already, in which the others are made. Raises UserMistake."""
+    if cluster_exists(data_dir):
+        raise UserMistake(f"there is a cluster in {data_dir} already")
     if data_dir.exists():
         _check_empty(data_dir)
     existing = next(path for path in (data_dir, *data_dir.parents) if path.exists())
@@ -152,11 +171,7 @@ def _check_new(data_dir: Path, request: Request) -> None:
         raise UserMistake(
             f"{existing} may not be written by user {user_name(os.geteuid())}; choose another with --data"
         )
-    find_binaries(request.postgres_bindir)
-    draft = plan_cluster(request, cluster_id="", choose_ports=lambda count: [0] * count)
-    for node in draft.nodes:
-        check_port(draft.host, node.gateway_port, f"the gateway of node {node.name}")
-    check_disk(existing, DISK_FREE_BYTES_MIN * sum(len(node.instances) for node in draft.nodes))
+    return existing
 
 
 def _check_empty(data_dir: Path) -> None:
@@ -191,10 +206,16 @@ def make_open_directory(path: Path) -> None:
 
 
 def _plan_new(data_dir: Path, request: Request) -> ClusterConfig:
-    user = choose_user(request.postgres_user)
+    host = request.host or DEFAULT_HOST
     cluster = plan_cluster(
-        request, cluster_id=random.token_hex(5), choose_ports=lambda count: choose_free_ports("127.0.0.1", count)
+        request, cluster_id=random.token_hex(5), choose_ports=lambda count: choose_free_ports(host, count)
     )
+    return placed_for(data_dir, cluster, request)
+
+
+def placed_for(data_dir: Path, cluster: ClusterConfig, request: Request) -> ClusterConfig:
+    """With whoever runs PostgreSQL, and where that user can reach its data."""
+    user = choose_user(request.postgres_user)
     reachable = user is None or can_reach(user, data_dir)
     return msgspec.structs.replace(
         cluster,

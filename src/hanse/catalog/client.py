@@ -59,7 +59,7 @@ T = TypeVar("T")
 
 
 class ControlClient:
-    """Follows the catalog. `addresses` are those of all control services; `name` is shown in their messages: 'n1.gateway.0'."""
+    """Follows the catalog. `addresses`: of all control services, at first; `name` is shown in their messages: 'n1.gateway.0'."""
 
     def __init__(
         self,
@@ -326,7 +326,7 @@ class ControlClient:
     async def _one_connection(self) -> None:
         began = clock()
         async with asyncio.timeout(CONTROL_HANDSHAKE_S_MAX):
-            link, welcome = await open_leaders_link(self._addresses, self._tls, self._name, self._log.known)
+            link, welcome = await open_leaders_link(self._services(), self._tls, self._name, self._log.known)
         try:
             self._check_direction(welcome.snapshot)
             self._log.add(welcome.log, welcome.snapshot.version)
@@ -345,6 +345,12 @@ class ControlClient:
             self._link = None
             self._in_force = False
             link.close()
+
+    def _services(self) -> list[Address]:
+        """Those that we were given, and those that the catalog knows: nodes come and go."""
+        nodes = () if self._snapshot is None else self._snapshot.nodes
+        known = ((node.name, node.host, node.control_port) for node in nodes if node.control_port)
+        return list(dict.fromkeys((*self._addresses, *known)))
 
     def _check_direction(self, snapshot: Snapshot) -> None:
         if self._snapshot is not None and snapshot.version < self._snapshot.version:

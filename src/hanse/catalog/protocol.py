@@ -12,7 +12,14 @@ its kind. The two sides talk at once; a request carries a number, and its one `D
                                         ◄───      Refused(sqlstate, message)                to a node that was removed; then it ends
 
 Until `Hello` has come a frame may hold AUTH_MESSAGE_BYTES_MAX bytes, and everything takes at most CONTROL_HANDSHAKE_S_MAX. Who has
-no certificate yet may say one thing only, which is how a node joins: `joining.py`.
+no certificate yet may only ask to become a node; the token is one that a person was given by the cluster, and is good for once::
+
+    a machine                                     service, where the authority's key is
+      AskAuthority                      ───►
+                                        ◄───      Authority(certificate); then it ends. The token has this certificate's fingerprint
+
+      Join(secret, …, requests)         ───►      over a connection that was made with this authority
+                                        ◄───      Joined(name, certificates, secrets, …), or Refused; then it ends
 
 **Taking over a version.** The service sends `Changed`, the client makes every new statement use it, and then sends
 `Ack`. One snapshot is under way per client; those that come meanwhile are skipped but for the newest. `propose` is
@@ -50,6 +57,7 @@ import struct
 
 import msgspec
 
+from ..config import ControlNode, Secrets
 from ..core.errors import PgError
 from .commands import Command, DdlEntry
 from .model import Snapshot
@@ -102,6 +110,25 @@ class Refused(Message, frozen=True, kw_only=True):
     message: str
 
 
+class Authority(Message, frozen=True, kw_only=True):
+    certificate: bytes  # in PEM form, as are all here
+
+
+class Joined(Message, frozen=True, kw_only=True):
+    """What the first start of a node needs."""
+
+    name: str
+    cluster_id: str
+    database: str
+    secrets: Secrets
+    tls: str  # of clients, as in NodeConfig
+    certificate: bytes
+    gateway_authority: bytes | None  # None: the gateways' authority is not ours, or its key is kept elsewhere
+    gateway_certificate: bytes | None
+    control: tuple[ControlNode, ...]
+    may_vote: bool  # it is to have a control service and a Raft, on the ports that it has offered
+
+
 class Pong(Message, frozen=True, kw_only=True):
     number: int
 
@@ -145,6 +172,24 @@ class Hello(Message, frozen=True, kw_only=True):
     format: int
     name: str
     known: int = -1  # the version up to which it has the log, if it has any of it
+
+
+class AskAuthority(Message, frozen=True, kw_only=True):
+    pass
+
+
+class Join(Message, frozen=True, kw_only=True):
+    format: int
+    secret: str  # of the token
+    name: str | None  # None: the next that is free
+    host: str
+    gateway_port: int
+    control_port: int
+    raft_port: int
+    request: bytes  # for its certificate among nodes
+    gateway_request: bytes  # for its gateways' certificate, which is to be good for what follows
+    gateway_names: tuple[str, ...]
+    gateway_addresses: tuple[str, ...]
 
 
 class Ping(Message, frozen=True, kw_only=True):
@@ -205,10 +250,12 @@ class LookUp(Message, frozen=True, kw_only=True):
     transaction_id: str
 
 
-ServiceMessage = Welcome | Elsewhere | Refused | Pong | Changed | FrozenNow | Thawed | Done | LogPage | Failed
+ServiceMessage = (
+    Welcome | Elsewhere | Refused | Authority | Joined | Pong | Changed | FrozenNow | Thawed | Done | LogPage | Failed
+)
 Answer = Done | LogPage | Failed
 Request = LockDdl | UnlockDdl | BeginFreeze | EndFreeze | Propose | ReadDdlLog | Settle | LookUp
-ClientMessage = Hello | Ping | Goodbye | Ack | Drained | Request
+ClientMessage = Hello | AskAuthority | Join | Ping | Goodbye | Ack | Drained | Request
 
 _encoder = msgspec.msgpack.Encoder()
 _service_decoder: msgspec.msgpack.Decoder[ServiceMessage] = msgspec.msgpack.Decoder(ServiceMessage)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import Any
+from typing import Any, Protocol
 
 from ..core.errors import PgError, UserMistake
 from ..core.limits import (
@@ -27,7 +27,15 @@ from .machine import CatalogMachine
 from .service_session import ServiceSession
 from .tenure import Consensus, Tenure
 
+REMOVED = "this node was removed from the cluster"
+
 log = logging.getLogger(__name__)
+
+
+class Door(Protocol):
+    """Where machines without a certificate may ask to become nodes."""
+
+    async def answer(self, question: p.AskAuthority | p.Join) -> p.ServiceMessage: ...
 
 
 class ControlService:
@@ -39,12 +47,14 @@ class ControlService:
         machine: CatalogMachine,
         tls: NodeTls,
         *,
+        door: Door | None = None,
         ack_wait_s: float = CATALOG_ACK_WAIT_S_MAX,
         lease_s: float = CONTROL_LEASE_S,
     ) -> None:
         self._consensus = consensus
         self._machine = machine
         self._tls = tls
+        self._door = door
         self._ack_wait_s = ack_wait_s
         self._lease_s = lease_s
         self._accepted: set[asyncio.Task[Any]] = set()
@@ -53,8 +63,9 @@ class ControlService:
     async def start(self, host: str, port: int) -> None:
         """Listens. Raises UserMistake where that is impossible."""
         try:
+            tls = self._tls.server if self._door is None else self._tls.door
             self._server = await asyncio.start_server(
-                self._accept, host, port, ssl=self._tls.server, ssl_handshake_timeout=CONTROL_HANDSHAKE_S_MAX
+                self._accept, host, port, ssl=tls, ssl_handshake_timeout=CONTROL_HANDSHAKE_S_MAX
             )
         except OSError as error:
             raise UserMistake(f"the control service cannot listen on {host}:{port}: {error.strerror}") from error
@@ -128,10 +139,18 @@ class ControlService:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(CONTROL_HANDSHAKE_S_MAX):
-                hello = await self._greeted(reader, writer)
+                names = certified_names(writer)
+                if not names:
+                    await self._at_the_door(reader, writer)
+                    return
+                hello = await self._greeted(reader)
                 tenure = await self._answering()
                 if tenure is None:
                     await _say_and_end(writer, self._elsewhere())
+                    return
+                if not self._belong(names):
+                    log.warning("%s is of a node that was removed", hello.name)
+                    await _say_and_end(writer, p.Refused(sqlstate="28000", message=REMOVED))
                     return
         except EOFError:
             return  # it has found another that leads, or given up
@@ -155,20 +174,27 @@ class ControlService:
         leadership = self._consensus.leadership
         return p.Elsewhere(term=leadership.term, leader=None if leadership.leads else leadership.leader)
 
-    async def _greeted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> p.Hello:
-        length = await p.read_length(reader, AUTH_MESSAGE_BYTES_MAX)
-        hello = p.decode_from_client(await reader.readexactly(length))
+    async def _greeted(self, reader: asyncio.StreamReader) -> p.Hello:
+        hello = await _first_message(reader)
         if not isinstance(hello, p.Hello) or hello.format != p.FORMAT:
             raise p.ProtocolViolation("a client of another version")
-        if not self._belong(certified_names(writer)):
-            await _say_and_end(writer, p.Refused(sqlstate="28000", message="this node was removed from the cluster"))
-            raise p.ProtocolViolation(f"{hello.name!r} is of a node that was removed")
         return hello
+
+    async def _at_the_door(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        question = await _first_message(reader)
+        if self._door is None or not isinstance(question, p.AskAuthority | p.Join):
+            raise p.ProtocolViolation("a client without a certificate")
+        await _say_and_end(writer, await self._door.answer(question))
 
     def _belong(self, names: frozenset[str]) -> bool:
         """Certificates outlive a node's membership. Before the first topology there is nobody who was removed."""
         nodes = self._machine.catalog.nodes
         return not nodes or any(node.name in names for node in nodes)
+
+
+async def _first_message(reader: asyncio.StreamReader) -> p.ClientMessage:
+    length = await p.read_length(reader, AUTH_MESSAGE_BYTES_MAX)
+    return p.decode_from_client(await reader.readexactly(length))
 
 
 async def _say_and_end(writer: asyncio.StreamWriter, message: p.ServiceMessage) -> None:

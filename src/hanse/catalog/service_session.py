@@ -123,7 +123,7 @@ class ServiceSession:
             case p.Drained(id=freeze_id):
                 self.watcher.drained = {f.id for f in self._service.freezes} & (self.watcher.drained | {freeze_id})
                 watchers.moved()
-            case p.Hello() | p.Goodbye():
+            case p.Hello() | p.Goodbye() | p.AskAuthority() | p.Join():
                 raise p.ProtocolViolation("Hello was sent twice")
             case _:
                 await self._slots.acquire()

@@ -26,6 +26,9 @@ COMMANDS = {
     "balancer-config": "Print the configuration of a load balancer.",
     "demo": "Load a real data set and show what the cluster does with it.",
     "chaos": "Kill and pause parts of a local cluster, and see what it does.",
+    "init": "Make the first node of a cluster of several machines.",
+    "token": "Let one machine join.",
+    "join": "Make this machine a node of a cluster.",
     "node": "Run one node of a cluster.",
 }
 HIDDEN = ("supervise", "gateway-worker")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ..catalog.client import ControlClient
 from ..catalog.model import Snapshot
-from ..catalog.told import tell
+from ..catalog.told import services, tell
 from ..config import WORKSPACE_PLACE, NodeConfig, Secrets
 from ..core.errors import FatalError, UserMistake
 from ..core.limits import COMMITS_END_S_MAX
@@ -43,7 +43,7 @@ async def serve(config: NodeConfig, secrets: Secrets, worker: int) -> None:
     certificates = Certificates(config)
     name = f"{config.name}.gateway.{worker}"
     tls = config.tls_among_nodes()
-    control = ControlClient(config.control_addresses, tls, name)
+    control = ControlClient(services(config), tls, name)
     await control.connect()
     workspace = _workspace(config, secrets, worker, control)
     await workspace.start()

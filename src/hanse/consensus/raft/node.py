@@ -215,6 +215,19 @@ class Node:
         voters, learners = (tuple(n for n in names if n != node) for names in (current.voters, current.learners))
         await self._change(Configuration(voters=voters, learners=learners, addresses=addresses))
 
+    async def reshape(self, voters: Mapping[str, str]) -> None:
+        """These vote, at these addresses, and there are no learners: in one change, when those that are new have caught up."""
+        current = self._raft.configuration
+        if set(voters) == set(current.voters) and not current.learners:
+            return
+        new = tuple(sorted(set(voters) - set(current.voters)))
+        addresses = {**current.addresses, **{name: voters[name] for name in new}}
+        if new != current.learners:
+            await self._change(Configuration(voters=current.voters, learners=new, addresses=addresses))
+        await self._until(lambda: all(self._raft.caught_up(name) for name in new))
+        kept = {name: addresses[name] for name in voters if name in addresses}
+        await self._change(Configuration(voters=tuple(sorted(voters)), addresses=kept))
+
     async def transfer(self, node: str) -> None:
         """Asks `node` to lead. Raises PgError 55000 where that cannot be, 57P03 when it did not come to pass."""
         try:
