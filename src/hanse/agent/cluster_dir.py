@@ -47,6 +47,7 @@ from .topology import (
     node_file,
     plan_cluster,
     replace_ports,
+    with_control_heard,
     with_instances_of,
     with_replicated_control,
 )
@@ -121,7 +122,7 @@ def load_existing(data_dir: Path) -> tuple[ClusterConfig, Secrets]:
     if not cluster_exists(data_dir):
         raise UserMistake(f"there is no cluster in {data_dir}; `hanse up` makes one")
     check_owner(data_dir)
-    cluster = with_instances_of(load_cluster_config(data_dir / CLUSTER_FILE), data_dir)
+    cluster = with_control_heard(with_instances_of(load_cluster_config(data_dir / CLUSTER_FILE), data_dir), data_dir)
     return cluster, load_secrets(data_dir / SECRETS_FILE)
 
 
@@ -243,7 +244,7 @@ def _plan_existing(data_dir: Path, request: Request) -> ClusterConfig:
     cluster = load_cluster_config(data_dir / CLUSTER_FILE)
     if cluster.format == UNREPLICATED_FORMAT:
         cluster = with_replicated_control(cluster, lambda count: choose_free_ports(cluster.host, count))
-    cluster = change_cluster(with_instances_of(cluster, data_dir), request)
+    cluster = change_cluster(with_control_heard(with_instances_of(cluster, data_dir), data_dir), request)
     if request.postgres_bindir is not None:
         cluster = msgspec.structs.replace(cluster, postgres_bindir=request.postgres_bindir)
     if request.postgres_user not in (None, cluster.postgres_user):
@@ -294,6 +295,11 @@ def _free_internal_ports(data_dir: Path, cluster: ClusterConfig) -> ClusterConfi
             ports += [instance.peer_port for instance in node.instances if instance.peer_port]
             ports += [node.http_port] if node.http_port else []
     taken = [port for port in ports if not is_free(cluster.host, port)]
+    known_elsewhere = {
+        port for node in cluster.nodes if cluster.elsewhere for port in (node.control_port, node.raft_port)
+    }
+    if lost := sorted(known_elsewhere & set(taken)):
+        raise UserMistake(f"port {lost[0]} on {cluster.host}, at which other nodes find the control plane, is taken")
     fresh = choose_free_ports(cluster.host, len(taken), avoid=ports)
     return replace_ports(cluster, dict(zip(taken, fresh, strict=True)))
 
@@ -302,8 +308,14 @@ def _check_running(data_dir: Path, configs: tuple[NodeConfig, ...]) -> None:
     for config in configs:
         if living(data_dir / config.name / "run", AGENT) is None:
             continue
-        if load_node_config(node_file(data_dir, config.name)) != config:
+        saved = load_node_config(node_file(data_dir, config.name))
+        if _without_control(config) != _without_control(saved):
             raise UserMistake("this cluster still runs, with other settings: run `hanse down` first")
+
+
+def _without_control(config: NodeConfig) -> NodeConfig:
+    """Who is in the control plane changes while it runs."""
+    return msgspec.structs.replace(config, control=(), founders=(), former_catalog=None)
 
 
 # --- shared

@@ -20,6 +20,7 @@ from pathlib import Path
 import msgspec
 
 from ..catalog.model import Group, Instance, Node, Snapshot
+from ..catalog.told import newest
 from ..config import (
     CLUSTER_FILE,
     CLUSTER_FORMAT,
@@ -28,6 +29,7 @@ from ..config import (
     WORKSPACE_PLACE,
     ClusterConfig,
     ClusterNode,
+    ControlNode,
     InstanceConfig,
     MemberConfig,
     NodeConfig,
@@ -264,6 +266,22 @@ def _own_instances(node: ClusterNode, data_dir: Path) -> ClusterNode:
         return node
     instances = tuple(msgspec.structs.replace(each, members=()) for each in config.instances)
     return msgspec.structs.replace(node, instances=instances)
+
+
+def with_control_heard(cluster: ClusterConfig, data_dir: Path) -> ClusterConfig:
+    """With the control plane's nodes on other machines as the nodes here have last heard of them."""
+    heard = [
+        told for node in cluster.nodes if (told := newest(data_dir / node.name / "run")) is not None and told.nodes
+    ]
+    if not heard:
+        return cluster
+    here = {node.name for node in cluster.nodes}
+    elsewhere = tuple(
+        ControlNode(name=node.name, host=node.host, port=node.control_port, raft_port=node.raft_port)
+        for node in max(heard, key=lambda told: told.version).nodes
+        if node.control_port and node.name not in here
+    )
+    return msgspec.structs.replace(cluster, elsewhere=elsewhere)
 
 
 def node_file(data_dir: Path, node_name: str) -> Path:
