@@ -1,6 +1,6 @@
 """Typed settings: the file a node is started from, and where its parts lie on disk.
 
-A data directory holds one local cluster (`hanse up`) or one node (`hanse node`)::
+A data directory holds the nodes of one machine: a local cluster (`hanse up`), or one node of a larger one (`hanse join`)::
 
     hanse-data/
       cluster.json       ClusterConfig: topology, ports, format version; what `hanse up` decided
@@ -27,6 +27,7 @@ from typing import TypeVar
 import msgspec
 
 from .core.errors import UserMistake
+from .core.node_tls import NodeTls, node_tls
 
 T = TypeVar("T")
 
@@ -47,7 +48,6 @@ class Secrets(msgspec.Struct, frozen=True, kw_only=True):
 
     system_password: str
     user_password: str
-    control_token: str
     system_verifier: str = ""
     user_verifier: str = ""
 
@@ -59,6 +59,7 @@ class MemberConfig(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: int
     peer_port: int  # of its agent, for this instance
+    node: str = ""
 
 
 class InstanceConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +82,7 @@ class ControlNode(msgspec.Struct, frozen=True, kw_only=True):
     raft_port: int
 
 
-Address = tuple[str, int]
+Address = tuple[str, str, int]  # of a control service: its node's name, host, port
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,7 +94,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     gateway_workers: int = 1
     http_port: int = 0  # of its agent, for balancers; 0: none, in a cluster that was made without
     control: tuple[ControlNode, ...] = ()
-    control_dir: str | None = None  # set on nodes of `control`: their log
+    control_dir: str | None = None  # set on nodes that may have a vote: their log
+    founders: tuple[str, ...] = ()  # who had votes when the cluster was made; empty: the node has joined later
     former_catalog: str | None = None  # set on the first: the directory of a catalog from before it was replicated
     postgres_bindir: str | None = None  # None: the server inside the wheel
     postgres_user: str | None = None  # the operating system's user that runs PostgreSQL; None: whoever we are
@@ -113,7 +115,11 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def control_addresses(self) -> tuple[Address, ...]:
-        return tuple((each.host, each.port) for each in self.control)
+        return tuple((each.name, each.host, each.port) for each in self.control)
+
+    def tls_among_nodes(self) -> NodeTls:
+        """Raises UserMistake for files that cannot be used."""
+        return node_tls(Path(self.authority), Path(self.node_cert), Path(self.node_key))
 
 
 class ClusterNode(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,7 +132,10 @@ class ClusterNode(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """A local cluster as `hanse up` made it. Holds no absolute path inside the data directory, which may be moved."""
+    """The nodes of one machine: a local cluster as `hanse up` made it, or a node of a larger one.
+
+    Holds no absolute path inside the data directory, which may be moved.
+    """
 
     format: int = CLUSTER_FORMAT
     cluster_id: str
@@ -140,19 +149,22 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     tls: str = "on"  # see NodeConfig
     tls_cert: str | None = None  # None: the self-made one
     tls_key: str | None = None
+    joined: bool = False  # the cluster was made elsewhere, and these nodes have joined it
+    elsewhere: tuple[ControlNode, ...] = ()  # the control plane's nodes on other machines, when these joined
     nodes: tuple[ClusterNode, ...]
 
     @property
     def control(self) -> tuple[ControlNode, ...]:
-        return tuple(
+        here = tuple(
             ControlNode(name=node.name, host=self.host, port=node.control_port, raft_port=node.raft_port)
             for node in self.nodes
             if node.control_port
         )
+        return here + self.elsewhere
 
     @property
     def control_addresses(self) -> tuple[Address, ...]:
-        return tuple((each.host, each.port) for each in self.control)
+        return tuple((each.name, each.host, each.port) for each in self.control)
 
 
 def load_cluster_config(path: Path) -> ClusterConfig:

@@ -72,7 +72,7 @@ class Three(Cluster):
         """As `hanse status --json`, without a process for each question."""
         cluster, secrets = load_existing(self.data_directory)
         status = observe_processes(self.data_directory, cluster, secrets)
-        found: dict[str, Any] = msgspec.to_builtins(asyncio.run(with_catalog(status, cluster, secrets)))
+        found: dict[str, Any] = msgspec.to_builtins(asyncio.run(with_catalog(status, cluster)))
         return found
 
     def leader(self) -> str | None:

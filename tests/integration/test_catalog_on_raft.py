@@ -11,8 +11,8 @@ from hanse.catalog.machine import CatalogMachine, Settle, decode_outcome, encode
 from hanse.catalog.model import Group, Snapshot
 from hanse.consensus.raft.node import Node
 from hanse.consensus.raft.saved import Saved
-from hanse.consensus.raft.transport import node_tls
 from hanse.core.errors import PgError
+from hanse.core.node_tls import node_tls
 from support.certificates import make_node_certificates
 from support.raft_nodes import SETTINGS, THREE, founders, free_address, until
 

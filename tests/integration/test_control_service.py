@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -20,15 +21,17 @@ from hanse.catalog.client_link import NotLeading, open_link
 from hanse.catalog.commands import CommitDdl, DdlEntry, SetTopology
 from hanse.catalog.known_log import KnownLog
 from hanse.catalog.machine import encode
-from hanse.catalog.model import Group, Instance, Kind, Relation, Snapshot
+from hanse.catalog.model import Group, Instance, Kind, Node, Relation, Snapshot
 from hanse.catalog.service import ControlService
 from hanse.catalog.service_session import ServiceSession
 from hanse.catalog.tenure import Tenure
 from hanse.core.clock import clock
 from hanse.core.errors import PgError, UserMistake
+from hanse.core.node_tls import NodeTls, node_tls
+from support.certificates import make_node_certificates
 from support.local_consensus import LocalLog, LocalNode
 
-TOKEN = "a secret of the cluster"
+NODES = ("n1", "n2", "n3")
 G1 = Group(name="g1", instances=(Instance(name="g1.1", node="n1", host="h", port=1),))
 INITIAL = Snapshot(version=0, groups=(G1,))
 TOPOLOGY = SetTopology(nodes=(), groups=(G1,))
@@ -49,7 +52,8 @@ def ddl(version: int, name: str | None = None) -> CommitDdl:
 class Control:
     """Services of one control plane, their clients, and their end. The first leads."""
 
-    def __init__(self, initial: Snapshot = INITIAL) -> None:
+    def __init__(self, tls: Tls, initial: Snapshot = INITIAL) -> None:
+        self.tls = tls
         self.log = LocalLog(initial)
         self.nodes: list[LocalNode] = []
         self.services: list[ControlService] = []
@@ -72,7 +76,9 @@ class Control:
         self.log.nodes.clear()
         for number in range(nodes):
             node = self.log.node(f"n{number + 1}")
-            service = ControlService(node, node.machine, TOKEN, **{"lease_s": 0.6, "ack_wait_s": 0.3, **more})
+            service = ControlService(
+                node, node.machine, self.tls[node.name], **{"lease_s": 0.6, "ack_wait_s": 0.3, **more}
+            )
             await service.start("127.0.0.1", self.ports[number] if self.ports else 0)
             self.nodes.append(node)
             self.services.append(service)
@@ -93,20 +99,37 @@ class Control:
         for service in self.services:
             await service.stop()
 
-    async def client(self, name: str = "n1", token: str = TOKEN, **more: object) -> ControlClient:
+    async def client(self, name: str = "n1", tls: NodeTls | None = None, **more: object) -> ControlClient:
         times = {"lease_s": 0.6, "ping_s": 0.1}
-        addresses = [("127.0.0.1", port) for port in self.ports]
-        client = ControlClient(addresses, token, name, **{**times, **more})  # type: ignore[arg-type]
+        patience_s = more.pop("connect_s", 5)
+        addresses = [(f"n{number}", "127.0.0.1", port) for number, port in enumerate(self.ports, start=1)]
+        client = ControlClient(addresses, tls or self.tls["n1"], name, **{**times, **more})  # type: ignore[arg-type]
         self.clients.append(client)
-        await client.connect(5)
+        await client.connect(patience_s)  # type: ignore[arg-type]
         return client
 
     def session(self, name: str) -> ServiceSession:
         return next(session for session in self.tenure._sessions if session.watcher.name == name)
 
 
-async def _running(nodes: int) -> AsyncIterator[Control]:
-    control = Control()
+Tls = dict[str, NodeTls]
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
+    """Of three nodes, and of n1 as another cluster's authority would have it."""
+    ours, others = tmp_path_factory.mktemp("ours"), tmp_path_factory.mktemp("others")
+    make_node_certificates(ours, *NODES)
+    make_node_certificates(others, "n1")
+    return {name: _load(ours, name) for name in NODES} | {"stranger": _load(others, "n1")}
+
+
+def _load(directory: Path, name: str) -> NodeTls:
+    return node_tls(directory / "ca.crt", directory / f"{name}.crt", directory / f"{name}.key")
+
+
+async def _running(tls: Tls, nodes: int) -> AsyncIterator[Control]:
+    control = Control(tls)
     await control.start(nodes)
     yield control
     for client in control.clients:
@@ -115,14 +138,14 @@ async def _running(nodes: int) -> AsyncIterator[Control]:
 
 
 @pytest.fixture
-async def control() -> AsyncIterator[Control]:
-    async for control in _running(1):
+async def control(tls: Tls) -> AsyncIterator[Control]:
+    async for control in _running(tls, 1):
         yield control
 
 
 @pytest.fixture
-async def three() -> AsyncIterator[Control]:
-    async for control in _running(3):
+async def three(tls: Tls) -> AsyncIterator[Control]:
+    async for control in _running(tls, 3):
         yield control
 
 
@@ -172,71 +195,53 @@ async def test_next_change_and_wait_version(control: Control) -> None:
     assert caught.value.sqlstate == "57P03"
 
 
-async def test_wrong_token(control: Control) -> None:
-    with pytest.raises(PgError) as caught:
-        await control.client(token="guess")
-    assert caught.value.sqlstate == "28P01"
-
-
-async def test_the_token_never_travels(control: Control) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", control.ports[0])
-    challenge = p.decode_from_service(await reader.readexactly(await p.read_length(reader, 65535)))
-    assert isinstance(challenge, p.Challenge)
-    proof = p.proof_of("client", TOKEN, challenge.nonce, b"n" * 32, "x")
-    hello = p.encode(p.Hello(nonce=b"n" * 32, name="x", proof=proof), 65535)
-    assert TOKEN.encode() not in hello
-    assert proof != p.proof_of("service", TOKEN, challenge.nonce, b"n" * 32, "x")
-    writer.write(hello)
-    assert isinstance(p.decode_from_service(await reader.readexactly(await p.read_length(reader, 1 << 20))), p.Welcome)
-    # The same Hello on another connection is worth nothing.
-    reader2, writer2 = await asyncio.open_connection("127.0.0.1", control.ports[0])
-    await reader2.readexactly(await p.read_length(reader2, 65535))
-    writer2.write(hello)
-    refused = p.decode_from_service(await reader2.readexactly(await p.read_length(reader2, 65535)))
-    assert isinstance(refused, p.Refused)
+async def test_nobody_without_a_certificate_of_the_cluster_is_heard(control: Control) -> None:
+    with pytest.raises(PgError, match="not reachable"):
+        await control.client(tls=control.tls["stranger"], connect_s=0.3)
+    address = ("n1", "127.0.0.1", control.ports[0])
+    with pytest.raises(ssl.SSLError):
+        await open_link(address, control.tls["stranger"], "a")
+    with pytest.raises(ssl.SSLError):  # it is called, and another answers
+        await open_link(("n2", *address[1:]), control.tls["n1"], "a")
+    reader, writer = await asyncio.open_connection(*address[1:])  # without TLS
+    writer.write(p.encode(p.Hello(format=p.FORMAT, name="x"), 100))
+    with contextlib.suppress(ConnectionError):
+        assert await reader.read() == b""
     writer.close()
-    writer2.close()
+    bare = ssl.create_default_context()
+    bare.check_hostname, bare.verify_mode = False, ssl.CERT_NONE
+    with pytest.raises((ssl.SSLError, EOFError)):
+        await open_link(address, NodeTls(bare, bare, bare), "a")
+
+
+async def test_a_node_that_was_removed_is_told_so(control: Control) -> None:
+    nodes = tuple(Node(name=name, host="h", gateway_port=1) for name in ("n1", "n3"))
+    await (await control.client()).propose(SetTopology(nodes=nodes, groups=(G1,)))
+    with pytest.raises(PgError, match="removed") as caught:
+        await control.client("n2", control.tls["n2"])
+    assert caught.value.sqlstate == "28000"
+    assert (await control.client("n3", control.tls["n3"])).live
 
 
 @pytest.mark.parametrize(
     "sent",
     [
-        struct.pack("!I", 1 << 30),  # too large before authentication
+        struct.pack("!I", 1 << 30),  # too large for a greeting
         struct.pack("!I", 3) + b"\xc1\xc1\xc1",
         p.LENGTH.pack(2) + msgspec.msgpack.encode([1]),
         p.encode(p.Ping(number=1), 100),
-        p.encode(p.Hello(nonce=b"short", name="x", proof=b""), 100),
+        p.encode(p.Hello(format=p.FORMAT - 1, name="x"), 100),
     ],
 )
-async def test_rubbish_before_authentication_ends_the_connection(control: Control, sent: bytes) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", control.ports[0])
-    await reader.readexactly(await p.read_length(reader, 65535))
+async def test_rubbish_before_the_greeting_ends_the_connection(control: Control, sent: bytes) -> None:
+    reader, writer = await asyncio.open_connection(
+        "127.0.0.1", control.ports[0], ssl=control.tls["n2"].client, server_hostname="n1"
+    )
     writer.write(sent)
     with contextlib.suppress(ConnectionError):
         assert await reader.read() == b""
     writer.close()
     assert (await control.client()).live  # the service goes on
-
-
-async def test_a_client_that_talks_to_an_impostor_notices() -> None:
-    writers: list[asyncio.StreamWriter] = []
-
-    async def impostor(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers.append(writer)
-        writer.write(p.encode(p.Challenge(format=p.FORMAT, nonce=b"n" * 32), 65535))
-        await reader.readexactly(await p.read_length(reader, 65535))
-        writer.write(p.encode(p.Welcome(proof=b"w" * 32, term=1, snapshot=INITIAL, log=p.LogPart(since=0)), 65535))
-        await writer.drain()
-
-    server = await asyncio.start_server(impostor, "127.0.0.1", 0)
-    client = ControlClient([("127.0.0.1", server.sockets[0].getsockname()[1])], TOKEN, "n1")
-    with pytest.raises(PgError) as caught:
-        await client.connect(0.3)
-    assert caught.value.sqlstate == "57P03"
-    server.close()
-    for writer in writers:
-        writer.close()
-    await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
 
 
 async def test_the_lock_is_fair_and_waits(control: Control) -> None:
@@ -362,8 +367,8 @@ async def test_a_watcher_whose_network_broke_is_waited_for(control: Control) -> 
     assert now() >= pinged + 0.6
 
 
-async def test_a_watcher_that_said_goodbye_is_not_waited_for() -> None:
-    control = Control()
+async def test_a_watcher_that_said_goodbye_is_not_waited_for(tls: Tls) -> None:
+    control = Control(tls)
     await control.start(lease_s=60)
     a, b = await control.client("a"), await control.client("b")
     await b.close()
@@ -488,17 +493,14 @@ async def test_clients_follow_the_leader_with_their_leases(three: Control) -> No
 
 async def test_a_follower_says_who_leads(three: Control) -> None:
     with pytest.raises(NotLeading) as caught:
-        await open_link(("127.0.0.1", three.ports[1]), TOKEN, "a", secrets.token_bytes)
+        await open_link(("n2", "127.0.0.1", three.ports[1]), three.tls["n1"], "a")
     assert (caught.value.leader, caught.value.term) == ("n1", 1)
-    with pytest.raises(PgError) as refused:  # and nothing to who has not the token
-        await open_link(("127.0.0.1", three.ports[1]), "guess", "a", secrets.token_bytes)
-    assert refused.value.sqlstate == "28P01"
 
 
 async def test_a_leader_that_cannot_read_welcomes_nobody(three: Control) -> None:
     three.nodes[0].cut_off = True
     with pytest.raises(NotLeading) as caught:
-        await open_link(("127.0.0.1", three.ports[0]), TOKEN, "a", secrets.token_bytes)
+        await open_link(("n1", "127.0.0.1", three.ports[0]), three.tls["n1"], "a")
     assert caught.value.leader is None
 
 
@@ -590,15 +592,15 @@ async def test_a_clean_end_leaves_nobody_to_be_waited_for(control: Control) -> N
     await b.close()
 
 
-async def test_a_catalog_without_a_topology_is_not_shown() -> None:
-    control = Control(Snapshot())
+async def test_a_catalog_without_a_topology_is_not_shown(tls: Tls) -> None:
+    control = Control(tls, Snapshot())
     node = control.log.node()
-    service = ControlService(node, node.machine, TOKEN)
+    service = ControlService(node, node.machine, tls["n1"])
     await service.start("127.0.0.1", 0)
     control.log.elect(node)
     await eventually(lambda: node.machine.attended)
     with pytest.raises(NotLeading):
-        await open_link(("127.0.0.1", service.port), TOKEN, "a", secrets.token_bytes)
+        await open_link(("n1", "127.0.0.1", service.port), tls["n1"], "a")
     await node.propose(encode(TOPOLOGY))
     await eventually(lambda: service.tenure)
     await service.stop()
@@ -649,12 +651,10 @@ async def test_a_silent_leader_is_left(control: Control) -> None:
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Welcomes, and answers nothing more."""
-        writer.write(p.encode(p.Challenge(format=p.FORMAT, nonce=b"n" * 32), 65535))
         hello = p.decode_from_client(await reader.readexactly(await p.read_length(reader, 65535)))
         assert isinstance(hello, p.Hello)
-        proof = p.proof_of("service", TOKEN, b"n" * 32, hello.nonce, hello.name)
         if not silent.is_set():
-            writer.write(p.encode(p.Welcome(proof=proof, term=1, snapshot=INITIAL, log=p.LogPart(since=0)), 65535))
+            writer.write(p.encode(p.Welcome(term=1, snapshot=INITIAL, log=p.LogPart(since=0)), 65535))
             silent.set()
         else:
             writer.write(p.encode(p.Elsewhere(term=2, leader="n1"), 65535))
@@ -662,12 +662,12 @@ async def test_a_silent_leader_is_left(control: Control) -> None:
             pass
         writer.close()
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    address = ("127.0.0.1", server.sockets[0].getsockname()[1])
-    client = ControlClient([address], TOKEN, "a", lease_s=0.6, ping_s=0.1)
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=control.tls["n2"].server)
+    address = ("n2", "127.0.0.1", server.sockets[0].getsockname()[1])
+    client = ControlClient([address], control.tls["n1"], "a", lease_s=0.6, ping_s=0.1)
     control.clients.append(client)
     await client.connect(5)
-    client._addresses = (address, ("127.0.0.1", control.ports[0]))
+    client._addresses = (address, ("n1", "127.0.0.1", control.ports[0]))
     began = now()
     await eventually(lambda: control.tenure._sessions)
     assert now() - began >= 0.5
@@ -721,4 +721,4 @@ async def test_many_clients_and_many_changes(control: Control) -> None:
 async def test_a_taken_port_is_a_mistake(control: Control) -> None:
     node = control.log.node("second")
     with pytest.raises(UserMistake, match="cannot listen"):
-        await ControlService(node, node.machine, TOKEN).start("127.0.0.1", control.ports[0])
+        await ControlService(node, node.machine, control.tls["n2"]).start("127.0.0.1", control.ports[0])

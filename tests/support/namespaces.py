@@ -43,7 +43,9 @@ def missing() -> str | None:
     absent = [tool for tool in TOOLS if shutil.which(tool) is None]
     if absent:
         return f"there is no program {absent[0]} here"
-    commands = "ip link add v1 type veth peer name v2 && ip rule add iif v1 blackhole && sysctl -qw net.ipv4.ip_forward=1"
+    commands = (
+        "ip link add v1 type veth peer name v2 && ip rule add iif v1 blackhole && sysctl -qw net.ipv4.ip_forward=1"
+    )
     tried = subprocess.run(["unshare", "--net", "sh", "-c", commands], capture_output=True, text=True)
     return f"network namespaces cannot be made here: {tried.stderr.strip()}" if tried.returncode else None
 

@@ -19,8 +19,8 @@ from hanse.consensus.raft.configuration import Configuration
 from hanse.consensus.raft.node import Node
 from hanse.consensus.raft.saved import Saved, founding
 from hanse.consensus.raft.state import Settings
-from hanse.consensus.raft.transport import node_tls
 from hanse.core.errors import PgError
+from hanse.core.node_tls import node_tls
 from support.processes import free_ports
 
 THREE = ("n1", "n2", "n3")

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from ..catalog.client import ControlClient
 from ..catalog.commands import Command
 from ..catalog.model import Snapshot
-from ..config import NodeConfig, Secrets
+from ..catalog.told import services
+from ..config import NodeConfig
 
 
 async def tell_catalog(
     config: NodeConfig,
-    secrets: Secrets,
     who: str,
     command: Command,
     *,
@@ -21,7 +21,7 @@ async def tell_catalog(
 ) -> None:
     """`needed`: by the catalog as it is. Raises PgError or OSError where it cannot be told."""
     name = f"{config.name}.{who}.{random.token_hex(2)}"
-    control = ControlClient(config.control_addresses, secrets.control_token, name)
+    control = ControlClient(services(config), config.tls_among_nodes(), name)
     await control.connect()
     try:
         if needed(control.snapshot):

@@ -22,15 +22,19 @@ from typing import TYPE_CHECKING
 
 from ..config import ClusterConfig
 from ..core.errors import UserMistake
+from ..core.node_tls import NodeTls, node_tls
 from ..pgwire import tls
 
 if TYPE_CHECKING:
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
+Names = tuple[frozenset[str], frozenset[str]]  # (DNS names, IP addresses) that a certificate is good for
+
 MODES = ("off", "on", "require")
 SELF_MADE = "self-made"  # as --tls-cert: back from a certificate that was given to our own
 DIRECTORY = "tls"
+NODES = "nodes"
 DAYS_VALID = 3650
 DAYS_LEFT_MIN = 365  # a cluster may run for long, and only `hanse up` looks
 
@@ -63,7 +67,7 @@ def provide(cluster: ClusterConfig, data_dir: Path) -> None:
     if cluster.tls == "off":
         return
     certificate, key = files_of(cluster, data_dir)
-    names = _names(cluster.host)
+    names = names_of_gateways(cluster.host)
     if cluster.tls_cert is None and not _serves(certificate, key, names, data_dir / DIRECTORY / "ca.crt"):
         _make(data_dir / DIRECTORY, names, certificate, key)
     tls.load(certificate, key)
@@ -71,13 +75,18 @@ def provide(cluster: ClusterConfig, data_dir: Path) -> None:
 
 def authority_file(data_dir: Path) -> Path:
     """Of nodes."""
-    return data_dir / DIRECTORY / "nodes" / "ca.crt"
+    return data_dir / DIRECTORY / NODES / "ca.crt"
 
 
 def node_files(data_dir: Path, node: str) -> tuple[Path, Path]:
     """(certificate, key) of a node among nodes."""
     directory = data_dir / node / DIRECTORY
     return directory / "node.crt", directory / "node.key"
+
+
+def tls_of_a_node(cluster: ClusterConfig, data_dir: Path) -> NodeTls:
+    """For commands: as the first node that is here. Raises UserMistake for files that cannot be used."""
+    return node_tls(authority_file(data_dir), *node_files(data_dir, cluster.nodes[0].name))
 
 
 def provide_for_nodes(cluster: ClusterConfig, data_dir: Path) -> None:
@@ -90,7 +99,29 @@ def provide_for_nodes(cluster: ClusterConfig, data_dir: Path) -> None:
             _make(authority.parent, names, certificate, key)
 
 
-def _names(host: str) -> tuple[frozenset[str], frozenset[str]]:
+def sign(directory: Path, request: bytes, names: Names) -> bytes:
+    """A certificate of the authority in `directory`, for the key of a request. Raises ValueError or UserMistake."""
+    from cryptography import x509
+
+    asked = x509.load_pem_x509_csr(request)
+    if not asked.is_signature_valid:
+        raise ValueError("whoever asks for a certificate does not have its key")
+    return _pem(_certificate(names, *_authority(directory), asked.public_key()))
+
+
+def request_certificate() -> tuple[bytes, bytes]:
+    """(key, request) of somebody who has no authority's key; the names are said beside it."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    request = x509.CertificateSigningRequestBuilder().subject_name(_name("hanse")).sign(key, hashes.SHA256())
+    return _pem_of_key(key), request.public_bytes(Encoding.PEM)
+
+
+def names_of_gateways(host: str) -> Names:
     """(DNS names, IP addresses) by which clients may call the gateways."""
     names = {"localhost", socket.gethostname().lower()}
     addresses = {"127.0.0.1", "::1"}
@@ -111,7 +142,7 @@ def _own_addresses() -> set[str]:
     return {a.address.partition("%")[0] for a in found if a.family in (socket.AF_INET, socket.AF_INET6)}
 
 
-def _serves(certificate: Path, key: Path, names: tuple[frozenset[str], frozenset[str]], authority_at: Path) -> bool:
+def _serves(certificate: Path, key: Path, names: Names, authority_at: Path) -> bool:
     """Whether the certificate that is there will do."""
     from cryptography import x509
 
@@ -131,7 +162,7 @@ def _serves(certificate: Path, key: Path, names: tuple[frozenset[str], frozenset
     return dns >= names[0] and addresses >= names[1]
 
 
-def _make(directory: Path, names: tuple[frozenset[str], frozenset[str]], certificate_at: Path, key_at: Path) -> None:
+def _make(directory: Path, names: Names, certificate_at: Path, key_at: Path) -> None:
     """`directory` is the authority's."""
     from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -139,14 +170,14 @@ def _make(directory: Path, names: tuple[frozenset[str], frozenset[str]], certifi
     directory.chmod(0o700 if os.geteuid() != 0 else 0o711)  # clients of other users may read ca.crt
     authority, authority_key = _authority(directory)
     key = ec.generate_private_key(ec.SECP256R1())
-    certificate = _certificate(names, authority, authority_key, key)
+    certificate = _certificate(names, authority, authority_key, key.public_key())
     key_at.parent.mkdir(mode=0o700, exist_ok=True)
-    _write(key_at, _pem_of_key(key), 0o600)
-    _write(certificate_at, _pem(certificate), 0o644)
+    write(key_at, _pem_of_key(key), 0o600)
+    write(certificate_at, _pem(certificate), 0o644)
 
 
 def _authority(directory: Path) -> tuple[x509.Certificate, EllipticCurvePrivateKey]:
-    """The authority that is there, or a new one."""
+    """The authority that is there, or a new one. Raises UserMistake where only its certificate is there."""
     from cryptography import x509
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -158,13 +189,16 @@ def _authority(directory: Path) -> tuple[x509.Certificate, EllipticCurvePrivateK
         if found.public_key() == certificate.public_key() and certificate.not_valid_after_utc > _now():
             return certificate, found
     except FileNotFoundError:
-        pass
+        if directory.name == NODES and (directory / "ca.crt").exists():
+            raise UserMistake(
+                f"{directory / 'ca.key'} is not on this machine, and a node's certificate is missing or too old"
+            ) from None
     except (ValueError, TypeError, AssertionError, OSError):
         raise UserMistake(f"the files of the certificate authority in {directory} are damaged; remove them") from None
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = _authority_certificate(key)
-    _write(directory / "ca.key", _pem_of_key(key), 0o600)
-    _write(directory / "ca.crt", _pem(certificate), 0o644)
+    write(directory / "ca.key", _pem_of_key(key), 0o600)
+    write(directory / "ca.crt", _pem(certificate), 0o644)
     return certificate, key
 
 
@@ -184,10 +218,10 @@ def _authority_certificate(key: EllipticCurvePrivateKey) -> x509.Certificate:
 
 
 def _certificate(
-    names: tuple[frozenset[str], frozenset[str]],
+    names: Names,
     authority: x509.Certificate,
     authority_key: EllipticCurvePrivateKey,
-    key: EllipticCurvePrivateKey,
+    public: object,
 ) -> x509.Certificate:
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
@@ -196,7 +230,6 @@ def _certificate(
     server, client = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
     for_clients = bool(names[1])  # a node's has no address: nodes call each other by name, and show it when they call
     common, uses = ("localhost", [server]) if for_clients else (min(names[0]), [server, client])
-    public = key.public_key()
     alternatives: list[x509.GeneralName] = [x509.DNSName(name) for name in sorted(names[0])]
     alternatives += [x509.IPAddress(ipaddress.ip_address(address)) for address in sorted(names[1])]
     return (
@@ -205,7 +238,7 @@ def _certificate(
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)  # type: ignore[arg-type]
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
         .sign(authority_key, hashes.SHA256())
     )
@@ -261,7 +294,14 @@ def _pem_of_key(key: EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def _write(path: Path, content: bytes, mode: int) -> None:
+def keep(path: Path, certificate: bytes) -> None:
+    """One that was made elsewhere."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.parent.chmod(0o700 if os.geteuid() != 0 else 0o711)
+    write(path, certificate, 0o644)
+
+
+def write(path: Path, content: bytes, mode: int) -> None:
     """Whole or not at all, and never readable by others, not even for a moment."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     unfinished.unlink(missing_ok=True)

@@ -39,6 +39,7 @@ from . import certificates
 from .ports import check_port, choose_free_ports, is_free
 from .presence import AlreadyRunning, living, read_record, take_lock
 from .topology import (
+    DEFAULT_HOST,
     Request,
     change_cluster,
     check_request,
@@ -46,6 +47,7 @@ from .topology import (
     node_file,
     plan_cluster,
     replace_ports,
+    with_control_heard,
     with_instances_of,
     with_replicated_control,
 )
@@ -109,12 +111,18 @@ def _prepare_locked(data_dir: Path, request: Request, lock: int) -> Prepared:
     return Prepared(data_dir, cluster, secrets, configs, fresh, lock)
 
 
+def released(prepared: Prepared) -> ClusterConfig:
+    """Of a cluster that is started by others."""
+    os.close(prepared.lock)
+    return prepared.cluster
+
+
 def load_existing(data_dir: Path) -> tuple[ClusterConfig, Secrets]:
     """For commands that need a cluster. Raises UserMistake where there is none, or it is somebody else's."""
     if not cluster_exists(data_dir):
         raise UserMistake(f"there is no cluster in {data_dir}; `hanse up` makes one")
     check_owner(data_dir)
-    cluster = with_instances_of(load_cluster_config(data_dir / CLUSTER_FILE), data_dir)
+    cluster = with_control_heard(with_instances_of(load_cluster_config(data_dir / CLUSTER_FILE), data_dir), data_dir)
     return cluster, load_secrets(data_dir / SECRETS_FILE)
 
 
@@ -143,6 +151,18 @@ def check_owner(data_dir: Path) -> None:
 
 
 def _check_new(data_dir: Path, request: Request) -> None:
+    existing = check_new_directory(data_dir)
+    find_binaries(request.postgres_bindir)
+    draft = plan_cluster(request, cluster_id="", choose_ports=lambda count: [0] * count)
+    for node in draft.nodes:
+        check_port(draft.host, node.gateway_port, f"the gateway of node {node.name}")
+    check_disk(existing, DISK_FREE_BYTES_MIN * sum(len(node.instances) for node in draft.nodes))
+
+
+def check_new_directory(data_dir: Path) -> Path:
+    """The directory that exists already, in which the others are made. Raises UserMistake."""
+    if cluster_exists(data_dir):
+        raise UserMistake(f"there is a cluster in {data_dir} already")
     if data_dir.exists():
         _check_empty(data_dir)
     existing = next(path for path in (data_dir, *data_dir.parents) if path.exists())
@@ -152,11 +172,7 @@ def _check_new(data_dir: Path, request: Request) -> None:
         raise UserMistake(
             f"{existing} may not be written by user {user_name(os.geteuid())}; choose another with --data"
         )
-    find_binaries(request.postgres_bindir)
-    draft = plan_cluster(request, cluster_id="", choose_ports=lambda count: [0] * count)
-    for node in draft.nodes:
-        check_port(draft.host, node.gateway_port, f"the gateway of node {node.name}")
-    check_disk(existing, DISK_FREE_BYTES_MIN * sum(len(node.instances) for node in draft.nodes))
+    return existing
 
 
 def _check_empty(data_dir: Path) -> None:
@@ -191,10 +207,16 @@ def make_open_directory(path: Path) -> None:
 
 
 def _plan_new(data_dir: Path, request: Request) -> ClusterConfig:
-    user = choose_user(request.postgres_user)
+    host = request.host or DEFAULT_HOST
     cluster = plan_cluster(
-        request, cluster_id=random.token_hex(5), choose_ports=lambda count: choose_free_ports("127.0.0.1", count)
+        request, cluster_id=random.token_hex(5), choose_ports=lambda count: choose_free_ports(host, count)
     )
+    return placed_for(data_dir, cluster, request)
+
+
+def placed_for(data_dir: Path, cluster: ClusterConfig, request: Request) -> ClusterConfig:
+    """With whoever runs PostgreSQL, and where that user can reach its data."""
+    user = choose_user(request.postgres_user)
     reachable = user is None or can_reach(user, data_dir)
     return msgspec.structs.replace(
         cluster,
@@ -210,7 +232,6 @@ def _make_secrets(request: Request) -> Secrets:
     return Secrets(
         system_password=system_password,
         user_password=user_password,
-        control_token=random.token_urlsafe(24),
         system_verifier=make_verifier(system_password),
         user_verifier=make_verifier(user_password),
     )
@@ -223,7 +244,7 @@ def _plan_existing(data_dir: Path, request: Request) -> ClusterConfig:
     cluster = load_cluster_config(data_dir / CLUSTER_FILE)
     if cluster.format == UNREPLICATED_FORMAT:
         cluster = with_replicated_control(cluster, lambda count: choose_free_ports(cluster.host, count))
-    cluster = change_cluster(with_instances_of(cluster, data_dir), request)
+    cluster = change_cluster(with_control_heard(with_instances_of(cluster, data_dir), data_dir), request)
     if request.postgres_bindir is not None:
         cluster = msgspec.structs.replace(cluster, postgres_bindir=request.postgres_bindir)
     if request.postgres_user not in (None, cluster.postgres_user):
@@ -274,6 +295,11 @@ def _free_internal_ports(data_dir: Path, cluster: ClusterConfig) -> ClusterConfi
             ports += [instance.peer_port for instance in node.instances if instance.peer_port]
             ports += [node.http_port] if node.http_port else []
     taken = [port for port in ports if not is_free(cluster.host, port)]
+    known_elsewhere = {
+        port for node in cluster.nodes if cluster.elsewhere for port in (node.control_port, node.raft_port)
+    }
+    if lost := sorted(known_elsewhere & set(taken)):
+        raise UserMistake(f"port {lost[0]} on {cluster.host}, at which other nodes find the control plane, is taken")
     fresh = choose_free_ports(cluster.host, len(taken), avoid=ports)
     return replace_ports(cluster, dict(zip(taken, fresh, strict=True)))
 
@@ -282,8 +308,14 @@ def _check_running(data_dir: Path, configs: tuple[NodeConfig, ...]) -> None:
     for config in configs:
         if living(data_dir / config.name / "run", AGENT) is None:
             continue
-        if load_node_config(node_file(data_dir, config.name)) != config:
+        saved = load_node_config(node_file(data_dir, config.name))
+        if _without_control(config) != _without_control(saved):
             raise UserMistake("this cluster still runs, with other settings: run `hanse down` first")
+
+
+def _without_control(config: NodeConfig) -> NodeConfig:
+    """Who is in the control plane changes while it runs."""
+    return msgspec.structs.replace(config, control=(), founders=(), former_catalog=None)
 
 
 # --- shared

@@ -1,8 +1,9 @@
 """A node's vote in the control plane, as a part that the agent keeps alive: its Raft, the catalog, the control service.
 
-Every start tells the catalog the topology of the configurations, where it knows another. The very first topology comes from the
-first node, after the catalog of a cluster from before it was replicated, where there is one: so no client sees a catalog
-that is not whole (`tenure.py` waits for it).
+The first topology comes from the first node, after the catalog of a cluster from before it was replicated, where there is one:
+so no client sees a catalog that is not whole (`tenure.py` waits for it). Later each agent tells where its own node is (`node.py`).
+
+Who leads sees to it that the right nodes have votes (`voters.py`), as nodes join and are removed.
 """
 
 from __future__ import annotations
@@ -14,17 +15,18 @@ from pathlib import Path
 
 from ..catalog.commands import SetTopology
 from ..catalog.former_store import mark_adopted, read_former
-from ..catalog.machine import Adopt, AnyCommand, CatalogMachine, State, decode_outcome, encode
+from ..catalog.machine import Adopt, CatalogMachine, State
 from ..catalog.model import Snapshot
 from ..catalog.service import ControlService
-from ..config import NodeConfig, Secrets, load_cluster_config, load_node_config
+from ..config import NodeConfig, load_cluster_config, load_node_config
 from ..consensus.raft.configuration import Configuration
 from ..consensus.raft.node import Node
-from ..consensus.raft.saved import founding
-from ..consensus.raft.transport import node_tls
+from ..consensus.raft.saved import founding, joining
 from ..core.errors import PgError
 from ..core.limits import RAFT_RETRY_PAUSE_S
-from .topology import initial_snapshot, node_file, with_roles_of
+from .admission import Admission, propose
+from .topology import initial_snapshot, node_file
+from .voters import keep_voters
 
 log = logging.getLogger(__name__)
 
@@ -32,20 +34,23 @@ VACATED = "vacated"  # beside Raft's log; see `tenure.py`
 
 
 class Control:
-    def __init__(self, config: NodeConfig, secrets: Secrets) -> None:
+    def __init__(self, config: NodeConfig) -> None:
         assert config.control_dir is not None and config.cluster_file is not None
         self.name = f"the control plane on {config.name}"
         self._config = config
-        self._secrets = secrets
         self._directory = Path(config.control_dir)
         self._cluster_file = Path(config.cluster_file)
         self._node: Node | None = None
         self._service: ControlService | None = None
-        self._telling: asyncio.Task[None] | None = None
+        self._working: list[asyncio.Task[None]] = []
         self._former: State | None = None
 
     def is_alive(self) -> bool:
         return self._node is not None and not self._node.failed.done()
+
+    @property
+    def leads(self) -> bool:
+        return self._node is not None and self._node.leads
 
     async def start(self) -> None:
         """Takes part; who leads, and what of it, comes later. Raises UserMistake."""
@@ -56,33 +61,40 @@ class Control:
         own = next(each for each in config.control if each.name == config.name)
         addresses = {each.name: f"{each.host}:{each.raft_port}" for each in config.control}
         machine = CatalogMachine(Snapshot(database=config.database))
+        tls = config.tls_among_nodes()
         node = Node(
             config.name,
             self._directory,
             # Without addresses, which may have changed before the last node's first start: all must be given the same.
-            founding(Configuration(voters=tuple(sorted(addresses)))),
+            founding(Configuration(voters=tuple(sorted(config.founders)))) if config.founders else joining(),
             machine,
-            node_tls(Path(config.authority), Path(config.node_cert), Path(config.node_key)),
+            tls,
             cluster=config.cluster_id,
             address=addresses[config.name],
             addresses=addresses,
         )
         await node.start()
         self._node = node
-        service = ControlService(node, machine, self._secrets.control_token, vacated=self._read_vacated())
+        admission = Admission(config, machine, node)
+        service = ControlService(
+            node, machine, tls, door=admission if admission.is_open else None, vacated=self._read_vacated()
+        )
         try:
             await service.start(own.host, own.port)
         except BaseException:
             await self.stop()
             raise
         self._service = service
-        self._telling = asyncio.create_task(self._tell(node, machine))
+        self._working = [
+            asyncio.create_task(self._tell(node, machine)),
+            asyncio.create_task(keep_voters(node, machine)),
+        ]
 
     async def stop(self) -> None:
-        if self._telling is not None:
-            self._telling.cancel()
-            await asyncio.gather(self._telling, return_exceptions=True)
-            self._telling = None
+        for task in self._working:
+            task.cancel()
+        await asyncio.gather(*self._working, return_exceptions=True)
+        self._working = []
         if self._service is not None:
             await self._service.stop()
             self._write_vacated(self._service.vacated)
@@ -104,19 +116,18 @@ class Control:
             with contextlib.suppress(OSError):  # then leases are waited for in vain
                 (self._directory / VACATED).write_text(f"{term}\n")
 
-    # --- what it tells the catalog -----------------------------------------------------------------------------------
+    # --- the first topology ------------------------------------------------------------------------------------------
 
     async def _tell(self, node: Node, machine: CatalogMachine) -> None:
-        """Until it is told, however long there is no majority."""
-        while not node.failed.done():
+        """Until there is one, however long there is no majority."""
+        while self._config.former_catalog is not None and not node.failed.done():
             try:
                 await node.read(lease=False)
                 if self._former is not None:
                     await self._adopt(node, machine)
-                if machine.catalog.groups or self._config.former_catalog is not None:
-                    await self._tell_topology(node, machine.catalog)
-                    return
-                await node.changed(node.version)
+                if not machine.catalog.groups:
+                    await self._tell_topology(node)
+                return
             except PgError as error:
                 log.info("the catalog is not told yet: %s", error.message)
                 await asyncio.sleep(RAFT_RETRY_PAUSE_S)
@@ -124,19 +135,14 @@ class Control:
     async def _adopt(self, node: Node, machine: CatalogMachine) -> None:
         assert self._former is not None and self._config.former_catalog is not None
         if not machine.catalog.groups:
-            version = await _propose(node, Adopt(state=self._former))
+            version = await propose(node, Adopt(state=self._former))
             log.info("the former catalog, of version %d, is in the control plane's log", version)
         await asyncio.to_thread(mark_adopted, Path(self._config.former_catalog))
         self._former = None
 
-    async def _tell_topology(self, node: Node, known: Snapshot) -> None:
+    async def _tell_topology(self, node: Node) -> None:
         cluster = load_cluster_config(self._cluster_file)
         files = [node_file(self._cluster_file.parent, each.name) for each in cluster.nodes]
-        topology = with_roles_of(initial_snapshot(cluster, tuple(map(load_node_config, files))), known)
-        if (known.nodes, known.groups) != (topology.nodes, topology.groups):
-            version = await _propose(node, SetTopology(nodes=topology.nodes, groups=topology.groups))
-            log.info("the catalog has the new topology, version %d", version)
-
-
-async def _propose(node: Node, command: AnyCommand) -> int:
-    return decode_outcome(await node.propose(encode(command))).value()
+        topology = initial_snapshot(cluster, tuple(map(load_node_config, files)))
+        version = await propose(node, SetTopology(nodes=topology.nodes, groups=topology.groups))
+        log.info("the catalog has its first topology, version %d", version)

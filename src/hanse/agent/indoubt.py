@@ -20,6 +20,7 @@ from ..config import SYSTEM_ROLE, WORKSPACE_PLACE, ClusterConfig, Secrets
 from ..core.errors import PgError, UserMistake
 from ..core.ids import quote_literal
 from ..core.limits import IN_DOUBT_ASK_S_MAX, RECOVERY_LOCK_WAIT_S_MAX
+from ..core.node_tls import NodeTls
 from ..engines.postgres.system_connection import SystemAccess, translated
 from ..transactions.commit import CATALOG_DECIDER
 from ..transactions.indoubt import (
@@ -50,8 +51,9 @@ class Listing:
 class Operator:
     """Of one local cluster, which need not run whole."""
 
-    def __init__(self, cluster: ClusterConfig, secrets: Secrets) -> None:
+    def __init__(self, cluster: ClusterConfig, secrets: Secrets, tls: NodeTls) -> None:
         self._cluster = cluster
+        self._tls = tls
         self._secrets = secrets
         leaders = {i.group: i.port for node in cluster.nodes for i in node.instances if i.role == "leader"}
         leaders.pop(WORKSPACE_PLACE, None)
@@ -151,7 +153,7 @@ class Operator:
     async def _control(self) -> AsyncIterator[ControlClient]:
         cluster = self._cluster
         name = f"transactions.{os.getpid()}"
-        control = ControlClient(cluster.control_addresses, self._secrets.control_token, name)
+        control = ControlClient(cluster.control_addresses, self._tls, name)
         try:
             await control.connect(IN_DOUBT_ASK_S_MAX)
         except (OSError, TimeoutError) as error:

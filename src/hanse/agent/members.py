@@ -29,7 +29,7 @@ from ..engines.postgres.group_files import configure_member, leave_led_mark, rem
 from ..engines.postgres.instance import Instance
 from ..engines.postgres.promotion import found, promotions, write_record
 from ..engines.postgres.streaming import Access, Member, make_slot, source_of
-from ..replication.asking import Leads
+from ..replication.asking import Address, Leads
 from ..replication.pledge import Pledge
 from ..replication.record import RuleRecord
 from ..replication.rule import Policy, rule_of
@@ -57,7 +57,8 @@ class MemberPart:
         self._config = config
         self._content = content
         self._secrets = secrets
-        self._peers = TcpPeers(*self._reached(config.members), secrets.control_token.encode())
+        self._tls = node.tls_among_nodes()
+        self._peers = TcpPeers(*self._reached(config.members), self._tls)
         self._member = Member(instance, self._peers.access(config.name))
         self._group: Group | None = None  # as the catalog has it
         self._names_with_slots: frozenset[str] | None = None  # after slots of others were dropped
@@ -65,8 +66,8 @@ class MemberPart:
         self._server: PeerServer | None = None
         self._tasks: asyncio.Task[None] | None = None
 
-    def _reached(self, members: tuple[MemberConfig, ...]) -> tuple[dict[str, tuple[str, int]], dict[str, Access]]:
-        addresses = {each.name: (each.host, each.peer_port) for each in members}
+    def _reached(self, members: tuple[MemberConfig, ...]) -> tuple[dict[str, Address], dict[str, Access]]:
+        addresses = {each.name: (each.node, each.host, each.peer_port) for each in members}
         return addresses, {each.name: self._access(each) for each in members}
 
     def learn(self, group: Group, members: tuple[MemberConfig, ...]) -> None:
@@ -106,9 +107,7 @@ class MemberPart:
         pledges = await self._pledges()
         self._replica = Replica(self.name, self._member, pledges, self._peers)
         self._want()
-        self._server = PeerServer(
-            self._replica.handle, self._secrets.control_token.encode(), self._leads, self._replica.hand_over
-        )
+        self._server = PeerServer(self._replica.handle, self._tls, self._leads, self._replica.hand_over)
         own = next(each for each in self._config.members if each.name == self.name)
         try:
             await self._server.start(own.host, own.peer_port)
@@ -161,6 +160,7 @@ class MemberPart:
         if self._server is not None:
             await self._server.stop()
             self._server = None
+        self._peers.close()
 
     # --- founding
 
@@ -254,7 +254,7 @@ class MemberPart:
         def needed(known: Snapshot) -> bool:
             return known.group_by_name[command.group].term < term
 
-        await tell_catalog(self._node, self._secrets, self.name, command, needed=needed)
+        await tell_catalog(self._node, self.name, command, needed=needed)
         return term
 
     async def _settle(self, replica: Replica) -> None:
@@ -264,7 +264,7 @@ class MemberPart:
             return
         if any(each.leaving and each.name not in record.members for each in group.instances):
             command = SettleGroup(group=group.name, members=tuple(sorted(record.members)))
-            await tell_catalog(self._node, self._secrets, self.name, command)
+            await tell_catalog(self._node, self.name, command)
             self._group = None  # until the news come back
             return
         names = frozenset(each.name for each in group.instances)

@@ -21,6 +21,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..catalog.client import ControlClient
+from ..catalog.node_commands import PlaceNode, change_nodes
+from ..catalog.service import REMOVED
+from ..catalog.told import newest, services
 from ..config import WORKSPACE_PLACE, InstanceConfig, NodeConfig, Secrets
 from ..core.errors import PgError, UserMistake
 from ..core.limits import START_FAILURES_MAX
@@ -33,11 +36,13 @@ from .recovery import Recovery, times_of
 from .servers import prepare_server
 from .sizes import Sizes
 from .statistics import Statistics
+from .topology import catalog_instance, catalog_node
 from .workers import GatewayPart, end_surplus
 
 log = logging.getLogger(__name__)
 
 WATCH_S = 0.1
+MEMBERSHIP_WATCH_S = 1.0
 
 
 class NodeAgent:
@@ -85,14 +90,15 @@ class NodeAgent:
         assert self._placing is not None
         try:
             async with asyncio.TaskGroup() as tasks:
-                working = [tasks.create_task(self._placing.run()), tasks.create_task(self._serve())]
+                works = (self._placing.run(), self._serve(), self._watch_membership())
+                working = [tasks.create_task(work) for work in works]
                 if self._control is not None:
                     working.append(tasks.create_task(self._keep(self._control)))
                 await self._watch_directory()
                 for work in working:
                     work.cancel()
         except BaseExceptionGroup as failures:
-            raise failures.exceptions[0] from None
+            raise _first(failures) from None
 
     async def _serve(self) -> None:
         """Gateways, and what else needs the catalog."""
@@ -133,7 +139,7 @@ class NodeAgent:
     async def _start_control(self) -> None:
         if self.config.control_dir is None:
             return
-        self._control = Control(self.config, self.secrets)
+        self._control = Control(self.config)
         try:
             await self._try_start(self._control)
         except UserMistake as mistake:
@@ -144,15 +150,40 @@ class NodeAgent:
     async def _wait_for_control(self) -> None:
         """Gateways read the catalog first of all; it answers when a majority of its nodes is there."""
         name = f"{self.config.name}.agent"
-        control = ControlClient(self.config.control_addresses, self.secrets.control_token, name)
+        control = ControlClient(services(self.config), self.config.tls_among_nodes(), name)
         self.presence.update(note="the control plane")
         while True:
             try:
                 await control.connect()
                 break
             except PgError as error:
+                if error.sqlstate == "28000":
+                    raise UserMistake(f"{error.message}: {self.config.name}") from None
                 log.warning("gateways wait: %s", error.message)
-        await control.close()
+        try:
+            await self._tell_where_we_are(control)
+        finally:
+            await control.close()
+
+    async def _tell_where_we_are(self, control: ControlClient) -> None:
+        """Ports may have changed since the last start, and who knows us goes by the catalog."""
+        config = self.config
+        here = tuple(catalog_instance(config, each) for each in config.instances if each.group != WORKSPACE_PLACE)
+        command = PlaceNode(node=catalog_node(config), instances=here)
+        known = control.snapshot
+        after = change_nodes(known, command)
+        if (known.nodes, known.groups) != (after.nodes, after.groups):
+            version = await control.propose(command)
+            log.info("the catalog knows where node %s is now, version %d", config.name, version)
+
+    async def _watch_membership(self) -> None:
+        """The catalog may not have this node any more. While it leads the control plane it gives its vote away first."""
+        while True:
+            await asyncio.sleep(MEMBERSHIP_WATCH_S)
+            told = await asyncio.to_thread(newest, Path(self.config.data_dir) / "run")
+            removed = told is not None and told.nodes and all(each.name != self.config.name for each in told.nodes)
+            if removed and not (self._control is not None and self._control.leads):
+                raise UserMistake(f"{REMOVED}: {self.config.name}")
 
     async def _try_start(self, part: Part) -> None:
         """A part may fail because of something that passes; what fails several times in a row is told."""
@@ -211,6 +242,12 @@ class NodeAgent:
         if path is not None and not Path(path).is_relative_to(self.config.data_dir):
             with suppress(OSError):  # not empty: something is still there, and needs it
                 Path(path).rmdir()
+
+
+def _first(failure: BaseException) -> BaseException:
+    while isinstance(failure, BaseExceptionGroup):
+        failure = failure.exceptions[0]
+    return failure
 
 
 async def _all(*steps: Awaitable[None]) -> None:

@@ -7,7 +7,6 @@ States are `running`, `starting`, `stopping`, `failed` and `stopped`.
 from __future__ import annotations
 
 import asyncio
-import secrets as random
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,10 +19,12 @@ from ..config import SYSTEM_ROLE, WORKSPACE_PLACE, ClusterConfig, ClusterNode, C
 from ..core.errors import PgError
 from ..core.ids import quote_qualified
 from ..core.limits import GROUP_STATE_S_MAX
+from ..core.node_tls import NodeTls
 from ..engines.postgres.group_files import STANDBY_SIGNAL
 from ..engines.postgres.group_state import QUESTION, decode
 from ..engines.postgres.postmaster import find_postmaster, read_pid_file
 from ..engines.postgres.streaming import Access
+from . import certificates
 from .cluster_dir import AGENT
 from .dsn import cluster_dsn
 from .presence import find_process, living, read_record
@@ -143,9 +144,10 @@ def observe_processes(data_dir: Path, cluster: ClusterConfig, secrets: Secrets) 
     )
 
 
-async def with_catalog(status: ClusterStatus, cluster: ClusterConfig, secrets: Secrets) -> ClusterStatus:
+async def with_catalog(status: ClusterStatus, cluster: ClusterConfig) -> ClusterStatus:
     """The status with what the control plane says of itself and of tables, if it answers within CATALOG_TIMEOUT_S."""
-    answers = await asyncio.gather(*(_ask(each, secrets) for each in cluster.control))
+    tls = certificates.tls_of_a_node(cluster, Path(status.data))
+    answers = await asyncio.gather(*(_ask(each, tls) for each in cluster.control))
     found = {each.name: answer for each, answer in zip(cluster.control, answers, strict=True) if answer is not None}
     status = msgspec.structs.replace(status, control=_control_status(cluster, found))
     snapshots = [answer.snapshot for answer in found.values() if isinstance(answer, Welcome)]
@@ -158,11 +160,11 @@ def _with_snapshot(status: ClusterStatus, snapshot: Snapshot) -> ClusterStatus:
     return msgspec.structs.replace(status, groups=groups, tables=table_statuses(snapshot))
 
 
-async def _ask(node: ControlNode, secrets: Secrets) -> Welcome | NotLeading | None:
+async def _ask(node: ControlNode, tls: NodeTls) -> Welcome | NotLeading | None:
     """None: it does not answer."""
     try:
         async with asyncio.timeout(CATALOG_TIMEOUT_S):
-            link, welcome = await open_link((node.host, node.port), secrets.control_token, "status", random.token_bytes)
+            link, welcome = await open_link((node.name, node.host, node.port), tls, "status")
             await link.goodbye()
             link.close()
             return welcome

@@ -7,9 +7,10 @@ import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
-from ..core.limits import PEER_ANSWER_S_MAX
+from ..core.limits import PEER_ANSWER_S_MAX, PEER_IDLE_S_MAX
+from ..core.node_tls import NodeTls
 from ..engines.postgres.streaming import Access
-from ..replication.asking import HandOver, Leads, Reply, WhoLeads, ask, encode, read
+from ..replication.asking import Address, Asker, HandOver, Leads, Reply, WhoLeads, encode, read
 from ..replication.pledge import Heartbeat, Message, Promote, Recruit
 
 
@@ -28,33 +29,54 @@ class PeerServer:
     def __init__(
         self,
         handle: Callable[[Message], Awaitable[Reply]],
-        key: bytes,
+        tls: NodeTls,
         leads: Callable[[], Leads] | None = None,
         hand_over: Callable[[HandOver], Reply] | None = None,
     ) -> None:
         self._handle = handle
         self._leads = leads
         self._hand_over = hand_over
-        self._key = key
+        self._tls = tls
         self._server: asyncio.Server | None = None
+        self._accepted: set[asyncio.Task[None]] = set()
 
     async def start(self, host: str, port: int) -> None:
-        self._server = await asyncio.start_server(self._serve, host, port)
+        self._server = await asyncio.start_server(
+            self._accept, host, port, ssl=self._tls.server, ssl_handshake_timeout=PEER_ANSWER_S_MAX
+        )
 
     async def stop(self) -> None:
+        """Nobody is answered any more by this member when it returns."""
         if self._server is not None:
             self._server.close()
+            for task in self._accepted:
+                task.cancel()
+            await asyncio.gather(*self._accepted, return_exceptions=True)
             await self._server.wait_closed()
 
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._accepted.add(task)
+        try:
+            with contextlib.suppress(OSError, EOFError, ValueError, TimeoutError):
+                await self._serve(reader, writer)
+        except asyncio.CancelledError:
+            pass  # stop(): raised further it would be logged as an error by asyncio's server
+        finally:
+            self._accepted.discard(task)
+            writer.transport.abort()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, EOFError, ValueError, TimeoutError):
+        while True:
+            async with asyncio.timeout(PEER_IDLE_S_MAX):
+                message = await read(reader)
             async with asyncio.timeout(PEER_ANSWER_S_MAX):
-                message = await read(reader, self._key)
                 answer = await self._answer(message)
-                if answer is not None:
-                    writer.write(encode(self._key, answer))
-                    await writer.drain()
-        writer.close()
+                if answer is None:
+                    return
+                writer.write(encode(answer))
+                await writer.drain()
 
     async def _answer(self, message: object) -> Reply | Leads | None:
         if isinstance(message, Recruit | Promote | Heartbeat):
@@ -69,15 +91,19 @@ class PeerServer:
 class TcpPeers:
     """The members of a group by their agents' addresses, and by how their servers are reached."""
 
-    def __init__(self, addresses: Mapping[str, tuple[str, int]], accesses: Mapping[str, Access], key: bytes) -> None:
+    def __init__(self, addresses: Mapping[str, Address], accesses: Mapping[str, Access], tls: NodeTls) -> None:
         self._addresses = addresses
         self._accesses = accesses
-        self._key = key
+        self._asker = Asker(tls)
 
-    def know(self, addresses: Mapping[str, tuple[str, int]], accesses: Mapping[str, Access]) -> None:
+    def know(self, addresses: Mapping[str, Address], accesses: Mapping[str, Access]) -> None:
         """Who the members are from now on."""
         self._addresses = addresses
         self._accesses = accesses
+
+    def close(self) -> None:
+        """Ends the connections; those that are asked again are called again."""
+        self._asker.close()
 
     @property
     def names(self) -> frozenset[str]:
@@ -91,6 +117,5 @@ class TcpPeers:
     async def ask(self, name: str, message: Message | WhoLeads, timeout_s: float) -> Reply | Leads:
         if name not in self._addresses:
             raise ValueError(f"{name} is no member any more")
-        host, port = self._addresses[name]
-        reply: Reply | Leads = await ask(host, port, self._key, message, timeout_s=timeout_s)
+        reply: Reply | Leads = await self._asker.ask(self._addresses[name], message, timeout_s=timeout_s)
         return reply

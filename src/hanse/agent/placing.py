@@ -190,7 +190,7 @@ class Placing:
                 peer_port=config.peer_port,
                 socket_directory=self._config.socket_directory,
             )
-            await tell_catalog(self._config, self._secrets, config.name, command)
+            await tell_catalog(self._config, config.name, command)
         part = self.parts[config.name]
         if isinstance(part, MemberPart):
             part.learn(group, config.members)
@@ -203,9 +203,15 @@ class Placing:
             self._begin(tasks, config)
 
     def _with_members(self, config: InstanceConfig, group: Group) -> InstanceConfig:
-        own = MemberConfig(name=config.name, host=self._config.host, port=config.port, peer_port=config.peer_port)
+        own = MemberConfig(
+            name=config.name,
+            host=self._config.host,
+            port=config.port,
+            peer_port=config.peer_port,
+            node=self._config.name,
+        )
         others = [
-            MemberConfig(name=each.name, host=each.host, port=each.port, peer_port=each.peer_port)
+            MemberConfig(name=each.name, host=each.host, port=each.port, peer_port=each.peer_port, node=each.node)
             for each in group.instances
             if each.peer_port and each.name != config.name
         ]

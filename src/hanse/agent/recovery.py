@@ -21,6 +21,7 @@ from typing import Any
 
 from ..catalog.client import ControlClient
 from ..catalog.model import Group, Snapshot
+from ..catalog.told import services
 from ..config import InstanceConfig, NodeConfig, Secrets
 from ..core.errors import PgError
 from ..core.limits import (
@@ -236,7 +237,7 @@ class Recovery:
     async def _control(self) -> AsyncIterator[ControlClient]:
         config = self._config
         name = f"{config.name}.recovery.{self.group}.{random.token_hex(2)}"
-        control = ControlClient(config.control_addresses, self._secrets.control_token, name)
+        control = ControlClient(services(config), config.tls_among_nodes(), name)
         await control.connect()
         try:
             yield control

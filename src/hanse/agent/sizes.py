@@ -20,6 +20,7 @@ from typing import Any
 
 from ..catalog.client import ControlClient
 from ..catalog.model import Kind, Snapshot
+from ..catalog.told import services
 from ..config import WORKSPACE_PLACE, NodeConfig, Secrets
 from ..core.errors import PgError
 from ..core.limits import SIZES_LOCK_WAIT_S_MAX, SIZES_PERIOD_S
@@ -81,7 +82,7 @@ class Sizes:
     async def refresh(self) -> None:
         config = self._config
         name = f"{config.name}.sizes.{random.token_hex(2)}"
-        control = ControlClient(config.control_addresses, self._secrets.control_token, name)
+        control = ControlClient(services(config), config.tls_among_nodes(), name)
         await control.connect()
         try:
             found = await asyncio.gather(*self._asked(control.snapshot))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from ..config import NodeConfig
+from ..config import CLUSTER_FILE, NodeConfig, load_cluster_config
 from ..core.errors import UserMistake
 from ..core.limits import START_FAILURES_MAX
 from .backoff import Backoff
@@ -74,7 +74,7 @@ class Supervisor:
 
         Raises UserMistake with the agent's words when one cannot start, unless the cluster was ready before.
         """
-        for agent in self._agents:
+        for agent in list(self._agents):
             if not agent.is_alive():
                 self._restart(agent)
         return {agent.name: _describe(agent.record()) for agent in self._agents}
@@ -85,6 +85,9 @@ class Supervisor:
     def _restart(self, agent: _Agent) -> None:
         now = time.monotonic()
         if agent.next_start == 0.0:
+            if self._was_removed(agent):
+                self._agents.remove(agent)
+                return
             self._raise_failure(agent)
             pause = agent.backoff.ended(now)
             agent.next_start = now + pause
@@ -92,6 +95,10 @@ class Supervisor:
         elif now >= agent.next_start:
             agent.next_start = 0.0
             agent.start()
+
+    def _was_removed(self, agent: _Agent) -> bool:
+        cluster = load_cluster_config(self._prepared.data_dir / CLUSTER_FILE)
+        return all(node.name != agent.name for node in cluster.nodes)
 
     def _raise_failure(self, agent: _Agent) -> None:
         if self._was_ready:

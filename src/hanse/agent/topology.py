@@ -13,13 +13,14 @@ Ports come from a function that is given.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from ..catalog.model import Group, Instance, Node, Snapshot
+from ..catalog.told import newest
 from ..config import (
     CLUSTER_FILE,
     CLUSTER_FORMAT,
@@ -28,6 +29,7 @@ from ..config import (
     WORKSPACE_PLACE,
     ClusterConfig,
     ClusterNode,
+    ControlNode,
     InstanceConfig,
     MemberConfig,
     NodeConfig,
@@ -55,11 +57,14 @@ class Request:
     tls: str | None = None
     tls_cert: str | None = None
     tls_key: str | None = None
+    host: str | None = None
+    node: str | None = None  # the name of the only node
 
 
 DEFAULT_NODES = 3
 DEFAULT_GROUPS = 2
 DEFAULT_REPLICAS = 3  # where there are as many nodes, else 1: of two, none may lead when the other is away
+DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 5432
 DEFAULT_WORKERS = 1
 DEFAULT_TLS = "on"
@@ -97,6 +102,7 @@ def plan_cluster(request: Request, *, cluster_id: str, choose_ports: ChoosePorts
     voters = control_nodes_of(node_count)
     ports = iter(choose_ports(2 * voters + group_count * replicas * ports_of_instance + 2 * node_count))
     controls = [(next(ports), next(ports)) if number < voters else (0, 0) for number in range(node_count)]
+    names = [request.node] if request.node else [f"n{number + 1}" for number in range(node_count)]
     placed: list[list[InstanceConfig]] = [[] for _ in range(node_count)]
     for number, replica in itertools.product(range(1, group_count + 1), range(replicas)):
         instance = InstanceConfig(
@@ -108,11 +114,11 @@ def plan_cluster(request: Request, *, cluster_id: str, choose_ports: ChoosePorts
         )
         placed[(number - 1 + replica) % node_count].append(instance)
     for number, instances in enumerate(placed, start=1):
-        name = f"n{number}.{WORKSPACE_PLACE}"
+        name = f"{names[number - 1]}.{WORKSPACE_PLACE}"
         instances.append(InstanceConfig(group=WORKSPACE_PLACE, name=name, port=next(ports)))
     nodes = tuple(
         ClusterNode(
-            name=f"n{number}",
+            name=names[number - 1],
             gateway_port=first_port + number - 1,
             control_port=control_port,
             raft_port=raft_port,
@@ -123,6 +129,7 @@ def plan_cluster(request: Request, *, cluster_id: str, choose_ports: ChoosePorts
     )
     return ClusterConfig(
         cluster_id=cluster_id,
+        host=request.host or DEFAULT_HOST,
         gateway_workers=request.workers or DEFAULT_WORKERS,
         tls=request.tls or DEFAULT_TLS,
         tls_cert=None if request.tls_cert == SELF_MADE else request.tls_cert,
@@ -157,7 +164,7 @@ def change_cluster(cluster: ClusterConfig, request: Request) -> ClusterConfig:
     there_are = (
         ("nodes", request.nodes, len(cluster.nodes)),
         ("groups", request.groups, len(set(groups))),
-        ("replicas", request.replicas, len(groups) // len(set(groups))),
+        ("replicas", request.replicas, len(groups) // max(1, len(set(groups)))),  # a node that has joined may have none
     )
     for option, asked, there in there_are:
         if asked is not None and asked != there:
@@ -201,6 +208,7 @@ def node_configs(
     """What each node is started from."""
     certificate, key = files_of(cluster, data_dir)
     members = _members(cluster)
+    founders = () if cluster.joined else tuple(node.name for node in cluster.nodes if node.control_port)
     return tuple(
         NodeConfig(
             name=node.name,
@@ -212,7 +220,8 @@ def node_configs(
             http_port=node.http_port,
             control=cluster.control,
             control_dir=str(data_dir / node.name / "control") if node.control_port else None,
-            former_catalog=str(data_dir / "control") if node is cluster.nodes[0] else None,
+            founders=founders,
+            former_catalog=str(data_dir / "control") if node is cluster.nodes[0] and not cluster.joined else None,
             postgres_bindir=cluster.postgres_bindir,
             postgres_user=cluster.postgres_user,
             socket_directory=socket_directory(node),
@@ -238,32 +247,11 @@ def _members(cluster: ClusterConfig) -> dict[str, tuple[MemberConfig, ...]]:
     for node in cluster.nodes:
         for each in node.instances:
             if each.peer_port:
-                member = MemberConfig(name=each.name, host=cluster.host, port=each.port, peer_port=each.peer_port)
+                member = MemberConfig(
+                    name=each.name, host=cluster.host, port=each.port, peer_port=each.peer_port, node=node.name
+                )
                 found.setdefault(each.group, []).append(member)
     return {group: tuple(sorted(members, key=lambda each: each.name)) for group, members in found.items()}
-
-
-def with_roles_of(topology: Snapshot, known: Snapshot) -> Snapshot:
-    """The groups that the catalog knows, at the addresses of today: configurations only say how they began, and where they are."""
-    if not known.groups:
-        return topology
-    instances = {each.name: each for group in topology.groups for each in group.instances}
-    groups = tuple(_at_addresses_of(group, instances) for group in known.groups)
-    return msgspec.structs.replace(topology, groups=groups)
-
-
-def _at_addresses_of(group: Group, instances: Mapping[str, Instance]) -> Group:
-    return msgspec.structs.replace(
-        group, instances=tuple(_at_address_of(each, instances.get(each.name)) for each in group.instances)
-    )
-
-
-def _at_address_of(known: Instance, now: Instance | None) -> Instance:
-    if now is None or not known.is_placed:
-        return known
-    return msgspec.structs.replace(
-        known, host=now.host, port=now.port, peer_port=now.peer_port, socket_directory=now.socket_directory
-    )
 
 
 def with_instances_of(cluster: ClusterConfig, data_dir: Path) -> ClusterConfig:
@@ -280,23 +268,51 @@ def _own_instances(node: ClusterNode, data_dir: Path) -> ClusterNode:
     return msgspec.structs.replace(node, instances=instances)
 
 
+def with_control_heard(cluster: ClusterConfig, data_dir: Path) -> ClusterConfig:
+    """With the control plane's nodes on other machines as the nodes here have last heard of them."""
+    heard = [
+        told for node in cluster.nodes if (told := newest(data_dir / node.name / "run")) is not None and told.nodes
+    ]
+    if not heard:
+        return cluster
+    here = {node.name for node in cluster.nodes}
+    elsewhere = tuple(
+        ControlNode(name=node.name, host=node.host, port=node.control_port, raft_port=node.raft_port)
+        for node in max(heard, key=lambda told: told.version).nodes
+        if node.control_port and node.name not in here
+    )
+    return msgspec.structs.replace(cluster, elsewhere=elsewhere)
+
+
 def node_file(data_dir: Path, node_name: str) -> Path:
     return data_dir / node_name / NODE_FILE
 
 
 def initial_snapshot(cluster: ClusterConfig, configs: tuple[NodeConfig, ...]) -> Snapshot:
     """The catalog's first version: nodes and groups, no relations."""
-    nodes = tuple(Node(name=c.name, host=c.host, gateway_port=c.gateway_port, labels=c.labels) for c in configs)
+    nodes = tuple(map(catalog_node, configs))
     members: dict[str, list[Instance]] = {}
     for config in configs:
         for instance in config.instances:
             if instance.group != WORKSPACE_PLACE:
-                members.setdefault(instance.group, []).append(_catalog_instance(config, instance))
+                members.setdefault(instance.group, []).append(catalog_instance(config, instance))
     groups = tuple(Group(name=name, instances=tuple(found)) for name, found in sorted(members.items()))
     return Snapshot(database=cluster.database, home_group="g1", nodes=nodes, groups=groups)
 
 
-def _catalog_instance(config: NodeConfig, instance: InstanceConfig) -> Instance:
+def catalog_node(config: NodeConfig) -> Node:
+    own = next((each for each in config.control if each.name == config.name), None)
+    return Node(
+        name=config.name,
+        host=config.host,
+        gateway_port=config.gateway_port,
+        labels=config.labels,
+        control_port=0 if own is None else own.port,
+        raft_port=0 if own is None else own.raft_port,
+    )
+
+
+def catalog_instance(config: NodeConfig, instance: InstanceConfig) -> Instance:
     return Instance(
         name=instance.name,
         node=config.name,

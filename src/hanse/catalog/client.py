@@ -26,7 +26,6 @@ import inspect
 import itertools
 import logging
 import random
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
@@ -42,6 +41,7 @@ from ..core.limits import (
     DDL_LOCK_WAIT_S_MAX,
     FREEZE_WAIT_S_MAX,
 )
+from ..core.node_tls import NodeTls
 from . import protocol as p
 from .client_link import Address, Link, LinkLost, NotLeading, open_leaders_link
 from .commands import Command, DdlEntry
@@ -59,12 +59,12 @@ T = TypeVar("T")
 
 
 class ControlClient:
-    """Follows the catalog. `addresses` are those of all control services; `name` is shown in their messages: 'n1.gateway.0'."""
+    """Follows the catalog. `addresses`: of all control services, at first; `name` is shown in their messages: 'n1.gateway.0'."""
 
     def __init__(
         self,
         addresses: Sequence[Address],
-        token: str,
+        tls: NodeTls,
         name: str,
         *,
         on_change: OnChange | None = None,
@@ -74,7 +74,7 @@ class ControlClient:
         ping_s: float = CONTROL_PING_S,
     ) -> None:
         self._addresses = tuple(addresses)
-        self._token = token
+        self._tls = tls
         self._name = name
         self.on_change = on_change
         self.on_freeze = on_freeze
@@ -96,7 +96,7 @@ class ControlClient:
         self._trouble = ""  # the last; said once
 
     async def connect(self, timeout_s: float | None = CONNECT_TIMEOUT_S) -> None:
-        """Until the first snapshot is taken over. Raises PgError 28P01 for a wrong token, 57P03 when nobody answers
+        """Until the first snapshot is taken over. Raises PgError 28000 for a node that was removed, 57P03 when nobody answers
         in time.
         """
         self._moved = asyncio.Event()
@@ -326,9 +326,7 @@ class ControlClient:
     async def _one_connection(self) -> None:
         began = clock()
         async with asyncio.timeout(CONTROL_HANDSHAKE_S_MAX):
-            link, welcome = await open_leaders_link(
-                self._addresses, self._token, self._name, secrets.token_bytes, self._log.known
-            )
+            link, welcome = await open_leaders_link(self._services(), self._tls, self._name, self._log.known)
         try:
             self._check_direction(welcome.snapshot)
             self._log.add(welcome.log, welcome.snapshot.version)
@@ -347,6 +345,12 @@ class ControlClient:
             self._link = None
             self._in_force = False
             link.close()
+
+    def _services(self) -> list[Address]:
+        """Those that we were given, and those that the catalog knows: nodes come and go."""
+        nodes = () if self._snapshot is None else self._snapshot.nodes
+        known = ((node.name, node.host, node.control_port) for node in nodes if node.control_port)
+        return list(dict.fromkeys((*self._addresses, *known)))
 
     def _check_direction(self, snapshot: Snapshot) -> None:
         if self._snapshot is not None and snapshot.version < self._snapshot.version:

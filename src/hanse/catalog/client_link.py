@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ..core.errors import PgError
-from ..core.limits import AUTH_MESSAGE_BYTES_MAX, CONTROL_MESSAGE_BYTES_MAX, CONTROL_STRAGGLERS_S_MAX
+from ..core.limits import (
+    AUTH_MESSAGE_BYTES_MAX,
+    CONTROL_HANDSHAKE_S_MAX,
+    CONTROL_MESSAGE_BYTES_MAX,
+    CONTROL_STRAGGLERS_S_MAX,
+)
 from ..core.links import open_connection
+from ..core.node_tls import NodeTls
 from . import protocol as p
 
 GOODBYE_S_MAX = 1.0
 
-Address = tuple[str, int]
+Address = tuple[str, str, int]  # its node's name, which its certificate shows; host, port
 
 
 class LinkLost(Exception):
@@ -96,12 +101,12 @@ class Link:
 
 
 async def open_leaders_link(
-    addresses: Sequence[Address], token: str, name: str, random_bytes: Callable[[int], bytes], known: int = -1
+    addresses: Sequence[Address], tls: NodeTls, name: str, known: int = -1
 ) -> tuple[Link, p.Welcome]:
     """A link to the leader, who is one at most: all nodes are asked at once. Raises what `open_link` does, of all that was
     found the most telling.
     """
-    asked = {asyncio.create_task(open_link(address, token, name, random_bytes, known)) for address in addresses}
+    asked = {asyncio.create_task(open_link(address, tls, name, known)) for address in addresses}
     waiting, failures = set(asked), list[BaseException]()
     try:
         while waiting:
@@ -132,29 +137,22 @@ def _close_unwanted(task: asyncio.Task[tuple[Link, p.Welcome]]) -> None:
         task.result()[0].close()
 
 
-async def open_link(
-    address: Address, token: str, name: str, random_bytes: Callable[[int], bytes], known: int = -1
-) -> tuple[Link, p.Welcome]:
-    """Connects, and proves the token both ways; `known` as in `protocol.Hello`. Raises NotLeading, PgError 28P01 when the
-    service refuses the token.
-    """
-    reader, writer = await open_connection(*address)
+async def open_link(address: Address, tls: NodeTls, name: str, known: int = -1) -> tuple[Link, p.Welcome]:
+    """`known` as in `protocol.Hello`. Raises NotLeading, PgError 28000 when the service refuses this node."""
+    node, host, port = address
+    reader, writer = await open_connection(
+        host, port, ssl=tls.client, server_hostname=node, ssl_handshake_timeout=CONTROL_HANDSHAKE_S_MAX
+    )
     link = Link(reader, writer)
     try:
-        challenge = await link.read(AUTH_MESSAGE_BYTES_MAX)
-        if not isinstance(challenge, p.Challenge) or challenge.format != p.FORMAT:
-            raise p.ProtocolViolation("the control service is of another version")
-        nonce = random_bytes(p.NONCE_BYTES)
-        proof = p.proof_of("client", token, challenge.nonce, nonce, name)
-        link.send(p.Hello(nonce=nonce, name=name, proof=proof, known=known), AUTH_MESSAGE_BYTES_MAX)
+        link.send(p.Hello(format=p.FORMAT, name=name, known=known), AUTH_MESSAGE_BYTES_MAX)
         welcome = await link.read()
         if isinstance(welcome, p.Refused):
             raise PgError(welcome.sqlstate, welcome.message)
         if isinstance(welcome, p.Elsewhere):
             raise NotLeading(welcome.term, welcome.leader)
-        wanted = p.proof_of("service", token, challenge.nonce, nonce, name)
-        if not isinstance(welcome, p.Welcome) or not hmac.compare_digest(wanted, welcome.proof):
-            raise p.ProtocolViolation("what answers at the control service's address does not know the token")
+        if not isinstance(welcome, p.Welcome):
+            raise p.ProtocolViolation("the control service is of another version")
         return link, welcome
     except BaseException:
         link.close()

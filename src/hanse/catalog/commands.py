@@ -16,6 +16,7 @@ import msgspec
 
 from ..core.errors import PgError
 from .model import Function, Group, Instance, Node, Relation, Snapshot
+from .node_commands import AddNode, NodeCommand, PlaceNode, RemoveNode, change_nodes
 
 
 class CommitDdl(msgspec.Struct, frozen=True, kw_only=True, tag="commit_ddl"):
@@ -80,7 +81,7 @@ class SettleGroup(msgspec.Struct, frozen=True, kw_only=True, tag="settle_group")
     members: tuple[str, ...]
 
 
-Command = CommitDdl | SetTopology | SetLeader | ChangeGroup | PlaceInstance | SettleGroup
+Command = CommitDdl | SetTopology | SetLeader | ChangeGroup | PlaceInstance | SettleGroup | NodeCommand
 
 
 class DdlEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,7 +96,7 @@ class DdlEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 def apply(snapshot: Snapshot, command: Command) -> Snapshot:
     """The snapshot after `command`. Raises PgError 40001 for a stale CommitDdl, 22023 or 2BP01 for an impossible
-    topology.
+    topology, and what `change_nodes` raises.
     """
     match command:
         case CommitDdl():
@@ -110,6 +111,8 @@ def apply(snapshot: Snapshot, command: Command) -> Snapshot:
             return _place_instance(snapshot, command)
         case SettleGroup():
             return _settle_group(snapshot, command)
+        case AddNode() | PlaceNode() | RemoveNode():
+            return change_nodes(snapshot, command)
 
 
 def _known_group(snapshot: Snapshot, name: str) -> Group:

@@ -239,6 +239,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     gateway_port: int
     labels: dict[str, str] = {}
+    control_port: int = 0  # of its control service, and of its Raft, on nodes that may have a vote; else 0
+    raft_port: int = 0
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True, dict=True):
@@ -250,6 +252,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     relations: tuple[Relation, ...] = ()
     functions: tuple[Function, ...] = ()
     schemas: tuple[str, ...] = ("public",)
+    removed_nodes: tuple[str, ...] = ()
 
     @cached_property
     def relation_by_identity(self) -> Mapping[tuple[str, str], Relation]:

@@ -1,20 +1,25 @@
-"""Messages between the control service and its clients: values, their framing, the proof of the token.
+"""Messages between the control service and its clients: values and their framing.
 
 A frame is a length (4 bytes, big-endian, the length of what follows) and one MessagePack value, a struct tagged with
 its kind. The two sides talk at once; a request carries a number, and its one `Done`, `LogPage` or `Failed` repeats it.
 
-**Authentication.** Neither side shows the token; each proves that it has it::
+**Who speaks.** The connection is TLS, and both sides show certificates of the cluster (`core/node_tls.py`)::
 
-    service                                   client
-      Challenge(nonce=S)              ───►
-                                      ◄───    Hello(nonce=C, name, proof=HMAC(token, "client" S C name))
-      Welcome(proof=HMAC(token, "service" S C name), term, snapshot, log, freezes)  ───►     of the leader
-      Elsewhere(term, leader)                                                       ───►     of any other node; then it ends
+    client                                        service
+      Hello(format, name, known)        ───►
+                                        ◄───      Welcome(term, snapshot, log, freezes)     of the leader
+                                        ◄───      Elsewhere(term, leader)                   of any other node; then it ends
+                                        ◄───      Refused(sqlstate, message)                to a node that was removed; then it ends
 
-Fresh nonces of both sides make a recorded exchange worthless, and the word in front keeps a proof from being sent
-back as the other side's. Until `Hello` is accepted a frame may hold AUTH_MESSAGE_BYTES_MAX bytes, and everything takes
-at most CONTROL_HANDSHAKE_S_MAX. What follows is neither encrypted nor signed: the control port belongs on a network
-that only nodes can reach, until node-to-node TLS wraps it.
+Until `Hello` has come a frame may hold AUTH_MESSAGE_BYTES_MAX bytes, and everything takes at most CONTROL_HANDSHAKE_S_MAX. Who has
+no certificate yet may only ask to become a node; the token is one that a person was given by the cluster, and is good for once::
+
+    a machine                                     service, where the authority's key is
+      AskAuthority                      ───►
+                                        ◄───      Authority(certificate); then it ends. The token has this certificate's fingerprint
+
+      Join(secret, …, requests)         ───►      over a connection that was made with this authority
+                                        ◄───      Joined(name, certificates, secrets, …), or Refused; then it ends
 
 **Taking over a version.** The service sends `Changed`, the client makes every new statement use it, and then sends
 `Ack`. One snapshot is under way per client; those that come meanwhile are skipped but for the newest. `propose` is
@@ -48,18 +53,16 @@ true of all leaders together, as if there were one: `tenure.py` has the argument
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import struct
 
 import msgspec
 
+from ..config import ControlNode, Secrets
 from ..core.errors import PgError
 from .commands import Command, DdlEntry
 from .model import Snapshot
 
-FORMAT = 2
-NONCE_BYTES = 32
+FORMAT = 3
 LENGTH = struct.Struct("!I")
 
 Identity = tuple[str, str]
@@ -81,11 +84,6 @@ class Freeze(msgspec.Struct, frozen=True, kw_only=True):
 # --- from the service ------------------------------------------------------------------------------------------------
 
 
-class Challenge(Message, frozen=True, kw_only=True):
-    format: int
-    nonce: bytes
-
-
 class LogPart(msgspec.Struct, frozen=True, kw_only=True):
     """All schema changes after version `since`, up to the snapshot beside it."""
 
@@ -94,7 +92,6 @@ class LogPart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Welcome(Message, frozen=True, kw_only=True):
-    proof: bytes
     term: int
     snapshot: Snapshot
     log: LogPart
@@ -111,6 +108,25 @@ class Elsewhere(Message, frozen=True, kw_only=True):
 class Refused(Message, frozen=True, kw_only=True):
     sqlstate: str
     message: str
+
+
+class Authority(Message, frozen=True, kw_only=True):
+    certificate: bytes  # in PEM form, as are all here
+
+
+class Joined(Message, frozen=True, kw_only=True):
+    """What the first start of a node needs."""
+
+    name: str
+    cluster_id: str
+    database: str
+    secrets: Secrets
+    tls: str  # of clients, as in NodeConfig
+    certificate: bytes
+    gateway_authority: bytes | None  # None: the gateways' authority is not ours, or its key is kept elsewhere
+    gateway_certificate: bytes | None
+    control: tuple[ControlNode, ...]
+    may_vote: bool  # it is to have a control service and a Raft, on the ports that it has offered
 
 
 class Pong(Message, frozen=True, kw_only=True):
@@ -153,10 +169,27 @@ class Failed(Message, frozen=True, kw_only=True):
 
 
 class Hello(Message, frozen=True, kw_only=True):
-    nonce: bytes
+    format: int
     name: str
-    proof: bytes
     known: int = -1  # the version up to which it has the log, if it has any of it
+
+
+class AskAuthority(Message, frozen=True, kw_only=True):
+    pass
+
+
+class Join(Message, frozen=True, kw_only=True):
+    format: int
+    secret: str  # of the token
+    name: str | None  # None: the next that is free
+    host: str
+    gateway_port: int
+    control_port: int
+    raft_port: int
+    request: bytes  # for its certificate among nodes
+    gateway_request: bytes  # for its gateways' certificate, which is to be good for what follows
+    gateway_names: tuple[str, ...]
+    gateway_addresses: tuple[str, ...]
 
 
 class Ping(Message, frozen=True, kw_only=True):
@@ -218,11 +251,11 @@ class LookUp(Message, frozen=True, kw_only=True):
 
 
 ServiceMessage = (
-    Challenge | Welcome | Elsewhere | Refused | Pong | Changed | FrozenNow | Thawed | Done | LogPage | Failed
+    Welcome | Elsewhere | Refused | Authority | Joined | Pong | Changed | FrozenNow | Thawed | Done | LogPage | Failed
 )
 Answer = Done | LogPage | Failed
 Request = LockDdl | UnlockDdl | BeginFreeze | EndFreeze | Propose | ReadDdlLog | Settle | LookUp
-ClientMessage = Hello | Ping | Goodbye | Ack | Drained | Request
+ClientMessage = Hello | AskAuthority | Join | Ping | Goodbye | Ack | Drained | Request
 
 _encoder = msgspec.msgpack.Encoder()
 _service_decoder: msgspec.msgpack.Decoder[ServiceMessage] = msgspec.msgpack.Decoder(ServiceMessage)
@@ -256,11 +289,3 @@ def decode_from_client(body: bytes) -> ClientMessage:
         return _client_decoder.decode(body)
     except msgspec.DecodeError as error:
         raise ProtocolViolation(f"not a message of a client: {error}") from error
-
-
-def proof_of(side: str, token: str, service_nonce: bytes, client_nonce: bytes, name: str) -> bytes:
-    """What only a holder of the token can compute. `side` is 'client' or 'service'; nonces have NONCE_BYTES bytes."""
-    if len(service_nonce) != NONCE_BYTES or len(client_nonce) != NONCE_BYTES:
-        raise ProtocolViolation("a nonce has the wrong length")
-    text = b"\0".join((side.encode(), service_nonce + client_nonce, name.encode()))
-    return hmac.new(token.encode(), text, hashlib.sha256).digest()

@@ -1,7 +1,7 @@
 """The control service of one node: what clients connect to. `protocol.py` has the rules.
 
 Each node of the control plane has one; only that of Raft's leader answers, in a *tenure* (`tenure.py`, which has the argument).
-The others tell whoever has proved the token who leads, as far as they know.
+The others tell who leads, as far as they know. Nodes that were removed are told so.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
-from typing import Any
+from typing import Any, Protocol
 
 from ..core.errors import PgError, UserMistake
 from ..core.limits import (
@@ -22,12 +21,21 @@ from ..core.limits import (
     CONTROL_VACATE_S_MAX,
     RAFT_RETRY_PAUSE_S,
 )
+from ..core.node_tls import NodeTls, certified_names
 from . import protocol as p
 from .machine import CatalogMachine
 from .service_session import ServiceSession
 from .tenure import Consensus, Tenure
 
+REMOVED = "this node was removed from the cluster"
+
 log = logging.getLogger(__name__)
+
+
+class Door(Protocol):
+    """Where machines without a certificate may ask to become nodes."""
+
+    async def answer(self, question: p.AskAuthority | p.Join) -> p.ServiceMessage: ...
 
 
 class ControlService:
@@ -37,15 +45,17 @@ class ControlService:
         self,
         consensus: Consensus,
         machine: CatalogMachine,
-        token: str,
+        tls: NodeTls,
         *,
+        door: Door | None = None,
         ack_wait_s: float = CATALOG_ACK_WAIT_S_MAX,
         lease_s: float = CONTROL_LEASE_S,
         vacated: int | None = None,
     ) -> None:
         self._consensus = consensus
         self._machine = machine
-        self._token = token
+        self._tls = tls
+        self._door = door
         self._ack_wait_s = ack_wait_s
         self._lease_s = lease_s
         self.vacated = vacated  # the term of the last tenure here that ended with nobody to be waited for
@@ -55,7 +65,10 @@ class ControlService:
     async def start(self, host: str, port: int) -> None:
         """Listens. Raises UserMistake where that is impossible."""
         try:
-            self._server = await asyncio.start_server(self._accept, host, port)
+            tls = self._tls.server if self._door is None else self._tls.door
+            self._server = await asyncio.start_server(
+                self._accept, host, port, ssl=tls, ssl_handshake_timeout=CONTROL_HANDSHAKE_S_MAX
+            )
         except OSError as error:
             raise UserMistake(f"the control service cannot listen on {host}:{port}: {error.strerror}") from error
         self._following = asyncio.create_task(self._follow_leadership())
@@ -136,17 +149,25 @@ class ControlService:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(CONTROL_HANDSHAKE_S_MAX):
-                hello, proof = await self._authenticate(reader, writer)
+                names = certified_names(writer)
+                if not names:
+                    await self._at_the_door(reader, writer)
+                    return
+                hello = await self._greeted(reader)
                 tenure = await self._answering()
                 if tenure is None:
                     await _say_and_end(writer, self._elsewhere())
+                    return
+                if not self._belong(names):
+                    log.warning("%s is of a node that was removed", hello.name)
+                    await _say_and_end(writer, p.Refused(sqlstate="28000", message=REMOVED))
                     return
         except EOFError:
             return  # it has found another that leads, or given up
         except (OSError, TimeoutError, p.ProtocolViolation) as error:
             log.warning("a connection to the control service was refused: %s", error or type(error).__name__)
             return
-        await tenure.serve(ServiceSession(tenure, reader, writer, hello.name), proof, hello.known)
+        await tenure.serve(ServiceSession(tenure, reader, writer, hello.name), hello.known)
 
     async def _answering(self) -> Tenure | None:
         """Who may welcome a client at this moment; None: nobody here."""
@@ -163,22 +184,32 @@ class ControlService:
         leadership = self._consensus.leadership
         return p.Elsewhere(term=leadership.term, leader=None if leadership.leads else leadership.leader)
 
-    async def _authenticate(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> tuple[p.Hello, bytes]:
-        nonce = secrets.token_bytes(p.NONCE_BYTES)
-        writer.write(p.encode(p.Challenge(format=p.FORMAT, nonce=nonce), AUTH_MESSAGE_BYTES_MAX))
-        length = await p.read_length(reader, AUTH_MESSAGE_BYTES_MAX)
-        hello = p.decode_from_client(await reader.readexactly(length))
-        if not isinstance(hello, p.Hello):
-            raise p.ProtocolViolation("the first message is not Hello")
-        wanted = p.proof_of("client", self._token, nonce, hello.nonce, hello.name)
-        if not secrets.compare_digest(wanted, hello.proof):
-            await _say_and_end(writer, p.Refused(sqlstate="28P01", message="the control plane's token is wrong"))
-            raise p.ProtocolViolation(f"wrong token from a client that calls itself {hello.name!r}")
-        return hello, p.proof_of("service", self._token, nonce, hello.nonce, hello.name)
+    async def _greeted(self, reader: asyncio.StreamReader) -> p.Hello:
+        hello = await _first_message(reader)
+        if not isinstance(hello, p.Hello) or hello.format != p.FORMAT:
+            raise p.ProtocolViolation("a client of another version")
+        return hello
+
+    async def _at_the_door(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        question = await _first_message(reader)
+        if self._door is None or not isinstance(question, p.AskAuthority | p.Join):
+            raise p.ProtocolViolation("a client without a certificate")
+        await _say_and_end(writer, await self._door.answer(question))
+
+    def _belong(self, names: frozenset[str]) -> bool:
+        """Certificates outlive a node's membership. Before the first topology there is nobody who was removed."""
+        nodes = self._machine.catalog.nodes
+        return not nodes or any(node.name in names for node in nodes)
+
+
+async def _first_message(reader: asyncio.StreamReader) -> p.ClientMessage:
+    length = await p.read_length(reader, AUTH_MESSAGE_BYTES_MAX)
+    return p.decode_from_client(await reader.readexactly(length))
 
 
 async def _say_and_end(writer: asyncio.StreamWriter, message: p.ServiceMessage) -> None:
     writer.write(p.encode(message, AUTH_MESSAGE_BYTES_MAX))
     with contextlib.suppress(OSError):
         await writer.drain()
-        writer.write_eof()  # it is read before the connection's end
+        writer.close()
+        await writer.wait_closed()  # it is read before the connection's end

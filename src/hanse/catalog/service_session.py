@@ -57,12 +57,10 @@ class ServiceSession:
 
     # --- to the client -----------------------------------------------------------------------------------------------
 
-    def welcome(self, proof: bytes, known: int) -> None:
+    def welcome(self, known: int) -> None:
         snapshot, log = self._service.snapshot, self._service.log_part(known)
         self.watcher.sent = snapshot.version
-        self.send(
-            p.Welcome(proof=proof, term=self._service.term, snapshot=snapshot, log=log, freezes=self._service.freezes)
-        )
+        self.send(p.Welcome(term=self._service.term, snapshot=snapshot, log=log, freezes=self._service.freezes))
 
     def push(self, snapshot: Snapshot) -> None:
         """Sends a version unless one is under way: then its acknowledgement sends the newest."""
@@ -125,7 +123,7 @@ class ServiceSession:
             case p.Drained(id=freeze_id):
                 self.watcher.drained = {f.id for f in self._service.freezes} & (self.watcher.drained | {freeze_id})
                 watchers.moved()
-            case p.Hello() | p.Goodbye():
+            case p.Hello() | p.Goodbye() | p.AskAuthority() | p.Join():
                 raise p.ProtocolViolation("Hello was sent twice")
             case _:
                 await self._slots.acquire()

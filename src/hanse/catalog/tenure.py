@@ -243,11 +243,11 @@ class Tenure:
         for session in tuple(self._sessions):
             session.push(self.snapshot)
 
-    async def serve(self, session: ServiceSession, proof: bytes, known: int) -> None:
+    async def serve(self, session: ServiceSession, known: int) -> None:
         """One client, which has the log up to version `known`, until it goes away or the tenure ends."""
         self._sessions.add(session)
         self.watchers.join(session.watcher)
-        session.welcome(proof, known)
+        session.welcome(known)
         certainly_stopped = False
         try:
             certainly_stopped = await session.run()

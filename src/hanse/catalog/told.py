@@ -10,12 +10,21 @@ from pathlib import Path
 
 import msgspec
 
-from .model import Group, Snapshot
+from ..config import Address, NodeConfig
+from .model import Group, Node, Snapshot
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
     version: int  # the catalog's
     groups: tuple[Group, ...]
+    nodes: tuple[Node, ...] = ()
+
+
+def services(config: NodeConfig) -> list[Address]:
+    """Where the control plane may be asked: what the node was started with, and what has been heard since. Blocks."""
+    told = newest(Path(config.data_dir) / "run")
+    heard = ((node.name, node.host, node.control_port) for node in (told.nodes if told else ()) if node.control_port)
+    return list(dict.fromkeys((*config.control_addresses, *heard)))
 
 
 _decoder = msgspec.json.Decoder(Told)
@@ -29,7 +38,9 @@ def tell(run_directory: Path, worker: int, snapshot: Snapshot) -> None:
     """Blocks for the writing. Not durable: after a crash of the machine it is told anew."""
     path = file_of(run_directory, worker)
     unfinished = path.with_suffix(".new")
-    unfinished.write_bytes(msgspec.json.encode(Told(version=snapshot.version, groups=snapshot.groups)))
+    unfinished.write_bytes(
+        msgspec.json.encode(Told(version=snapshot.version, groups=snapshot.groups, nodes=snapshot.nodes))
+    )
     unfinished.rename(path)
 
 

@@ -13,7 +13,7 @@ from .options import data_option
 if TYPE_CHECKING:
     from ..config import ClusterConfig, Secrets
 
-_NODES = "SELECT name, array(SELECT i->>'node' FROM jsonb_array_elements(instances) i) FROM hanse.groups ORDER BY name"
+_GROUPS = "SELECT name, array(SELECT i->>'node' FROM jsonb_array_elements(instances) i) FROM hanse.groups ORDER BY name"
 
 
 @click.command("drain")
@@ -31,8 +31,6 @@ def command(node: str, data_dir: Path) -> None:
     from ..core.ids import quote_identifier, quote_literal
 
     cluster, secrets = load_existing(data_dir.absolute())
-    if all(each.name != node for each in cluster.nodes):
-        raise UserMistake(f"there is no node {node}; there are {', '.join(each.name for each in cluster.nodes)}")
     for group in asyncio.run(_groups_on(cluster, secrets, node)):
         click.echo(f"{group} leaves {node}.", err=True)
         sql = f"ALTER TABLESPACE {quote_identifier(group)} SET (leave = {quote_literal(node)})"
@@ -44,12 +42,15 @@ async def _groups_on(cluster: ClusterConfig, secrets: Secrets, node: str) -> lis
     """Raises UserMistake before anything is moved where one of them could not be."""
     from ..agent.orders import ask
 
-    rows = await ask(cluster, secrets, _NODES)
-    found = {name: set(nodes) for name, nodes in rows if node in nodes}
-    for group, nodes in found.items():
-        if len(nodes) == len(cluster.nodes):
+    nodes = [name for (name,) in await ask(cluster, secrets, "SELECT name FROM hanse.nodes ORDER BY name")]
+    if node not in nodes:
+        raise UserMistake(f"there is no node {node}; there are {', '.join(nodes)}")
+    rows = await ask(cluster, secrets, _GROUPS)
+    found = {name: set(holders) for name, holders in rows if node in holders}
+    for group, holders in found.items():
+        if len(holders) == len(nodes):
             raise UserMistake(
                 f"group {group} cannot leave node {node}: every other node has an instance of it; "
-                f"take one away first (ALTER TABLESPACE {group} SET (replicas = {len(nodes) - 1}))"
+                f"take one away first (ALTER TABLESPACE {group} SET (replicas = {len(holders) - 1}))"
             )
     return list(found)

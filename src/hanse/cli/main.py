@@ -22,10 +22,14 @@ COMMANDS = {
     "switchover": "Make another instance a group's leader.",
     "transactions": "Show transactions that are prepared, and end one by hand.",
     "drain": "Move all groups' instances away from a node.",
+    "remove": "Take a drained node out of the cluster.",
     "sql": "Open a shell (psql) on the cluster.",
     "balancer-config": "Print the configuration of a load balancer.",
     "demo": "Load a real data set and show what the cluster does with it.",
     "chaos": "Kill and pause parts of a local cluster, and see what it does.",
+    "init": "Make the first node of a cluster of several machines.",
+    "token": "Let one machine join.",
+    "join": "Make this machine a node of a cluster.",
     "node": "Run one node of a cluster.",
 }
 HIDDEN = ("supervise", "gateway-worker")

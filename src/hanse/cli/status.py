@@ -40,7 +40,7 @@ def command(data_dir: Path, as_json: bool) -> None:
     status = observe_processes(data_dir, cluster, secrets)
     if status.state != "stopped":
         status = asyncio.run(with_replication(status, cluster, secrets))
-        status = asyncio.run(with_catalog(status, cluster, secrets))
+        status = asyncio.run(with_catalog(status, cluster))
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(status), indent=2))
     else:

@@ -82,10 +82,12 @@ async def _resolve(operator: Operator, row: Prepared, *, commit: bool, decider_l
 
 
 def _operator(data_dir: Path) -> Operator:
+    from ..agent.certificates import tls_of_a_node
     from ..agent.cluster_dir import load_existing
     from ..agent.indoubt import Operator
 
-    return Operator(*load_existing(data_dir))
+    cluster, secrets = load_existing(data_dir)
+    return Operator(cluster, secrets, tls_of_a_node(cluster, data_dir))
 
 
 def _warning(row: Prepared, *, commit: bool, decider_lost: bool) -> str:

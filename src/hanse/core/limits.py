@@ -91,6 +91,9 @@ CONTROL_REQUEST_WAIT_S_MAX = 5.0  # for a connection, before a request fails wit
 CONTROL_RECONNECT_S_MAX = 0.5
 CONTROL_STRAGGLERS_S_MAX = 2.0  # for further answers, when one of several nodes does not lead or does not answer
 CONTROL_VACATE_S_MAX = 0.5  # for a leader that ends to say that it has no clients
+VOTERS_PERIOD_S = 1.0  # between two looks at whether the right nodes have votes in the control plane
+JOIN_S_MAX = 30.0  # for a cluster to let a node in
+JOIN_TOKEN_S = 3600.0  # for which a token is good, if nothing else is said
 CONTROL_VOTERS_MAX = 5  # a further one would make the loss of no more nodes bearable, and every change slower
 CONTROL_CLIENTS_MAX = 1_000
 CONTROL_REQUESTS_PER_CLIENT_MAX = 64  # under way at a time; more wait in the socket
@@ -155,6 +158,7 @@ SUSPICION_STAGGER_S = 0.5  # between the followers of one group, so that one beg
 SUSPICION_HEARTBEATS = 50  # whose intervals are remembered
 SUSPICION_DEVIATION_S_MIN = 0.1  # of intervals that were all alike
 PEER_ANSWER_S_MAX = 5.0  # for a member to stop streaming and report; heartbeats are given HEARTBEAT_S
+PEER_IDLE_S_MAX = 60.0  # for the next question over one connection; whoever asks later calls again
 PEER_MESSAGE_BYTES_MAX = 1 << 20
 
 # Agent

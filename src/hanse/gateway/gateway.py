@@ -29,6 +29,7 @@ from ..engines.postgres.pool import Pool
 from ..engines.postgres.workspace import Workspace
 from ..pgwire.scram import Password
 from ..planner.plan import Context, Planned
+from ..replication.asking import Asker
 from . import cancelling, witnesses
 from .barriers import Barriers
 from .deadlocks import Watch
@@ -64,6 +65,7 @@ class Gateway:
     control: ControlClient
     workspace: Workspace
     snapshot: Snapshot
+    asker: Asker
     backends_max: int = BACKENDS_PER_PLACE_MAX
     fault: Fault = no_fault
     committing: int = 0  # atomic commits under way

@@ -30,12 +30,13 @@ from ..core.limits import (
 from ..engines.postgres.backend import Backend
 from ..engines.postgres.group_state import GroupState
 from ..pgwire.diagnostics import notice_response
-from ..replication.asking import HandOver, Heard, Leads, WhoLeads, ask
+from ..replication.asking import HandOver, Heard, Leads, WhoLeads
 from ..replication.failover import switchover_ready
 from ..replication.rule import Policy, rule_of
 from .grouprows import state_of
 from .holds import hold_of
 from .interruption import interruptible
+from .leaders import peer_of
 from .transaction import Transaction
 
 if TYPE_CHECKING:
@@ -176,8 +177,7 @@ async def _who_leads(gateway: Gateway, instance: Instance) -> Leads | None:
 
 
 async def _ask(gateway: Gateway, instance: Instance, question: WhoLeads | HandOver) -> object:
-    key = gateway.secrets.control_token.encode()
-    return await ask(instance.host, instance.peer_port, key, question, timeout_s=PEER_ANSWER_S_MAX)
+    return await gateway.asker.ask(peer_of(instance), question, timeout_s=PEER_ANSWER_S_MAX)
 
 
 async def _hand_over(gateway: Gateway, leader: Instance, successor: Instance, term: int) -> None:

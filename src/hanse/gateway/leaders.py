@@ -19,10 +19,15 @@ from typing import TYPE_CHECKING
 from ..catalog.model import Group, Instance
 from ..core.limits import GROUP_HELD_S_MAX, LEADERS_PERIOD_S
 from ..engines.postgres.cover import Cover
-from ..replication.asking import Leads, WhoLeads, ask
+from ..replication.asking import Address, Leads, WhoLeads
 
 if TYPE_CHECKING:
     from .gateway import Gateway
+
+
+def peer_of(instance: Instance) -> Address:
+    """Where the instance's agent is asked."""
+    return instance.node, instance.host, instance.peer_port
 
 
 class Leaders:
@@ -91,9 +96,8 @@ class Leaders:
             cover.renew(math.inf if answer.lease_left_s is None else asked_at + answer.lease_left_s)
 
     async def _answer(self, instance: Instance) -> Leads | None:
-        key = self._gateway.secrets.control_token.encode()
         try:
-            answer = await ask(instance.host, instance.peer_port, key, WhoLeads(), timeout_s=LEADERS_PERIOD_S)
+            answer = await self._gateway.asker.ask(peer_of(instance), WhoLeads(), timeout_s=LEADERS_PERIOD_S)
         except (OSError, EOFError, ValueError, TimeoutError):
             return None
         return answer if isinstance(answer, Leads) else None

@@ -17,11 +17,12 @@ from pathlib import Path
 
 from ..catalog.client import ControlClient
 from ..catalog.model import Snapshot
-from ..catalog.told import tell
+from ..catalog.told import services, tell
 from ..config import WORKSPACE_PLACE, NodeConfig, Secrets
 from ..core.errors import FatalError, UserMistake
 from ..core.limits import COMMITS_END_S_MAX
 from ..engines.postgres.workspace import Workspace
+from ..replication.asking import Asker
 from . import cancelling, holds, jobkeeper
 from .client import Client
 from .faults import fault_of
@@ -41,7 +42,8 @@ async def serve(config: NodeConfig, secrets: Secrets, worker: int) -> None:
     """
     certificates = Certificates(config)
     name = f"{config.name}.gateway.{worker}"
-    control = ControlClient(config.control_addresses, secrets.control_token, name)
+    tls = config.tls_among_nodes()
+    control = ControlClient(services(config), tls, name)
     await control.connect(None)
     workspace = _workspace(config, secrets, worker, control)
     await workspace.start()
@@ -52,6 +54,7 @@ async def serve(config: NodeConfig, secrets: Secrets, worker: int) -> None:
         control=control,
         workspace=workspace,
         snapshot=control.snapshot,
+        asker=Asker(tls),
         certificates=certificates,
         mock_secret=secrets.system_password.encode(),
         fault=fault_of(os.environ, worker),
@@ -83,6 +86,7 @@ async def serve(config: NodeConfig, secrets: Secrets, worker: int) -> None:
         await _commits_end(gateway)
         with contextlib.suppress(Exception):
             await asyncio.wait_for(workspace.stop(), 5)
+        gateway.asker.close()
         await control.close()
 
 

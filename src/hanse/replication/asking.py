@@ -1,29 +1,28 @@
-"""How a member's agent is asked: a question, an answer, over TCP. For agents and gateways; the only I/O of this package.
+"""How a member's agent is asked: a question, an answer, over TLS. For agents and gateways; the only I/O of this package.
 
-A frame is its length (4 bytes), a SHA-256 MAC under the cluster's token (32 bytes), and JSON ``[kind, body]``. A frame with a
-wrong MAC ends the connection. Frames are not protected against being sent again by somebody who has seen one: all messages
-are made to come late and twice (`replication/pledge.py`). Each question has a connection of its own, and a time limit: a
-connection that hangs must not delay the next question.
+A frame is its length (4 bytes) and JSON ``[kind, body]``. A connection has one question at a time, and is kept for the next when
+that was answered, because making one costs more than all that is said over it. Each question has a time limit, and ends its
+connection when that is over: one that hangs must not delay the next question. A kept connection may have been closed by the other
+side meanwhile; then the question is asked again over a new one, for all messages are made to come late and twice
+(`replication/pledge.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import struct
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from ..core.limits import PEER_MESSAGE_BYTES_MAX
+from ..core.limits import PEER_ANSWER_S_MAX, PEER_MESSAGE_BYTES_MAX
 from ..core.links import open_connection
+from ..core.node_tls import NodeTls
 from .failover import Established, Refusal, Report
 from .pledge import Heartbeat, Message, Promote, Recruit
 
 _LENGTH = struct.Struct("!I")
-_MAC_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +76,17 @@ _KINDS: dict[str, Any] = {
 }
 
 
-def encode(key: bytes, value: Message | Reply | WhoLeads | Leads | HandOver) -> bytes:
+Address = tuple[str, str, int]  # the agent's node, which its certificate names; host, port
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+def encode(value: Message | Reply | WhoLeads | Leads | HandOver) -> bytes:
     body = msgspec.json.encode([type(value).__name__, value])
-    return _LENGTH.pack(len(body)) + _mac(key, body) + body
+    return _LENGTH.pack(len(body)) + body
 
 
-def decode(key: bytes, mac: bytes, body: bytes) -> Any:
-    """Raises ValueError for what nobody with the key has sent, or what this version does not know."""
-    if not hmac.compare_digest(mac, _mac(key, body)):
-        raise ValueError("a frame without the cluster's token")
+def decode(body: bytes) -> Any:
+    """Raises ValueError for what this version does not know."""
     try:
         kind, content = msgspec.json.decode(body, type=tuple[str, msgspec.Raw])
         return msgspec.json.decode(content, type=_KINDS[kind])
@@ -93,24 +94,52 @@ def decode(key: bytes, mac: bytes, body: bytes) -> Any:
         raise ValueError(f"a frame that cannot be read: {error}") from None
 
 
-def _mac(key: bytes, body: bytes) -> bytes:
-    return hmac.new(key, body, hashlib.sha256).digest()
-
-
-async def read(reader: asyncio.StreamReader, key: bytes) -> Any:
+async def read(reader: asyncio.StreamReader) -> Any:
     (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
     if length > PEER_MESSAGE_BYTES_MAX:
         raise ValueError(f"a frame of {length} bytes")
-    mac = await reader.readexactly(_MAC_BYTES)
-    return decode(key, mac, await reader.readexactly(length))
+    return decode(await reader.readexactly(length))
 
 
-async def ask(host: str, port: int, key: bytes, message: Message | WhoLeads | HandOver, *, timeout_s: float) -> Any:
-    """The answer of a member's agent. Raises OSError, EOFError, ValueError or TimeoutError without one."""
-    async with asyncio.timeout(timeout_s):
-        reader, writer = await open_connection(host, port)
+class Asker:
+    """Keeps one connection to each agent that it has asked. `close` ends them."""
+
+    def __init__(self, tls: NodeTls) -> None:
+        self._tls = tls
+        self._kept: dict[Address, Connection] = {}
+
+    def close(self) -> None:
+        for _, writer in self._kept.values():
+            writer.transport.abort()
+        self._kept.clear()
+
+    async def ask(self, address: Address, message: Message | WhoLeads | HandOver, *, timeout_s: float) -> Any:
+        """The answer of a member's agent. Raises OSError, EOFError, ValueError or TimeoutError without one."""
+        async with asyncio.timeout(timeout_s):
+            kept = self._kept.pop(address, None)
+            if kept is not None:
+                try:
+                    return await self._over(kept, address, message)
+                except (OSError, EOFError):
+                    pass  # it was closed: over a new one
+            return await self._over(await self._connected(address), address, message)
+
+    async def _connected(self, address: Address) -> Connection:
+        node, host, port = address
+        return await open_connection(
+            host, port, ssl=self._tls.client, server_hostname=node, ssl_handshake_timeout=PEER_ANSWER_S_MAX
+        )
+
+    async def _over(self, connection: Connection, address: Address, message: Message | WhoLeads | HandOver) -> Any:
+        reader, writer = connection
         try:
-            writer.write(encode(key, message))
-            return await read(reader, key)
-        finally:
-            writer.close()
+            writer.write(encode(message))
+            answer = await read(reader)
+        except BaseException:
+            writer.transport.abort()
+            raise
+        if address in self._kept:
+            writer.transport.abort()
+        else:
+            self._kept[address] = connection
+        return answer

@@ -19,15 +19,24 @@ from hanse.agent.peers import PeerServer, TcpPeers
 from hanse.agent.pledges import PledgeFile
 from hanse.agent.replica import Replica
 from hanse.core.errors import PgError
-from hanse.replication.asking import Leads, Reply, WhoLeads, ask, decode, encode
+from hanse.core.node_tls import NodeTls, node_tls
+from hanse.replication.asking import Address, Asker, Heard, Leads, Reply, WhoLeads, decode, encode
 from hanse.replication.pledge import Heartbeat, Message, Pledge, Promote, Recruit
 from hanse.replication.record import RuleRecord
 from hanse.replication.rule import Policy, rule_of
+from support.certificates import make_node_certificates
 from support.processes import free_ports, sweep
 from support.replicated_group import Group
 
-KEY = b"token"
 WAIT_S = 90.0
+
+
+def tls_of(directory: Path, *names: str) -> dict[str, NodeTls]:
+    """Each member is on a node of its own name."""
+    make_node_certificates(directory, *names)
+    return {
+        name: node_tls(directory / "ca.crt", directory / f"{name}.crt", directory / f"{name}.key") for name in names
+    }
 
 
 class CutPeers(TcpPeers):
@@ -48,6 +57,7 @@ class Agents:
 
     def __init__(self, group: Group) -> None:
         self.group = group
+        self.tls = tls_of(group.directory, *group.names)
         self.cut: set[str] = set()
         self.replicas: dict[str, Replica] = {}
         self._servers: list[PeerServer] = []
@@ -55,19 +65,19 @@ class Agents:
 
     async def start(self) -> None:
         port = free_ports(len(self.group.names))
-        addresses = {name: ("127.0.0.1", port + place) for place, name in enumerate(self.group.names)}
+        addresses = {name: (name, "127.0.0.1", port + place) for place, name in enumerate(self.group.names)}
         pledge = Pledge(group="g1", term=1, attempt="founding", leader="a", record=self.group.record)
         await self._begin(addresses, {name: PledgeFile.create(self.pledge(name), pledge) for name in self.group.names})
 
-    async def _begin(self, addresses: dict[str, tuple[str, int]], files: dict[str, PledgeFile]) -> None:
+    async def _begin(self, addresses: dict[str, Address], files: dict[str, PledgeFile]) -> None:
         accesses = {name: member.access for name, member in self.group.members.items()}
         self._servers = []
         for name, file in files.items():
-            peers = CutPeers(addresses, accesses, KEY)
+            peers = CutPeers(addresses, accesses, self.tls[name])
             peers.own, peers.cut = name, self.cut
             replica = Replica(name, self.group.members[name], file, peers)
-            server = PeerServer(replica.handle, KEY, partial(_leads, replica))
-            await server.start(*addresses[name])
+            server = PeerServer(replica.handle, self.tls[name], partial(_leads, replica))
+            await server.start(*addresses[name][1:])
             self.replicas[name] = replica
             self._servers.append(server)
         self._tasks = [asyncio.create_task(replica.run()) for replica in self.replicas.values()]
@@ -76,7 +86,7 @@ class Agents:
         """Other agents take over from agents that have ended; the servers have gone on."""
         await self.stop()
         port = free_ports(len(self.group.names))
-        addresses = {name: ("127.0.0.1", port + place) for place, name in enumerate(self.group.names)}
+        addresses = {name: (name, "127.0.0.1", port + place) for place, name in enumerate(self.group.names)}
         await self._begin(addresses, {name: PledgeFile.load(self.pledge(name), "g1") for name in self.group.names})
 
     def pledge(self, name: str) -> Path:
@@ -230,24 +240,44 @@ async def test_a_leader_whose_disk_is_full_is_lost_and_comes_back_when_there_is_
                 await agents.group.stop()
 
 
-async def test_frames_need_the_token() -> None:
+async def test_only_nodes_of_the_cluster_are_answered(tmp_path: Path) -> None:
     asked: list[Message] = []
 
     async def handle(message: Message) -> Reply:
         asked.append(message)
-        raise TimeoutError
+        if message.term == 3:
+            raise TimeoutError
+        return Heard("a", message.term)
 
+    for name in ("ours", "others"):
+        (tmp_path / name).mkdir()
+    tls, stranger = tls_of(tmp_path / "ours", "a", "b"), tls_of(tmp_path / "others", "b")["b"]
     port = free_ports(1)
-    server = PeerServer(handle, KEY)
+    server = PeerServer(handle, tls["a"])
     await server.start("127.0.0.1", port)
+    asker, impostor = Asker(tls["b"]), Asker(stranger)
     try:
-        with pytest.raises((EOFError, OSError)):
-            await ask("127.0.0.1", port, b"another", Recruit(2, "r"), timeout_s=10)
+        with pytest.raises(OSError):
+            await impostor.ask(("a", "127.0.0.1", port), Recruit(2, "r"), timeout_s=10)
+        with pytest.raises(OSError):  # another node than the one that is called
+            await asker.ask(("c", "127.0.0.1", port), Recruit(2, "r"), timeout_s=10)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)  # without TLS
+        writer.write(encode(Recruit(2, "r")))
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+        writer.close()
         assert asked == []
+        for _ in range(2):
+            assert await asker.ask(("a", "127.0.0.1", port), Recruit(2, "r"), timeout_s=10) == Heard("a", 2)
+        assert len(server._accepted) == 1  # a connection is kept
         with pytest.raises((EOFError, OSError)):
-            await ask("127.0.0.1", port, KEY, Recruit(2, "r"), timeout_s=10)
-        assert asked == [Recruit(2, "r")]
+            await asker.ask(("a", "127.0.0.1", port), Recruit(3, "r"), timeout_s=10)
+        await server.stop()
+        server = PeerServer(handle, tls["a"])
+        await server.start("127.0.0.1", port)
+        assert await asker.ask(("a", "127.0.0.1", port), Recruit(4, "r"), timeout_s=10) == Heard("a", 4)
     finally:
+        asker.close()
         await server.stop()
 
 
@@ -261,7 +291,7 @@ def test_frames_carry_what_was_said() -> None:
         previous=rule_of(Policy.ASYNC, "ab"),
     )
     for message in (Promote(2, "r", record, 0.5), Heartbeat(2, "r", "a", 1.25), Heartbeat(2, "r", "a")):
-        frame = encode(KEY, message)
-        assert decode(KEY, frame[4:36], frame[36:]) == message
-        with pytest.raises(ValueError, match="token"):
-            decode(KEY, frame[4:36], frame[36:] + b" ")
+        frame = encode(message)
+        assert decode(frame[4:]) == message
+        with pytest.raises(ValueError, match="cannot be read"):
+            decode(frame[4:] + b"x")

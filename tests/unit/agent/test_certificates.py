@@ -15,8 +15,8 @@ from msgspec.structs import replace
 from hanse.agent import certificates
 from hanse.agent.topology import Request, change_cluster, plan_cluster
 from hanse.config import ClusterConfig
-from hanse.consensus.raft.transport import node_tls
 from hanse.core.errors import UserMistake
+from hanse.core.node_tls import node_tls
 from support.certificates import make_certificate
 
 

@@ -9,7 +9,7 @@ from hanse.agent.topology import Request, plan_cluster
 from hanse.catalog.model import Bound, Kind, Relation, Shard, Snapshot
 from hanse.config import Secrets
 
-SECRETS = Secrets(system_password="s", user_password="p", control_token="t")
+SECRETS = Secrets(system_password="s", user_password="p")
 
 
 def test_a_cluster_of_which_nothing_runs(tmp_path: Path) -> None:

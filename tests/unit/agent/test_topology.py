@@ -167,7 +167,7 @@ def test_the_catalog_is_told_of_groups_and_not_of_workspaces() -> None:
 
 
 def test_the_dsn_names_every_gateway_and_quotes_the_password() -> None:
-    secrets = Secrets(system_password="s", user_password="a/b@c é", control_token="t")
+    secrets = Secrets(system_password="s", user_password="a/b@c é")
     assert cluster_dsn(plan(nodes=2, port=6000), secrets) == (
         "postgresql://hanse:a%2Fb%40c%20%C3%A9@127.0.0.1:6000,127.0.0.1:6001/hanse"
     )

@@ -31,6 +31,7 @@ from ...core.limits import (
     RAFT_SNAPSHOT_ENTRIES,
     RAFT_SNAPSHOT_LOG_BYTES,
 )
+from ...core.node_tls import NodeTls
 from ..contract import Leadership, Membership, StateMachine, unavailable, unknown_outcome
 from . import wire
 from .configuration import Configuration
@@ -39,7 +40,7 @@ from .messages import Effects, Entry, Kind
 from .saved import Saved
 from .state import Busy, ChangeRefused, NotLeader, Role, Settings
 from .storage import Storage
-from .transport import NodeTls, Transport
+from .transport import Transport
 
 log = logging.getLogger(__name__)
 
@@ -217,6 +218,19 @@ class Node:
         addresses = {name: address for name, address in current.addresses.items() if name != node}
         voters, learners = (tuple(n for n in names if n != node) for names in (current.voters, current.learners))
         await self._change(Configuration(voters=voters, learners=learners, addresses=addresses))
+
+    async def reshape(self, voters: Mapping[str, str]) -> None:
+        """These vote, at these addresses, and there are no learners: in one change, when those that are new have caught up."""
+        current = self._raft.configuration
+        if set(voters) == set(current.voters) and not current.learners:
+            return
+        new = tuple(sorted(set(voters) - set(current.voters)))
+        addresses = {**current.addresses, **{name: voters[name] for name in new}}
+        if new != current.learners:
+            await self._change(Configuration(voters=current.voters, learners=new, addresses=addresses))
+        await self._until(lambda: all(self._raft.caught_up(name) for name in new))
+        kept = {name: addresses[name] for name in voters if name in addresses}
+        await self._change(Configuration(voters=tuple(sorted(voters)), addresses=kept))
 
     async def transfer(self, node: str) -> None:
         """Asks `node` to lead. Raises PgError 55000 where that cannot be, 57P03 when it did not come to pass."""

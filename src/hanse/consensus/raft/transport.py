@@ -12,11 +12,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import ssl
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from ...core.errors import UserMistake
 from ...core.limits import (
@@ -27,29 +25,10 @@ from ...core.limits import (
     RAFT_RECONNECT_S_MIN,
 )
 from ...core.links import open_connection
+from ...core.node_tls import NodeTls, certified_names
 from . import wire
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class NodeTls:
-    server: ssl.SSLContext = field(repr=False)
-    client: ssl.SSLContext = field(repr=False)
-
-
-def node_tls(authority: Path, certificate: Path, key: Path) -> NodeTls:
-    """TLS 1.3, both sides with a certificate of `authority`. Raises UserMistake for files that cannot be used."""
-    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    try:
-        for context in (server, client):
-            context.minimum_version = ssl.TLSVersion.TLSv1_3
-            context.load_verify_locations(authority)
-            context.load_cert_chain(certificate, key)
-            context.verify_mode = ssl.CERT_REQUIRED
-    except (OSError, ssl.SSLError) as error:
-        raise UserMistake(f"the node's certificate {certificate} cannot be used: {error}") from error
-    return NodeTls(server, client)
 
 
 @dataclass(eq=False, slots=True)
@@ -195,7 +174,7 @@ class Transport:
             hello = await wire.read(reader)
         if not isinstance(hello, wire.Hello) or hello.format != wire.FORMAT:
             raise wire.WireError("it is of another version")
-        certified = {value for kind, value in _names(writer) if kind == "DNS"}
+        certified = certified_names(writer)
         if hello.sender not in certified:
             raise wire.WireError(f"the certificate of {sorted(certified)} does not speak for {hello.sender}")
         if (hello.cluster, hello.receiver) != (self._cluster, self._node):
@@ -206,9 +185,3 @@ class Transport:
             if isinstance(message, wire.Hello) or (message.sender, message.receiver) != (hello.sender, self._node):
                 raise wire.WireError(f"{hello.sender} sent a message of somebody else")
             self._arrived(message)
-
-
-def _names(writer: asyncio.StreamWriter) -> tuple[tuple[str, str], ...]:
-    certificate = writer.get_extra_info("peercert") or {}
-    names: tuple[tuple[str, str], ...] = certificate.get("subjectAltName", ())
-    return names
