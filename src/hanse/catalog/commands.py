@@ -15,6 +15,7 @@ from __future__ import annotations
 import msgspec
 
 from ..core.errors import PgError
+from .group_commands import GroupCommand, apply_to_groups
 from .model import Function, Group, Instance, Node, Relation, Snapshot
 
 
@@ -80,7 +81,7 @@ class SettleGroup(msgspec.Struct, frozen=True, kw_only=True, tag="settle_group")
     members: tuple[str, ...]
 
 
-Command = CommitDdl | SetTopology | SetLeader | ChangeGroup | PlaceInstance | SettleGroup
+Command = CommitDdl | SetTopology | SetLeader | ChangeGroup | PlaceInstance | SettleGroup | GroupCommand
 
 
 class DdlEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,6 +111,8 @@ def apply(snapshot: Snapshot, command: Command) -> Snapshot:
             return _place_instance(snapshot, command)
         case SettleGroup():
             return _settle_group(snapshot, command)
+        case _:
+            return apply_to_groups(snapshot, command)
 
 
 def _known_group(snapshot: Snapshot, name: str) -> Group:

@@ -10,12 +10,19 @@ from pathlib import Path
 
 import msgspec
 
-from .model import Group, Snapshot
+from .model import Coming, Group, Snapshot
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
     version: int  # the catalog's
     groups: tuple[Group, ...]
+    coming: tuple[Coming, ...] = ()
+    dropped: dict[str, int] = {}
+
+
+def is_news(snapshot: Snapshot, before: Snapshot) -> bool:
+    """Whether the agent is to be told."""
+    return (snapshot.groups, snapshot.coming, snapshot.dropped) != (before.groups, before.coming, before.dropped)
 
 
 _decoder = msgspec.json.Decoder(Told)
@@ -29,7 +36,8 @@ def tell(run_directory: Path, worker: int, snapshot: Snapshot) -> None:
     """Blocks for the writing. Not durable: after a crash of the machine it is told anew."""
     path = file_of(run_directory, worker)
     unfinished = path.with_suffix(".new")
-    unfinished.write_bytes(msgspec.json.encode(Told(version=snapshot.version, groups=snapshot.groups)))
+    told = Told(version=snapshot.version, groups=snapshot.groups, coming=snapshot.coming, dropped=snapshot.dropped)
+    unfinished.write_bytes(msgspec.json.encode(told))
     unfinished.rename(path)
 
 
