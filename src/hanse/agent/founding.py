@@ -155,7 +155,6 @@ class Founding:
             raise
         finally:
             await drop_slot(origin, self.name)
-        log.info("group %s is open", self._config.group)
 
     async def _near(self, origin: Access) -> None:
         """Until little is lacking. Raises TimeoutError where nothing comes any more."""
@@ -176,6 +175,7 @@ class Founding:
         """Under the lock for schema changes, by which the snapshot is the newest and stays so in what matters here."""
         snapshot = control.snapshot
         tables = reference_tables(snapshot)
+        began = asyncio.get_running_loop().time()
         async with contextlib.AsyncExitStack() as held:
             if tables:
                 await held.enter_async_context(control.frozen(tables, FREEZE_WAIT_S_MAX))
@@ -198,6 +198,12 @@ class Founding:
             part = await self._lead()
             await holder.fetchval("SELECT 1")  # the lock there was held all the time
             await control.propose(OpenGroup(group=self._config.group, attempt=attempt, term=part.term))
+        held_s = asyncio.get_running_loop().time() - began
+        log.info(
+            "group %s is open; schema changes and writers of reference tables waited for %.1f s",
+            coming.group.name,
+            held_s,
+        )
 
     async def _become_own(self, snapshot: Snapshot, coming: Coming) -> None:
         """Its term is its timeline."""
@@ -221,11 +227,12 @@ class Founding:
         await write_record(self._member, row_of(record))
         await in_thread(self._instance.stop)
         await in_thread(renew_identity, self._instance)
+        await in_thread(self._instance.bring_up)  # not as a follower, which would refuse WAL that pg_resetwal has begun
         pledge = Pledge(group=self._config.group, term=term, attempt=FOUNDING, leader=self.name, record=record)
         await in_thread(PledgeFile.create, pledge_file(self._node, self._config.group), pledge)
 
     async def _lead(self) -> MemberPart:
-        """As a member whose server has ended: it promotes itself, to the next term."""
+        """As a member whose agent comes back and finds it leading."""
         part = self._part = self._make_part()
         await part.start()
         async with asyncio.timeout(MEMBER_START_S_MAX):
