@@ -355,6 +355,7 @@ class Writers:
         self.cluster = cluster
         self.ports = [gateway.port for gateway in cluster.gateways]
         self.stop = threading.Event()
+        self.next = list(range(len(self.ports)))  # of each writer; one whose answer was lost may be there
         self.acknowledged: list[list[int]] = [[] for _ in self.ports]
         say(cluster, "CREATE TABLE rates (id int PRIMARY KEY, rate int) WITH (distribution = 'reference')")
         say(cluster, "CREATE TABLE uses (id int PRIMARY KEY, rate int) PARTITION BY HASH (id) WITH (shards = 4)")
@@ -362,14 +363,14 @@ class Writers:
         say(cluster, "INSERT INTO notes (note) SELECT 'here' FROM generate_series(1, 10)")
 
     def work(self, number: int) -> None:
-        following = number
         while not self.stop.is_set():
             with (
                 contextlib.suppress(psycopg.Error),
                 psycopg.connect(self.cluster.dsn, port=self.ports[number], autocommit=True) as connection,
             ):
                 while not self.stop.is_set():
-                    following += len(self.ports)  # one whose answer was lost may be there
+                    self.next[number] += len(self.ports)
+                    following = self.next[number]
                     with connection.transaction():
                         connection.execute("INSERT INTO rates VALUES (%s, 1)", (following,))
                         connection.execute("INSERT INTO uses VALUES (%s, 1)", (following,))
