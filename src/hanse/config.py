@@ -66,9 +66,8 @@ class InstanceConfig(msgspec.Struct, frozen=True, kw_only=True):
     group: str  # or WORKSPACE_PLACE
     name: str  # 'g1.1'
     port: int
-    role: str = (
-        "leader"  # of 'leader' and 'follower' when the group is founded; 'joiner', 'enrolled' (agent/members.py)
-    )
+    # 'leader' and 'follower' when the group is founded; 'joiner', 'enrolled' (agent/members.py); 'founder' (agent/founding.py)
+    role: str = "leader"
     peer_port: int = 0
     members: tuple[MemberConfig, ...] = ()  # of a group of several, itself among them
 

@@ -22,7 +22,7 @@ import psycopg
 import pytest
 
 from support.processes import wait_until
-from support.servers import Cluster, three_nodes
+from support.servers import Cluster, hanse, three_nodes
 
 HANSE = [sys.executable, "-P", "-m", "hanse.cli.main"]
 ROWS, CLIENTS = 100, 3
@@ -343,3 +343,169 @@ def test_a_follower_that_was_away_for_too_long_is_copied_again(cluster: Cluster)
     with psycopg.connect(leader, autocommit=True) as connection:
         connection.execute("ALTER SYSTEM RESET ALL")
         connection.execute("SELECT pg_reload_conf()")
+
+
+# --- groups that come and go
+
+
+class Writers:
+    """Rows for a reference table, each with one of a sharded table, through every gateway. Whose connection ends takes another."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.ports = [gateway.port for gateway in cluster.gateways]
+        self.stop = threading.Event()
+        self.next = list(range(len(self.ports)))  # of each writer; one whose answer was lost may be there
+        self.acknowledged: list[list[int]] = [[] for _ in self.ports]
+        say(cluster, "CREATE TABLE rates (id int PRIMARY KEY, rate int) WITH (distribution = 'reference')")
+        say(cluster, "CREATE TABLE uses (id int PRIMARY KEY, rate int) PARTITION BY HASH (id) WITH (shards = 4)")
+        say(cluster, "CREATE TABLE notes (id serial PRIMARY KEY, note text)")
+        say(cluster, "INSERT INTO notes (note) SELECT 'here' FROM generate_series(1, 10)")
+
+    def work(self, number: int) -> None:
+        while not self.stop.is_set():
+            with (
+                contextlib.suppress(psycopg.Error),
+                psycopg.connect(self.cluster.dsn, port=self.ports[number], autocommit=True) as connection,
+            ):
+                while not self.stop.is_set():
+                    self.next[number] += len(self.ports)
+                    following = self.next[number]
+                    with connection.transaction():
+                        connection.execute("INSERT INTO rates VALUES (%s, 1)", (following,))
+                        connection.execute("INSERT INTO uses VALUES (%s, 1)", (following,))
+                    self.acknowledged[number].append(following)
+
+    @contextlib.contextmanager
+    def working(self) -> Iterator[None]:
+        self.stop.clear()
+        with ThreadPoolExecutor(len(self.ports)) as pool:
+            running = [pool.submit(self.work, number) for number in range(len(self.ports))]
+            try:
+                self.go_on()
+                yield
+                self.go_on()
+            finally:
+                self.stop.set()
+        for each in running:
+            each.result()
+
+    def go_on(self) -> None:
+        before = [len(each) for each in self.acknowledged]
+        wait_until(
+            "all writers",
+            lambda: all(len(each) > count for each, count in zip(self.acknowledged, before, strict=True)),
+            timeout_s=BACK_S,
+        )
+
+    def check(self, groups: set[str]) -> None:
+        """Every group has the same rows, those that were acknowledged among them; the single table is in its own group."""
+        told = {id for each in self.acknowledged for id in each}
+        query = "SELECT array_agg(id ORDER BY id), (SELECT count(*) FROM notes), (SELECT last_value FROM notes_id_seq) FROM rates"
+        found: dict[str, tuple[Any, ...]] = {}
+        for name, dsn in self.cluster.group_dsns().items():
+            with psycopg.connect(dsn, autocommit=True) as connection:
+                wait_until(
+                    f"{name} has ended its prepared transactions",
+                    lambda on=connection: on.execute("SELECT FROM pg_prepared_xacts").fetchone() is None,
+                    timeout_s=BACK_S,
+                )
+                row = connection.execute(query).fetchone()  # type: ignore[call-overload]
+                assert row is not None
+                found[name] = row
+        assert set(found) == groups
+        for name, (rows, notes, last_value) in found.items():
+            assert rows == found["g1"][0] and told <= set(rows)
+            assert (notes, last_value) == ((10, 10) if name == "g1" else (0, 2**31 - 1)), name
+        with psycopg.connect(self.cluster.dsn, autocommit=True) as connection:
+            used = connection.execute("SELECT array_agg(id ORDER BY id) FROM uses").fetchone()
+        assert used == (found["g1"][0],)
+
+
+@pytest.fixture(scope="module")
+def writers(cluster: Cluster) -> Writers:
+    return Writers(cluster)
+
+
+def _open_groups(cluster: Cluster) -> set[str]:
+    with psycopg.connect(cluster.dsn, autocommit=True) as connection:
+        return {
+            str(row[0])
+            for row in connection.execute("SELECT name FROM hanse.groups WHERE array_length(members, 1) > 1")
+        }
+
+
+def test_a_group_is_made_while_agents_are_killed(cluster: Cluster, writers: Writers) -> None:
+    """Every agent is killed, while the copy is made and while it becomes a group of its own."""
+
+    def is_copied() -> bool:
+        return any((cluster.data_directory / f"n{number}" / "g3" / "PG_VERSION").exists() for number in (1, 2, 3))
+
+    agents = _agents(cluster)
+    with writers.working(), ThreadPoolExecutor(1) as pool:
+        change = pool.submit(say, cluster, "CREATE TABLESPACE g3 WITH (replicas = 2)")
+        wait_until("it is copied", is_copied, timeout_s=BACK_S)
+        for agent in agents.values():
+            agent.kill()
+        with contextlib.suppress(psycopg.Error):
+            change.result(BACK_S)
+
+        def is_open() -> bool:
+            with contextlib.suppress(psycopg.Error):
+                return "g3" in _open_groups(cluster)
+            return False
+
+        wait_until("the group is open", is_open, timeout_s=BACK_S)
+    writers.check({"g1", "g2", "g3"})
+    identifiers = cluster.ask_instances("SELECT system_identifier FROM pg_control_system()")
+    of_groups = {name.rpartition(".")[2]: rows[0][0] for name, rows in identifiers.items() if "workspace" not in name}
+    assert len(set(of_groups.values())) == 3
+
+
+def test_a_group_that_came_later_is_used_and_dropped(cluster: Cluster, writers: Writers) -> None:
+    hanse("down", "--data", str(cluster.data_directory), timeout_s=90)
+    hanse("up", "--detach", "--data", str(cluster.data_directory), timeout_s=150)
+    with writers.working(), psycopg.connect(cluster.dsn, autocommit=True) as connection:
+        connection.execute("CREATE TABLE parts (id int PRIMARY KEY) PARTITION BY LIST (id)")
+        connection.execute("CREATE TABLE parts_1 PARTITION OF parts FOR VALUES IN (1) TABLESPACE g1")
+        connection.execute("CREATE TABLE parts_3 PARTITION OF parts FOR VALUES IN (3) TABLESPACE g3")
+        connection.execute("INSERT INTO parts VALUES (1), (3)")
+        connection.execute("ALTER TABLE notes SET TABLESPACE g3")
+        joined = "SELECT count(*), (SELECT count(*) FROM notes) FROM parts JOIN rates USING (id)"
+        assert connection.execute(joined).fetchone() == (1, 10)  # the writers began with 3
+        with pytest.raises(psycopg.Error, match='tablespace "g3" is not empty'):
+            connection.execute("DROP TABLESPACE g3")
+        connection.execute("ALTER TABLE notes SET TABLESPACE g1")
+        connection.execute("ALTER TABLE parts_3 SET TABLESPACE g2")
+        connection.execute("DROP TABLESPACE g3")
+        assert connection.execute(joined).fetchone() == (1, 10)
+        writers.go_on()
+        directories = [cluster.data_directory / f"n{number}" / "g3" for number in (1, 2, 3)]
+        wait_until("its directories are removed", lambda: not any(map(Path.exists, directories)), timeout_s=BACK_S)
+    writers.check({"g1", "g2"})
+
+
+def test_what_is_no_group(cluster: Cluster) -> None:
+    wrong = {
+        "CREATE TABLESPACE g1 WITH (replicas = 1)": "42710",
+        "CREATE TABLESPACE pg_mine": "42939",
+        "CREATE TABLESPACE \"Odd:name\" LOCATION ''": "42602",
+        "CREATE TABLESPACE g4 LOCATION '/mnt/fast'": "0A000",
+        "CREATE TABLESPACE g4 OWNER postgres LOCATION ''": "0A000",
+        "CREATE TABLESPACE g4 WITH (replicas = 4)": "22023",
+        "CREATE TABLESPACE g4 WITH (durability = 'most')": "22023",
+        "CREATE TABLESPACE g4 WITH (seq_page_cost = 2)": "22023",
+        "BEGIN; CREATE TABLESPACE g4 LOCATION ''": "25001",
+        "DROP TABLESPACE g4": "42704",
+        "DROP TABLESPACE g1": "55006",
+        "DROP TABLESPACE g2": "55000",
+    }
+    for sql, sqlstate in wrong.items():
+        with psycopg.connect(cluster.dsn, autocommit=True) as connection, pytest.raises(psycopg.Error) as caught:
+            connection.execute(sql)  # type: ignore[call-overload]
+        assert caught.value.sqlstate == sqlstate, sql
+    say(cluster, "DROP TABLESPACE IF EXISTS g4")
+    with psycopg.connect(cluster.server.dsn_for(user="passer", password="by"), autocommit=True) as passer:
+        for sql in ("CREATE TABLESPACE g4", "DROP TABLESPACE g2"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                passer.execute(sql)  # type: ignore[call-overload]

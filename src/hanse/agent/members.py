@@ -91,6 +91,10 @@ class MemberPart:
         )
 
     @property
+    def term(self) -> int:
+        return 0 if self._replica is None else self._replica.term
+
+    @property
     def leads(self) -> bool:
         return self._replica is not None and self._replica.serving
 
@@ -150,7 +154,7 @@ class MemberPart:
 
     @property
     def _pledge_file(self) -> Path:
-        return Path(self._node.data_dir) / f"{self._config.group}.pledge"
+        return pledge_file(self._node, self._config.group)
 
     async def _end_tasks(self) -> None:
         if self._tasks is not None:
@@ -252,7 +256,8 @@ class MemberPart:
         command = SetLeader(group=self._config.group, leader=self.name, term=term)
 
         def needed(known: Snapshot) -> bool:
-            return known.group_by_name[command.group].term < term
+            group = known.group_by_name.get(command.group)
+            return group is not None and group.term < term  # one that is being made is told of when it is opened
 
         await tell_catalog(self._node, self.name, command, needed=needed)
         return term
@@ -273,6 +278,10 @@ class MemberPart:
                 if not slot.owner:
                     await self._member.drop_slot(slot.name)
             self._names_with_slots = names
+
+
+def pledge_file(node: NodeConfig, group: str) -> Path:
+    return Path(node.data_dir) / f"{group}.pledge"
 
 
 def _to_nobody(group: str) -> Pledge:

@@ -10,6 +10,7 @@ an instance here that is not        ports are chosen, node.json has it as a `joi
 its ports differ from node.json's   the catalog is told
 a group of one server has others    its server starts anew as a member (`enrolled`)
 an instance here is gone            its server is stopped, its directory and its pledge are deleted, then node.json forgets it
+the first of a coming group is here node.json has it as a `founder`, which is no part yet: `founding.py` makes the group
 =================================== ================================================================================
 
 An instance is gone only where the catalog knows that its number was given once: an older catalog deletes nothing.
@@ -31,9 +32,11 @@ from ..catalog.told import Told, newest
 from ..config import WORKSPACE_PLACE, InstanceConfig, MemberConfig, NodeConfig, Secrets, save
 from ..core.errors import PgError, UserMistake
 from .catalog_link import tell_catalog
+from .founding import Founding, discard, drop_slot, member_access
 from .members import MemberPart
 from .ports import choose_free_ports
 from .servers import InstancePart, Server, instance_of
+from .tasks import end
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +55,7 @@ class Part(Protocol):
 
 
 Work = Coroutine[Any, Any, None]
+FOUNDER = "founder"
 
 
 class Placing:
@@ -71,10 +75,12 @@ class Placing:
         self._server = server
         self._look_after = look_after
         self._version = -1
+        self._again = False
         self._tasks: dict[str, list[asyncio.Task[None]]] = {}
-        self.parts: dict[str, Part] = {each.name: self._part(each) for each in config.instances}
+        self._foundings: dict[str, asyncio.Task[None]] = {}
+        self.parts: dict[str, Part] = {each.name: self._part(each) for each in config.instances if each.role != FOUNDER}
 
-    def _part(self, config: InstanceConfig) -> Part:
+    def _part(self, config: InstanceConfig) -> MemberPart | InstancePart:
         instance = instance_of(self._config, config, self._server)
         if config.members:
             return MemberPart(self._config, config, instance, self._server.content, self._secrets)
@@ -99,23 +105,28 @@ class Placing:
     async def run(self) -> None:
         """The parts have been started. Until it is cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            for config in self._config.instances:
+            for config in self._here():
                 self._begin(tasks, config)
                 if config.members:
                     self._keep_config(msgspec.structs.replace(config, role="joiner"))  # it is founded
             while True:
                 await asyncio.sleep(WATCH_S)
                 told = await asyncio.to_thread(newest, Path(self._config.data_dir) / "run")
-                if told is None or told.version <= self._version:
+                if told is None or (told.version <= self._version and not self._again):
                     continue
+                self._again = False
                 try:
                     await self._carry_out(tasks, told)
                     self._version = told.version
                 except (PgError, UserMistake, OSError) as error:
+                    self._again = True
                     log.warning("instances of this node are not yet as the catalog wants them: %s", error)
                     await asyncio.sleep(AGAIN_S)
 
     async def stop(self) -> None:
+        for config in self._config.instances:
+            if config.role == FOUNDER:  # an agent that was killed has left its server running
+                await asyncio.to_thread(instance_of(self._config, config, self._server).stop)
         for outcome in await asyncio.gather(*(part.stop() for part in self.parts.values()), return_exceptions=True):
             if isinstance(outcome, BaseException):
                 log.error("while ending: %r", outcome)
@@ -154,16 +165,22 @@ class Placing:
             for instance in group.instances
             if instance.node == self._config.name
         }
-        groups = {group.name: group for group in told.groups}
+        founders = {each.founder.name: each for each in told.coming if each.founder.node == self._config.name}
+        made = told.dropped | {group.name: max(group.made, told.dropped.get(group.name, 0)) for group in told.groups}
         for config in self._config.instances:
-            group = groups.get(config.group)
-            if group is not None and config.name not in here and number_of(config.name) <= group.made:
-                await self._remove(config)
+            gone = config.name not in here and config.name not in founders
+            if gone and config.group in made and number_of(config.name) <= made[config.group]:
+                await self._remove(config, told)
+        for coming in founders.values():
+            self._found(tasks, coming.group, coming.founder)
         for group, instance in here.values():
             await self._have(tasks, group, instance)
 
     async def _have(self, tasks: asyncio.TaskGroup, group: Group, instance: Instance) -> None:
-        config = next((each for each in self._config.instances if each.name == instance.name), None)
+        config = self._config_of(instance.name)
+        if config is not None and config.role == FOUNDER:
+            self._found(tasks, group, instance)
+            return
         if config is None:
             port, peer_port = choose_free_ports(self._config.host, 2)
             config = InstanceConfig(group=group.name, name=instance.name, port=port, peer_port=peer_port, role="joiner")
@@ -217,11 +234,53 @@ class Placing:
         ]
         return msgspec.structs.replace(config, members=tuple(sorted((own, *others), key=lambda each: each.name)))
 
-    async def _remove(self, config: InstanceConfig) -> None:
+    def _config_of(self, name: str) -> InstanceConfig | None:
+        return next((each for each in self._config.instances if each.name == name), None)
+
+    async def _remove(self, config: InstanceConfig, told: Told) -> None:
         log.info("removing %s", config.name)
-        await self._end(config.name)
-        part = self.parts[config.name]
-        assert isinstance(part, MemberPart)
-        await part.remove()
-        del self.parts[config.name]
+        if config.role == FOUNDER:
+            await self._give_up(config, told)
+        else:
+            await self._end(config.name)
+            part = self.parts.pop(config.name)
+            assert isinstance(part, MemberPart | InstancePart)
+            await part.remove()
         self._save(tuple(each for each in self._config.instances if each.name != config.name))
+
+    # --- a group that is being made
+
+    def _found(self, tasks: asyncio.TaskGroup, group: Group, founder: Instance) -> None:
+        """Goes on beside what else is done here, until the group is open."""
+        under_way = self._foundings.get(founder.name)
+        if under_way is not None and not under_way.done():
+            return
+        config = self._config_of(founder.name)
+        if config is None:
+            port, peer_port = choose_free_ports(self._config.host, 2)
+            config = InstanceConfig(group=group.name, name=founder.name, port=port, peer_port=peer_port, role=FOUNDER)
+            config = self._with_members(config, msgspec.structs.replace(group, instances=()))
+            self._keep_config(config)
+        self._foundings[founder.name] = tasks.create_task(self._until_open(tasks, config))
+
+    async def _until_open(self, tasks: asyncio.TaskGroup, config: InstanceConfig) -> None:
+        instance = instance_of(self._config, config, self._server)
+        member = msgspec.structs.replace(config, role="joiner")
+
+        def make_part() -> MemberPart:
+            return MemberPart(self._config, member, instance, self._server.content, self._secrets)
+
+        part = await Founding(self._config, self._secrets, config, instance, make_part).run()
+        if part is not None:
+            self.parts[config.name] = part
+            self._keep_config(member)
+            self._begin(tasks, member)
+            self._again = True  # it is to hear what is wanted of it
+
+    async def _give_up(self, config: InstanceConfig, told: Told) -> None:
+        await end(self._foundings.pop(config.name, None))
+        await asyncio.to_thread(discard, instance_of(self._config, config, self._server), self._config, config.group)
+        for group in told.groups:
+            await drop_slot(
+                member_access(self._config, self._secrets, group.leader.host, group.leader.port), config.name
+            )

@@ -93,6 +93,11 @@ class InstancePart:
         self._closing = True
         await asyncio.to_thread(self._stop)
 
+    async def remove(self) -> None:
+        """After `stop`: nothing of it is left."""
+        if self._instance.exists:
+            await asyncio.to_thread(self._instance.remove)
+
     def _start(self) -> None:
         with self._turn:
             if self._closing:

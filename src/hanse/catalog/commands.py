@@ -15,6 +15,7 @@ from __future__ import annotations
 import msgspec
 
 from ..core.errors import PgError
+from .group_commands import GroupCommand, apply_to_groups
 from .model import Function, Group, Instance, Node, Relation, Snapshot
 from .node_commands import AddNode, NodeCommand, PlaceNode, RemoveNode, change_nodes
 
@@ -81,7 +82,7 @@ class SettleGroup(msgspec.Struct, frozen=True, kw_only=True, tag="settle_group")
     members: tuple[str, ...]
 
 
-Command = CommitDdl | SetTopology | SetLeader | ChangeGroup | PlaceInstance | SettleGroup | NodeCommand
+Command = CommitDdl | SetTopology | SetLeader | ChangeGroup | PlaceInstance | SettleGroup | GroupCommand | NodeCommand
 
 
 class DdlEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,6 +114,8 @@ def apply(snapshot: Snapshot, command: Command) -> Snapshot:
             return _settle_group(snapshot, command)
         case AddNode() | PlaceNode() | RemoveNode():
             return change_nodes(snapshot, command)
+        case _:
+            return apply_to_groups(snapshot, command)
 
 
 def _known_group(snapshot: Snapshot, name: str) -> Group:

@@ -201,6 +201,9 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     durability: str = "quorum"
     term: int = 0  # of the leader; 0: it is the only instance, or nobody has said so yet
     made: int = 0  # the highest number in an instance's name so far, if higher than those of today: none is used twice
+    number: int = (
+        0  # no other group ever has it; 0: as its place in the canonical order, while no group was added or dropped
+    )
 
     def led_by(self, leader: str, term: int) -> Group:
         """Raises LookupError where `leader` is none of its instances."""
@@ -234,6 +237,18 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
         raise LookupError(f"group {self.name} has no leader")
 
 
+class Coming(msgspec.Struct, frozen=True, kw_only=True):
+    """A group that is being made, as a copy of another; nobody uses it yet. Its first instance makes it."""
+
+    group: Group
+    origin: str  # the group whose leader is copied
+    attempt: str = ""  # the one that is under way, or was: no earlier one can end well any more
+
+    @property
+    def founder(self) -> Instance:
+        return self.group.instances[0]
+
+
 class Node(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     host: str
@@ -249,6 +264,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     home_group: str = "g1"  # where single tables, sequences and statements without tables go
     nodes: tuple[Node, ...] = ()
     groups: tuple[Group, ...] = ()
+    coming: tuple[Coming, ...] = ()
+    dropped: dict[str, int] = {}  # name of a group that was → the highest number in the names of its instances
+    numbers_given: int = 0  # the highest `Group.number` so far; 0: none was needed
     relations: tuple[Relation, ...] = ()
     functions: tuple[Function, ...] = ()
     schemas: tuple[str, ...] = ("public",)
@@ -273,6 +291,15 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     @cached_property
     def group_by_name(self) -> Mapping[str, Group]:
         return {group.name: group for group in self.groups}
+
+    @cached_property
+    def coming_by_name(self) -> Mapping[str, Coming]:
+        return {each.group.name: each for each in self.coming}
+
+    @cached_property
+    def group_numbers(self) -> Mapping[str, int]:
+        """From 1; a group keeps its number, and a later one never has it."""
+        return {name: self.group_by_name[name].number or place for place, name in enumerate(self.group_names, 1)}
 
     @cached_property
     def group_names(self) -> tuple[str, ...]:

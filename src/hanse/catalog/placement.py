@@ -69,4 +69,5 @@ def free_nodes(snapshot: Snapshot, group: Group, count: int) -> tuple[str, ...]:
 
 
 def _instances_by_node(snapshot: Snapshot) -> Counter[str]:
-    return Counter(instance.node for group in snapshot.groups for instance in group.instances)
+    groups = (*snapshot.groups, *(each.group for each in snapshot.coming))
+    return Counter(instance.node for group in groups for instance in group.instances)

@@ -43,6 +43,7 @@ from ..core.limits import DDL_LOCK_WAIT_S_MAX, FREEZE_WAIT_S_MAX
 from . import protocol as p
 from .commands import Command, CommitDdl, DdlEntry
 from .ddl_lock import DdlLock
+from .group_commands import DropGroup, OpenGroup
 from .machine import AnyCommand, Attend, CatalogMachine, Settle, decode_outcome, encode
 from .model import Snapshot
 from .service_session import ServiceSession
@@ -153,7 +154,7 @@ class Tenure:
 
     async def propose(self, command: Command, *, holder: object) -> int:
         """Makes a change; gives its version when no gateway plans on an older one. `holder`: whose lock covers it."""
-        if isinstance(command, CommitDdl) and self.ddl_lock.holder is not holder:
+        if isinstance(command, CommitDdl | OpenGroup | DropGroup) and self.ddl_lock.holder is not holder:
             await self._refuse_unlocked(command)
         return await self._finish(self._propose(command))
 
@@ -163,8 +164,9 @@ class Tenure:
         await self._taken_over(version)
         return version
 
-    async def _refuse_unlocked(self, command: CommitDdl) -> None:
-        if await self.look_up(command.transaction_id) != "c":  # proposed again, it is answered as it was the first time
+    async def _refuse_unlocked(self, command: CommitDdl | OpenGroup | DropGroup) -> None:
+        # Proposed again, a change is answered as it was the first time.
+        if not isinstance(command, CommitDdl) or await self.look_up(command.transaction_id) != "c":
             raise PgError("40001", "the catalog changed meanwhile", detail="The lock for schema changes was lost.")
 
     async def _taken_over(self, version: int) -> None:

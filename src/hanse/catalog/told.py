@@ -11,13 +11,15 @@ from pathlib import Path
 import msgspec
 
 from ..config import Address, NodeConfig
-from .model import Group, Node, Snapshot
+from .model import Coming, Group, Node, Snapshot
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
     version: int  # the catalog's
     groups: tuple[Group, ...]
     nodes: tuple[Node, ...] = ()
+    coming: tuple[Coming, ...] = ()
+    dropped: dict[str, int] = {}
 
 
 def services(config: NodeConfig) -> list[Address]:
@@ -25,6 +27,21 @@ def services(config: NodeConfig) -> list[Address]:
     told = newest(Path(config.data_dir) / "run")
     heard = ((node.name, node.host, node.control_port) for node in (told.nodes if told else ()) if node.control_port)
     return list(dict.fromkeys((*config.control_addresses, *heard)))
+
+
+def is_news(snapshot: Snapshot, before: Snapshot) -> bool:
+    """Whether the agent is to be told."""
+    return _told(snapshot) != msgspec.structs.replace(_told(before), version=snapshot.version)
+
+
+def _told(snapshot: Snapshot) -> Told:
+    return Told(
+        version=snapshot.version,
+        groups=snapshot.groups,
+        nodes=snapshot.nodes,
+        coming=snapshot.coming,
+        dropped=snapshot.dropped,
+    )
 
 
 _decoder = msgspec.json.Decoder(Told)
@@ -38,9 +55,7 @@ def tell(run_directory: Path, worker: int, snapshot: Snapshot) -> None:
     """Blocks for the writing. Not durable: after a crash of the machine it is told anew."""
     path = file_of(run_directory, worker)
     unfinished = path.with_suffix(".new")
-    unfinished.write_bytes(
-        msgspec.json.encode(Told(version=snapshot.version, groups=snapshot.groups, nodes=snapshot.nodes))
-    )
+    unfinished.write_bytes(msgspec.json.encode(_told(snapshot)))
     unfinished.rename(path)
 
 

@@ -50,6 +50,7 @@ RETURNING_HELD_BYTES_MAX = 1 << 20  # of a result that is held back so that its 
 DEADLOCK_ASK_S_MAX = 2.0  # for one look; then its connections are given up
 DEADLOCK_LOOK_S = 0.03  # between two looks at transactions over several groups that do not go on
 PREPARED_AGE_S_MIN = 10.0  # of a prepared branch, before recovery takes it for abandoned
+PREPARED_END_S_MAX = 15.0  # for the prepared transactions of a group that is dropped to end: recovery does it meanwhile
 RECOVERY_PERIOD_S = 2.0
 RECOVERY_LOCK_WAIT_S_MAX = 5.0  # for a decider that is making its record at this moment
 COMMIT_S_MAX = 1800.0  # from a gid to its decision; half of RECORD_AGE_S_MIN, the rest is for clocks that are set

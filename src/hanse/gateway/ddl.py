@@ -53,7 +53,7 @@ from ..pgwire.verifier import make_verifier
 from ..planner.attached import refuse_new
 from ..planner.plan import Ddl
 from ..sql.parse import Parsed, parse_one
-from . import concurrently, groups
+from . import concurrently, groups, tablespaces
 from .ending import commit_transaction, rollback_transaction
 from .oids import STATEMENT_ATTEMPTS_MAX, Alignment, TypesDiffer, makes_types, unequal
 from .patience import AS_BEFORE, Patience
@@ -452,6 +452,8 @@ async def _run_outside(session: Session, plan: Ddl, text: bytes, sink: Sink) -> 
     statement = parse_one(text).node
     if type(statement).__name__ in groups.STATEMENTS:
         return await groups.run(session, plan.verb, statement)
+    if type(statement).__name__ in tablespaces.STATEMENTS:
+        return await tablespaces.run(session, plan.verb, statement)
     relation = concurrently.table_of(session, statement)
     if relation is not None:
         return await concurrently.create_index(session, plan.verb, text, sink, relation)

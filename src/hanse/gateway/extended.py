@@ -344,6 +344,7 @@ async def execute_portal(
     if await session.gateway.wait_thawed(planned, session.exempt):
         planned, request.parts = plan_statement(session, parse_one(request.text))
         request.literals = request.parts[1::2]
+        request.snapshot = session.plans.snapshot
     return await execute(session, planned, request, sink)
 
 

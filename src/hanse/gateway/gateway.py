@@ -120,12 +120,16 @@ class Gateway:
             self.witnesses.forget()
             self.snapshot_watchers.forget()
             self.followers.forget()
+        for group in old.groups:
+            later = snapshot.group_by_name.get(group.name)
+            if later is None or later.number != group.number != 0:  # it was dropped; this may be another of its name
+                self.leave(group.name)
+                self.leaders.forget(group.name)
         for name, pool in self.pools.items():
             now, before = snapshot.group_by_name.get(name), old.group_by_name.get(name)
             if name == WORKSPACE_PLACE or now == before:
                 continue
             if now is None or before is None:
-                pool.retire()
                 continue
             leader, former = self.leaders.of(now), self.leaders.of(before)
             if leader.name != former.name:

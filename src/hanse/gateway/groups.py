@@ -12,7 +12,7 @@ told to hand over, and when the next leader serves, the catalog is told, which t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..catalog.commands import ChangeGroup, SetLeader
@@ -62,7 +62,7 @@ async def run(session: Session, verb: str, statement: Any) -> bytes:
     group = session.gateway.snapshot.group_by_name.get(name)
     if group is None:
         raise PgError("42704", f'tablespace "{name}" does not exist')
-    if not (await session.gateway.workspace.query(_IS_OWNER, session.context.user))[0][0]:
+    if not await is_owner(session):
         raise PgError("42501", f"must be owner of tablespace {name}")
     options = options_of(statement)
     if statement.isReset:
@@ -78,11 +78,16 @@ async def run(session: Session, verb: str, statement: Any) -> bytes:
     if "leave" in options:
         await _leave(session, name, options["leave"])
     elif "leader" in options:
-        await _locked(session, lambda: switch_over(session.gateway, _known(session, name), options["leader"]))
+        await locked(session, lambda: switch_over(session.gateway, _known(session, name), options["leader"]))
     elif options:
-        await _locked(session, lambda: _want(session, _known(session, name), options))
-        await interruptible(session, _until_settled(session, name))
+        await locked(session, lambda: _want(session, _known(session, name), options))
+        await interruptible(session, until_settled(session, name))
     return verb.encode()
+
+
+async def is_owner(session: Session) -> bool:
+    """Of the cluster's database."""
+    return bool((await session.gateway.workspace.query(_IS_OWNER, session.context.user))[0][0])
 
 
 def _known(session: Session, name: str) -> Group:
@@ -100,7 +105,7 @@ def options_of(statement: Any) -> dict[str, str]:
     return found
 
 
-async def _locked(session: Session, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+async def locked(session: Session, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Under the cluster's lock for schema changes; the snapshot is the newest."""
     gateway = session.gateway
     lock = Transaction("", session.state, explicit=False)
@@ -210,19 +215,32 @@ async def _next_leader(gateway: Gateway, group: Group, term: int) -> Leads:
 
 async def _want(session: Session, group: Group, options: dict[str, str]) -> None:
     gateway = session.gateway
-    durability = options.get("durability")
-    if durability not in (None, *Policy):
-        raise PgError("22023", f'invalid durability "{durability}"', hint=f"Available values: {', '.join(Policy)}.")
+    durability = durability_of(options)
     moves = Moves()
-    if "replicas" in options:
-        if not options["replicas"].isdigit():
-            raise PgError("22023", f'invalid value for integer option "replicas": {options["replicas"]}')
+    replicas = replicas_of(options)
+    if replicas is not None:
         leader = gateway.leaders.of(group).name
         state = await state_of(gateway, group)
         names = [each.name for each in group.wanted]
         away = [] if state is None else [name for name in names if state.member(name).state in ("away", "lost")]
-        moves = to_have(gateway.snapshot, group, int(options["replicas"]), leader, away)
+        moves = to_have(gateway.snapshot, group, replicas, leader, away)
     await _propose(gateway, group, moves, durability)
+
+
+def durability_of(options: Mapping[str, str]) -> str | None:
+    """Raises 22023."""
+    durability = options.get("durability")
+    if durability not in (None, *Policy):
+        raise PgError("22023", f'invalid durability "{durability}"', hint=f"Available values: {', '.join(Policy)}.")
+    return durability
+
+
+def replicas_of(options: Mapping[str, str]) -> int | None:
+    """Raises 22023."""
+    replicas = options.get("replicas")
+    if replicas is not None and not replicas.isdigit():
+        raise PgError("22023", f'invalid value for integer option "replicas": {replicas}')
+    return None if replicas is None else int(replicas)
 
 
 async def _propose(gateway: Gateway, group: Group, moves: Moves, durability: str | None = None) -> None:
@@ -255,10 +273,10 @@ async def _leave(session: Session, name: str, node: str) -> None:
             await switch_over(gateway, group, successor.node)
 
     if any(each.node == node for each in _known(session, name).wanted):
-        await _locked(session, want)
-    await interruptible(session, _until_settled(session, name, led_from=node))
-    await _locked(session, lead_elsewhere)
-    await interruptible(session, _until_settled(session, name))
+        await locked(session, want)
+    await interruptible(session, until_settled(session, name, led_from=node))
+    await locked(session, lead_elsewhere)
+    await interruptible(session, until_settled(session, name))
 
 
 async def _until_enrolled(gateway: Gateway, name: str) -> None:
@@ -278,7 +296,7 @@ async def _until_enrolled(gateway: Gateway, name: str) -> None:
     )
 
 
-async def _until_settled(session: Session, name: str, *, led_from: str | None = None) -> None:
+async def until_settled(session: Session, name: str, *, led_from: str | None = None) -> None:
     """Until the group's rule and the catalog are as wanted; the client is told how far each instance is.
 
     `led_from`: a leader on this node may still be counted, although it is not wanted.
@@ -298,10 +316,13 @@ async def _until_settled(session: Session, name: str, *, led_from: str | None = 
             now = _stage(instance, state)
             if now != told.get(instance.name):
                 told[instance.name] = now
-                notice = PgError("00000", f"instance {instance.name} on {instance.node} {now}", severity="NOTICE")
-                session.write(notice_response(notice))
-                session.flush()
+                notify(session, f"instance {instance.name} on {instance.node} {now}")
         await asyncio.sleep(SETTLE_POLL_S)
+
+
+def notify(session: Session, message: str) -> None:
+    session.write(notice_response(PgError("00000", message, severity="NOTICE")))
+    session.flush()
 
 
 def _is_settled(group: Group, state: GroupState, led_from: str | None) -> bool:

@@ -60,6 +60,10 @@ class Leaders:
         self._covers.pop(group, None)
         self._changed.set()
 
+    def forget(self, group: str) -> None:
+        """It was dropped. A later one of the name counts its terms anew."""
+        self._learned.pop(group, None)
+
     async def run(self) -> None:
         while True:
             for group in self._gateway.snapshot.groups:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ..catalog.client import ControlClient
 from ..catalog.model import Snapshot
-from ..catalog.told import services, tell
+from ..catalog.told import is_news, services, tell
 from ..config import WORKSPACE_PLACE, NodeConfig, Secrets
 from ..core.errors import FatalError, UserMistake
 from ..core.limits import COMMITS_END_S_MAX
@@ -121,7 +121,7 @@ def _follow(gateway: Gateway) -> None:
     """From now on the control plane's news reach the gateway."""
 
     def on_change(snapshot: Snapshot) -> None:
-        tells = snapshot.groups != gateway.snapshot.groups
+        tells = is_news(snapshot, gateway.snapshot)
         gateway.take_over(snapshot)
         if tells:
             _tell_agent(gateway)

@@ -50,6 +50,7 @@ async def begin_transaction(session: Session) -> None:
     assert transaction is not None
     transaction.awaits_snapshot = False
     groups = session.gateway.snapshot.group_names
+    transaction.groups = frozenset(groups)
     if len(groups) > 1 and not reads_fast(session):
         await take(session, transaction, groups)
 

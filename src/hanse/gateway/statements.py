@@ -104,6 +104,7 @@ async def run_parsed(session: Session, statement: Parsed, sink: Sink, request: R
         planned, parts = plan_statement(session, statement)
     if request is None:
         request = Request(text=statement.text, snapshot=session.plans.snapshot)
+    request.snapshot = session.plans.snapshot  # it may have been made before something was waited for
     request.parts, request.literals = parts, parts[1::2]
     return await execute(session, planned, request, sink)
 
@@ -160,6 +161,7 @@ async def execute(session: Session, planned: Planned, request: Request, sink: Si
             if request.parameters is not None and request.bound is None:
                 raise
             await asyncio.sleep(STALE_PAUSE_S * 2**attempt)
+            await session.gateway.wait_thawed(planned, session.exempt)
             planned, parts = plan_statement(session, parse_one(request.text))
             request.snapshot, request.parts, request.literals = session.plans.snapshot, parts, parts[1::2]
             request.rows = None
@@ -230,6 +232,7 @@ async def _execute(
         session.output.copy_as_is = has_encoding(request.text)
     if planned.pins is not None:
         await session.pin(session.gateway.snapshot.home_group, planned.pins)
+    _check_current(session, planned, request)
     async with StatementPlaces(session, planned, this, choice) as places:
         try:
             tag = await _RUNNERS[type(plan)](session, planned, request, places, sink)
@@ -247,6 +250,17 @@ async def _execute(
     if session.pinned and _may_unpin(session, planned):
         await session.unpin_if_free()
     return tag
+
+
+def _check_current(session: Session, planned: Planned, request: Request) -> None:
+    """Raises StalePlan where something was waited for (a snapshot, a pause before another try) since it was planned, and a
+    table is frozen now, or there is another group.
+    """
+    gateway = session.gateway
+    if gateway.frozen and planned.relations & (gateway.frozen - session.exempt):
+        raise StalePlan
+    if request.snapshot.group_names != session.plans.snapshot.group_names:
+        raise StalePlan
 
 
 async def _position(session: Session, request: Request, error: PgError) -> int | None:

@@ -84,6 +84,7 @@ class Transaction:
     started: float = field(default_factory=time.time)
     awaits_snapshot: bool = False  # its first statement is to see all groups at one moment
     keeps_snapshot: bool = False  # REPEATABLE READ or SERIALIZABLE
+    groups: frozenset[str] | None = None  # that there were when its snapshot was taken
     serializable: bool = False
     witnesses: list[Backend] = field(default_factory=list)  # of its commit
     read_consistency: str | None = None  # SET LOCAL hanse.read_consistency
@@ -169,6 +170,16 @@ async def open_branch(transaction: Transaction, place: str, acquire: Callable[[s
     The workspace ends sessions that are idle when it makes a database, and a branch there may have to wait for others before
     it says something. So it begins at once, which makes it safe; where that came too late, another is taken.
     """
+    if (
+        transaction.keeps_snapshot
+        and transaction.groups is not None
+        and place not in transaction.groups | {WORKSPACE_PLACE}
+    ):
+        raise PgError(
+            "40001",
+            "could not serialize access: a group was added after the transaction's snapshot was taken",
+            hint="The transaction might succeed if retried.",
+        )
     attempts = BEGIN_ATTEMPTS_MAX if place == WORKSPACE_PLACE else 1
     while True:
         backend = await acquire(place)

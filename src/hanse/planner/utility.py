@@ -557,7 +557,7 @@ def _touches_temporary(utility: Utility) -> bool:
 
 def _commits_by_itself(node: Any) -> bool:
     """CONCURRENTLY: PostgreSQL refuses it inside a transaction block. A change of a group cannot be undone, either."""
-    if isinstance(node, ast.AlterTableSpaceOptionsStmt):
+    if isinstance(node, ast.AlterTableSpaceOptionsStmt | ast.CreateTableSpaceStmt | ast.DropTableSpaceStmt):
         return True
     if getattr(node, "concurrent", False) and not isinstance(node, ast.RefreshMatViewStmt):
         return True

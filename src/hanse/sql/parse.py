@@ -12,6 +12,7 @@ statement's own text. `start` and `end` say where it was.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +30,10 @@ from .inlists import TEXT_BYTES_MIN, Shortened, shortened
 from .verbs import verb_of
 from .walk import walk
 
+# Of PostgreSQL's grammar; a group of servers has no directory. Said or not, it stands behind the name.
+_TABLESPACE = re.compile(
+    r'(?i)(\s*CREATE\s+TABLESPACE\s+(?:"(?:[^"]|"")+"|[^\W\d][\w$]*))(?=\s*(?:WITH\b.*)?;?\s*$)', re.DOTALL
+)
 # What the grammar and the lexer report as 42601; any other message is left to a server.
 _BLOCK = 1_024  # characters
 _QUERIES = (ast.SelectStmt, ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt, ast.MergeStmt)
@@ -163,6 +168,9 @@ def parse(text: bytes | str) -> tuple[Parsed, ...]:
                 return tuple(_reparse(sql, pieces))
         statements = parse_sql(sql)
     except ParseError as error:
+        unlocated = _TABLESPACE.match(sql)
+        if unlocated is not None:
+            return parse(f"{unlocated[1]} LOCATION ''{sql[unlocated.end() :]}")
         return (_refused(data, sql, error),)
     return (_kept(_statement(data, sql, statements[0])),) if statements else ()
 

@@ -100,8 +100,6 @@ def create_schema(stmt: Any, text: str, ctx: DdlContext) -> Procedure:
 
 
 _REFUSED = {
-    "CreateTableSpaceStmt": ("CREATE TABLESPACE", "Groups are made by `hanse up --groups n`."),
-    "DropTableSpaceStmt": ("DROP TABLESPACE", "Groups are made by `hanse up --groups n`."),
     "AlterTableMoveAllStmt": ("ALTER … ALL IN TABLESPACE", "Move tables one by one: ALTER TABLE … SET TABLESPACE."),
     "CreatedbStmt": ("CREATE DATABASE", "A cluster has one database; use schemas."),
     "DropdbStmt": ("DROP DATABASE", "A cluster has one database."),

@@ -2,7 +2,7 @@
 
 The real sequence is in the group of `Relation.group`: the home group, or, when a single table owns it, that table's.
 The gateway draws from there. But a trigger or a function may call nextval() in any group (findings-gateway 19), so
-each other copy is *parked*: moved to a range of its own, n * 2**48 for the n-th group in canonical order (n from 1),
+each other copy is *parked*: moved to a range of its own, n * 2**48 for the group of number n (`Snapshot.group_numbers`),
 far above what the real one reaches: at a million values a second it arrives after nine years. A sequence that has no
 such room (integer, smallint, a small MAXVALUE, a descending one) is parked at its end, so that nextval() there fails
 (2200H) instead of repeating a value. CYCLE repeats values by definition and is left to do so.
@@ -74,7 +74,7 @@ def _park_again(sequence: Identity, group_number: int, change: str = "") -> str:
 
 
 def numbers(ctx: DdlContext) -> dict[str, int]:
-    return {group: number for number, group in enumerate(ctx.groups, 1)}
+    return dict(ctx.snapshot.group_numbers)
 
 
 def park_elsewhere(sequences: Iterable[Relation], ctx: DdlContext) -> Generator[Step, Any, None]:
