@@ -35,6 +35,7 @@ from ..catalog.founding import (
 )
 from ..catalog.group_commands import FoundGroup, OpenGroup
 from ..catalog.model import Coming, Snapshot
+from ..catalog.told import services
 from ..config import SYSTEM_ROLE, InstanceConfig, NodeConfig, Secrets
 from ..core.errors import PgError
 from ..core.ids import quote_literal, quote_qualified
@@ -49,7 +50,7 @@ from ..engines.postgres.group_files import remove_traces
 from ..engines.postgres.identity import renew_identity
 from ..engines.postgres.instance import Instance
 from ..engines.postgres.promotion import found, local_timeline, promote, write_record
-from ..engines.postgres.streaming import Access, Member, make_slot, slot_of
+from ..engines.postgres.streaming import Access, Member, make_slot, slot_of, source_of
 from ..replication.pledge import Pledge
 from ..replication.record import RuleRecord
 from ..replication.rule import Policy, rule_of
@@ -57,7 +58,7 @@ from .backoff import Backoff
 from .group_records import row_of
 from .members import FOUNDING, MemberPart, pledge_file
 from .pledges import PledgeFile
-from .replica import TROUBLE, source_of
+from .replica import TROUBLE
 from .tasks import in_thread
 
 log = logging.getLogger(__name__)
@@ -115,7 +116,7 @@ class Founding:
     @contextlib.asynccontextmanager
     async def _control(self) -> AsyncIterator[ControlClient]:
         name = f"{self._node.name}.founding.{self._config.group}.{random.token_hex(2)}"
-        control = ControlClient(self._node.control_addresses, self._secrets.control_token, name)
+        control = ControlClient(services(self._node), self._node.tls_among_nodes(), name)
         await control.connect()
         try:
             yield control
