@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count
 
@@ -16,7 +18,9 @@ import psycopg
 import pytest
 from psycopg import pq
 
+from support.processes import wait_until
 from support.schemas import Schema
+from support.servers import Cluster
 
 COLUMNS = (
     "id bigint PRIMARY KEY, n int CHECK (n < 1000), s varchar(8), b text DEFAULT 'none', d date, m numeric(6,2), "
@@ -24,6 +28,7 @@ COLUMNS = (
 )
 TRIGGER = """CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
     $$BEGIN IF new.n = 666 THEN RAISE 'not this one' USING ERRCODE = 'P0666'; END IF; RETURN new; END$$"""
+BLOCKED = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%c (id, n)%'"
 ROWS = 12  # more than a long list needs (insert_keys.ROWS_MIN)
 INT8, INT4, TEXT, VARCHAR, DATE, NUMERIC, TIMESTAMPTZ = 20, 23, 25, 1043, 1082, 1700, 1184
 
@@ -186,3 +191,33 @@ def test_a_batch(name: str, table: str, sides: tuple[psycopg.Connection, psycopg
     plain, ours = found
     assert ours == plain
     assert plain[0][0][0] in ("COMMAND_OK", "TUPLES_OK", "FATAL_ERROR")
+
+
+@pytest.mark.parametrize("tail", ["", " RETURNING id"])
+def test_who_waits_for_a_lock_keeps_no_reader_waiting(
+    tail: str,
+    cluster: Cluster,
+    sides: tuple[psycopg.Connection, psycopg.Connection],
+) -> None:
+    """Its part in the first group may be prepared by then, with the gate that snapshots over groups wait for."""
+    _, ours = sides
+    settings = f"-c search_path=insert_batches_{os.getpid()} -c statement_timeout=60s"
+    rows = ", ".join(f"({number}, 1)" for number in range(ROWS))
+    with ExitStack() as stack:
+        groups = [stack.enter_context(psycopg.connect(dsn, autocommit=True)) for dsn in cluster.group_dsns().values()]
+        password = ours.info.password
+        holder = stack.enter_context(psycopg.connect(ours.info.dsn, password=password, options=settings))
+        writer = stack.enter_context(
+            psycopg.connect(ours.info.dsn, password=password, options=settings, autocommit=True)
+        )
+        pool = stack.enter_context(ThreadPoolExecutor(1))
+        for key in range(4):  # whichever groups they lie in
+            holder.execute("INSERT INTO c (id) VALUES (%s)", (key,))
+            waiting = pool.submit(writer.execute, f"INSERT INTO c (id, n) VALUES {rows}{tail}".encode())
+            wait_until("it waits", lambda: any(each.execute(BLOCKED).fetchall() for each in groups), timeout_s=30)
+            for _ in range(3):
+                assert ours.execute("SELECT count(*) FROM c").fetchone() == (0,)
+            assert not waiting.done()
+            holder.rollback()
+            assert waiting.result().rowcount == ROWS
+            ours.execute("DELETE FROM c")

@@ -57,15 +57,16 @@ class StalePlan(PgError):
         super().__init__("40001", "the catalog changed meanwhile", hint="The transaction might succeed if retried.")
 
 
-class CopyRefused(PgError):
-    """An INSERT was run as COPY and failed: nothing is left of it, and as INSERT it has the error that the client expects."""
+class ShortcutFailed(PgError):
+    """A statement was run in a shorter way, and nothing is left of it. The ordinary way has the error that the client expects,
+    if any."""
 
 
-def refused(error: PgError) -> PgError:
-    """What is raised where a COPY in an INSERT's place failed. A lost connection, a conflict, a cancel are what they are."""
+def of_shortcut(error: PgError) -> PgError:
+    """What is raised where a shorter way failed. A lost connection, a conflict, a cancel are what they are."""
     if error.sqlstate[:2] in ("08", "40", "57"):
         return error
-    return CopyRefused(error.sqlstate, error.message)
+    return ShortcutFailed(error.sqlstate, error.message)
 
 
 def too_deep() -> PgError:

@@ -38,6 +38,7 @@ COMMITS_END_S_MAX = 1.5  # for atomic commits under way when a gateway ends; wit
 # Transactions
 RESOLVE_WAIT_S_MAX = 10.0  # a client waits for the word of a decider that was lost, before 08007
 RESOLVE_PAUSE_S = 0.2
+PREPARED_WAIT_S_MAX = 0.1  # a statement waits for locks, when its part in another group is prepared
 SNAPSHOT_WAIT_S_MAX = 20.0  # a reader of several groups waits for commits that have not ended, before 55P03
 SNAPSHOT_TAKE_S_MAX = 2.0  # for the snapshots, once the gates are held: commits wait meanwhile
 SYSTEM_SESSIONS_IDLE_MAX = 4  # per group, gateway worker and purpose

@@ -177,7 +177,7 @@ class Insert:
 
     def copies(self, shares: Sequence[Sequence[int]]) -> list[Copy] | None:
         """Each share of the rows as a COPY; None: they must be inserted."""
-        if self.keys is None or self.request.by_rows:
+        if self.keys is None or self.request.plainly:
             return None
         texts = copy_texts(self.plan, self.relation, self.parts)
         if texts is None:

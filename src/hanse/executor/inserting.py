@@ -17,7 +17,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ..catalog.model import Relation, Strategy
-from ..core.errors import PgError, refused
+from ..core.errors import PgError, ShortcutFailed, of_shortcut
+from ..core.limits import PREPARED_WAIT_S_MAX
 from ..engines.postgres.backend import Backend, split_messages
 from ..pgwire import frontend
 from ..planner.plan import InsertRows, Planned
@@ -27,6 +28,8 @@ from .insert_rows import ROWS_PER_TURN, Insert, LongInsert
 from .request import Copy, Places, Request, Rows, Sink, pump, pump_tags
 from .scatter import add_tags, open_all
 
+# Who has prepared in one group holds its gate, and snapshots over groups wait for that. So the other may not wait for long.
+HURRY = b"SET LOCAL lock_timeout = %d; " % (1000 * PREPARED_WAIT_S_MAX)
 HELD_BYTES_MAX = 32 << 10  # of rows: a longer COPY is worth being run at the same time as the other group's
 
 
@@ -53,27 +56,30 @@ async def run(environment: Environment, planned: Planned, request: Request, plac
     await places.begin()
     groups = [group for group in request.snapshot.group_names if group in by_group]
     backends = await open_all(places, groups)
-    early = places.prepare_early(groups)
+    early = None if request.plainly else places.prepare_early(groups)
     if places.alone_in_transaction() and (copies := insert.copies([by_group[group] for group in groups])) is not None:
         await _copy(places, dict(zip(groups, backends, strict=True)), copies, early)
         return b"INSERT 0 %d" % insert.count
     shares = [_Share(backend, by_group[group]) for group, backend in zip(groups, backends, strict=True)]
     for share in shares:
-        await share.send(insert, early if share is shares[0] else None)
+        await share.send(insert, early, first=share is shares[0])
     return await _collect(shares, functools.partial(places.prepared, groups[0]), sink)
 
 
 async def _copy(places: Places, backends: dict[str, Backend], copies: list[Copy], early: str | None) -> None:
-    """Raises CopyRefused where the rows are to be sent as they came.
+    """Raises ShortcutFailed where the rows are to be sent as they came.
 
     Where one of two groups prepares early, and there is little to send, the other has nothing to do before it is told to commit: it
     gets all that in one message.
     """
     of_group = dict(zip(backends, copies, strict=True))
     first, last = next(iter(backends)), list(backends)[-1]
-    held = {last: of_group[last]} if early is not None and len(of_group[last].data) <= HELD_BYTES_MAX else {}
-    places.copies(held)
-    sent = [group for group in backends if group not in held]
+    if early is not None:
+        of_group[last] = Copy(HURRY + of_group[last].sql, of_group[last].data)
+    sent = list(backends)
+    if early is not None and len(of_group[last].data) <= HELD_BYTES_MAX:
+        places.hold(last, of_group[last])
+        sent.remove(last)
     for group in sent:
         of_group[group].send(backends[group], early if early is not None and group == first else "")
     failure: PgError | None = None
@@ -86,7 +92,7 @@ async def _copy(places: Places, backends: dict[str, Backend], copies: list[Copy]
             if early is not None and group == first:
                 places.prepared(first)
     if failure is not None:
-        raise refused(failure)
+        raise of_shortcut(failure)
 
 
 async def with_shards(environment: Environment, identity: tuple[str, str], request: Request) -> Relation:
@@ -123,14 +129,24 @@ class _Share:
     prepared: bool = False  # the branch, by what was sent behind the statement
     shift: int = 0  # characters that stand before the statement in its message
     inlined: bool = False  # the parameters' values were written into the text
+    hurries: bool = False  # waits for locks but shortly
+    own: int = 0  # which of the message's statements it is
 
-    async def send(self, insert: Insert, then: str | None) -> None:
-        """In the simple protocol BEGIN, the statement and `then` (which prepares the branch) are one text."""
+    async def send(self, insert: Insert, early: str | None, *, first: bool) -> None:
+        """In the simple protocol BEGIN, the statement and `early` (which prepares the first branch) are one text."""
+        then = early if first else None
+        self.hurries = early is not None and not first
         sql = insert.inlined(self.rows) if insert.request.extended else await insert.sql(self.rows)
         if sql is not None:
             self.inlined = insert.request.extended
-            self.shift = self.backend.write_statement(sql if then is None else sql + b"\n; " + then.encode())
+            before = b""
+            if self.hurries:
+                before, self.own = HURRY, 1
+            text = before + sql if then is None else sql + b"\n; " + then.encode()
+            self.shift = self.backend.write_statement(text) + len(before)
             return
+        if self.hurries:
+            self.backend.write_ahead(frontend.query(HURRY))
         message = insert.message(await insert.sql(self.rows))
         if then is not None:
             self.messages = 2
@@ -146,6 +162,8 @@ class _Share:
                 tags += await pump_tags(self.backend, self.result)
             except PgError as error:
                 failure = failure or error
+        if failure is not None and self.hurries and failure.sqlstate == "55P03":
+            raise ShortcutFailed(failure.sqlstate, failure.message)
         if failure is not None:
             if failure.position is not None and failure.position > self.shift:
                 failure.position = None if self.inlined else failure.position - self.shift
@@ -153,7 +171,7 @@ class _Share:
         if self.inlined:  # rows can only be a rule's, which the extended protocol does not show
             self.result = Rows()
         self.prepared = tags[-1] == b"PREPARE TRANSACTION"
-        return tags[0]
+        return tags[self.own]
 
 
 async def _collect(shares: Sequence[_Share], prepared: Callable[[], None], sink: Sink) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -102,8 +102,8 @@ class Places(Protocol):
     def alone_in_transaction(self) -> bool:
         """Whether the statement is all that its transaction does, so that it can be run again in another way."""
 
-    def copies(self, held: Mapping[str, Copy]) -> None:
-        """Rows are sent by COPY. `held`: what the deciding place is sent together with the order to commit."""
+    def hold(self, place: str, copy: Copy) -> None:
+        """The deciding place is sent this together with the order to commit; of_shortcut() says what comes of an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ class Request:
     result_formats: tuple[int, ...] = ()
     bound: frontend.Bind | None = None  # the parameters as they came, for plans that must write them into the text
     rows: LongRows | None = None  # of a long VALUES list; plan and parts are then those of a short one
-    by_rows: bool = False  # an INSERT's are not to be sent by COPY
+    plainly: bool = False  # shorter ways have failed
     extended: bool = False  # the client uses the extended protocol: no RowDescription unless asked
 
     def message(self, sql: bytes | None = None) -> bytes:

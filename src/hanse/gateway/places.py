@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..catalog.model import Kind
 from ..config import WORKSPACE_PLACE
-from ..core.errors import PgError, refused
+from ..core.errors import PgError, of_shortcut
 from ..core.ids import quote_qualified
 from ..engines.postgres.backend import Backend
 from ..executor.request import Copy, Query, Source
@@ -36,7 +36,7 @@ class StatementPlaces:
         self._choice = choice
         self._own: dict[str, Backend] = {}
         self._began = False
-        self._copies = False
+        self._shortcut = False
         self.used: dict[str, Backend] = {}  # every backend that the statement was given
 
     async def __aenter__(self) -> StatementPlaces:
@@ -147,7 +147,7 @@ class StatementPlaces:
         transaction = self.session.transaction
         if not self._began or transaction is None or len(places) != 2 or set(transaction.branches) != set(places):
             return None
-        if self.session.gateway.snapshot.has_deferrable:
+        if self.session.gateway.snapshot.has_deferrable or gating.impatient(self.session):
             return None
         transaction.identity = new_global_id(places[-1])
         return prepare_sql(transaction.identity)
@@ -159,12 +159,10 @@ class StatementPlaces:
     def alone_in_transaction(self) -> bool:
         return self._began
 
-    def copies(self, held: Mapping[str, Copy]) -> None:
-        transaction = self.session.transaction
-        assert transaction is not None
-        self._copies = True
-        for place, copy in held.items():
-            transaction.branches[place].held = copy
+    def hold(self, place: str, copy: Copy) -> None:
+        assert self.session.transaction is not None
+        self._shortcut = True
+        self.session.transaction.branches[place].held = copy
 
     async def backend(self, place: str) -> Backend:
         session = self.session
@@ -230,4 +228,4 @@ class StatementPlaces:
         try:
             await commit_transaction(self.session)
         except PgError as error:
-            raise (refused(error) if self._copies else error) from None
+            raise (of_shortcut(error) if self._shortcut else error) from None
