@@ -275,3 +275,33 @@ def test_a_cancelled_wait_for_followers_is_no_commit(replicated: Cluster) -> Non
                     child.resume()
                 each.resume()
     wait_until("the cluster is whole", lambda: _whole(replicated), timeout_s=BACK_S)
+
+
+def test_a_body_that_lowers_durability_by_dynamic_sql_is_answered_when_followers_have_it(replicated: Cluster) -> None:
+    wait_until("the cluster is whole", lambda: _whole(replicated), timeout_s=BACK_S)
+    leader = _leader(replicated, "g1")
+    group = next(each for each in replicated.status()["groups"] if each["name"] == "g1")
+    followers = [psutil.Process(each["pid"]) for each in group["instances"] if each["name"] != leader["name"]]
+    receivers = [child for each in followers for child in each.children() if "walreceiver" in " ".join(child.cmdline())]
+    assert len(receivers) == 2
+
+    def waits() -> bool:
+        """PostgreSQL shows it in the name of the process."""
+        titles = [" ".join(child.cmdline()) for child in psutil.Process(leader["pid"]).children()]
+        return any(" waiting for " in title for title in titles)
+
+    with psycopg.connect(replicated.dsn, autocommit=True) as connection, ThreadPoolExecutor(1) as pool:
+        connection.execute("CREATE TABLE behind (id int PRIMARY KEY)")
+        body = "EXECUTE 'SET synchronous' || '_commit = off'; INSERT INTO behind VALUES (1); COMMIT"
+        for each in receivers:
+            each.suspend()
+        try:
+            answer = pool.submit(connection.execute, f"DO $$BEGIN {body}; END$$")  # type: ignore[arg-type]
+            wait_until("a wait, or the answer", lambda: waits() or answer.done(), timeout_s=BACK_S)
+            assert not answer.done()
+        finally:
+            for each in receivers:
+                each.resume()
+        answer.result(timeout=BACK_S)
+        connection.execute("DROP TABLE behind")
+    wait_until("the cluster is whole", lambda: _whole(replicated), timeout_s=BACK_S)

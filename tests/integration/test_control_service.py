@@ -592,6 +592,26 @@ async def test_a_clean_end_leaves_nobody_to_be_waited_for(control: Control) -> N
     await b.close()
 
 
+@pytest.mark.parametrize("elections", [1, 2])
+async def test_a_clean_end_without_a_majority_counts_for_the_tenure_that_follows_directly(
+    control: Control, elections: int
+) -> None:
+    """All nodes have ended together: nobody took the word that there are no clients."""
+    a = await control.client("a")
+    await a.close()
+    await eventually(lambda: not control.tenure.watchers.any_lease)
+    term = control.tenure.term
+    control.nodes[0].cut_off = True
+    await control.stop()
+    assert control.nodes[0].machine.attended
+    assert control.service.vacated == term
+    for _ in range(elections - 1):
+        control.log.elect(None)
+    await control.start(lease_s=60, vacated=term)
+    assert control.tenure.term == term + elections
+    assert control.tenure.watchers.any_lease is (elections > 1)
+
+
 async def test_a_catalog_without_a_topology_is_not_shown(tls: Tls) -> None:
     control = Control(tls, Snapshot())
     node = control.log.node()

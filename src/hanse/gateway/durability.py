@@ -7,9 +7,9 @@ PostgreSQL lets everybody set it, so every way to it is watched:
 * functions, triggers and dynamic SQL that may set it (`planner/leaving.py`): a statement of its own that runs them and writes
   gets a transaction around it, and before the commit of a transaction in which they ran it is set again. It has no effect that
   lasts;
-* CALL and DO may commit in the middle. One that names it is refused (0A000).
-
-Not seen: CALL and DO that set it by dynamic SQL.
+* CALL and DO may commit in the middle. One that names it is refused (0A000). After one that may set it by dynamic SQL, outside a
+  transaction, something is committed that waits as it should, before the client is answered: whoever is told that it has ended
+  loses nothing of it. Until then other sessions may see what it has committed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING
 
 from pglast import ast
 
+from ..config import WORKSPACE_PLACE
 from ..core.errors import PgError, not_supported
+from ..engines.postgres.backend import Backend
 from ..executor.request import run
 from ..planner.leaving import Leaves
 from ..planner.plan import Planned
@@ -35,6 +37,10 @@ _MAY_COMMIT = ("CALL", "DO")
 _SET_AGAIN = (
     f"SELECT pg_catalog.set_config('{NAME}', 'on', true) "
     f"WHERE pg_catalog.current_setting('{NAME}') IN ('off', 'local', 'remote_write')"
+)
+_WAIT = (
+    f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {_SET_AGAIN}; "
+    "SELECT pg_catalog.pg_logical_emit_message(true, 'hanse', ''); COMMIT"  # a commit without WAL of its own waits for nobody
 )
 
 
@@ -73,6 +79,23 @@ def check_body(session: Session, planned: Planned) -> None:
     """Raises 0A000 for CALL and DO of what names it."""
     if planned.verb in _MAY_COMMIT and NAME in planned.leaves.names and session.gateway.is_replicated:
         raise not_supported(f"{planned.verb} of a body that sets {NAME}", hint=f"SET {NAME} before it.")
+
+
+def may_have_lowered(session: Session, planned: Planned) -> bool:
+    """Whether a statement that commits by itself may have done so with less."""
+    return (
+        planned.verb in _MAY_COMMIT
+        and planned.leaves.anything
+        and session.transaction is None
+        and session.gateway.is_replicated
+    )
+
+
+async def wait_for_commits(used: Mapping[str, Backend]) -> None:
+    """Until followers have all that these backends have committed: a commit waits for its own LSN, which is the last."""
+    for place, backend in used.items():
+        if place != WORKSPACE_PLACE and not backend.closed:
+            await run(backend, _WAIT)
 
 
 def in_doubt(session: Session, planned: Planned) -> bool:

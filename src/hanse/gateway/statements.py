@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -238,6 +239,9 @@ async def _execute(
             tag = await _RUNNERS[type(plan)](session, planned, request, places, sink)
         except PgError as error:
             leaving.note_failed(session, planned.leaves)
+            if planned.leaves and durability.may_have_lowered(session, planned):
+                with contextlib.suppress(PgError):  # the statement's own error says more
+                    await durability.wait_for_commits(places.used)
             if error.position is not None and (not isinstance(plan, Forward) or plan.sql is not None):
                 error.position = await _position(session, request, error)
             raise
@@ -245,6 +249,8 @@ async def _execute(
             await setconfig.note(session, request, next(iter(places.used.values())))
         if planned.leaves and places.used:
             await leaving.note(session, planned.leaves, places.used, request.text)
+            if durability.may_have_lowered(session, planned):
+                await durability.wait_for_commits(places.used)
         if not planned.neutral and places.used and isinstance(plan, Forward) and drawn.draws(request.text):
             await drawn.note(session, request.text, next(iter(places.used.values())))
     if session.pinned and _may_unpin(session, planned):

@@ -20,6 +20,7 @@ from hanse.agent.pledges import PledgeFile
 from hanse.agent.replica import Replica
 from hanse.core.errors import PgError
 from hanse.core.node_tls import NodeTls, node_tls
+from hanse.engines.postgres.group_files import leave_led_mark
 from hanse.replication.asking import Address, Asker, Heard, Leads, Reply, WhoLeads, decode, encode
 from hanse.replication.pledge import Heartbeat, Message, Pledge, Promote, Recruit
 from hanse.replication.record import RuleRecord
@@ -82,9 +83,15 @@ class Agents:
             self._servers.append(server)
         self._tasks = [asyncio.create_task(replica.run()) for replica in self.replicas.values()]
 
-    async def restart(self) -> None:
-        """Other agents take over from agents that have ended; the servers have gone on."""
+    async def restart(self, *, servers_too: bool = False) -> None:
+        """Other agents take over from agents that have ended; the servers have gone on, or have been stopped in order."""
+        leader = self.leader()
         await self.stop()
+        if servers_too:
+            assert leader is not None
+            members = self.group.members.values()
+            await asyncio.gather(*(asyncio.to_thread(member.instance.stop) for member in members))
+            leave_led_mark(self.group.instance(leader), self.replicas[leader].term)
         port = free_ports(len(self.group.names))
         addresses = {name: (name, "127.0.0.1", port + place) for place, name in enumerate(self.group.names)}
         await self._begin(addresses, {name: PledgeFile.load(self.pledge(name), "g1") for name in self.group.names})
@@ -181,6 +188,11 @@ async def test_a_group_heals_itself(agents: Agents) -> None:
     second = await until("somebody serves", agents.leader)
     term = agents.replicas[second].term
     await agents.restart()  # the end of an agent is no reason for a failover
+    await until("the same leader serves", lambda: (agents.leader(), agents.replicas[second].term) == (second, term))
+    await write(agents, 3)
+    await all_have(agents, [1, 2, 3])
+
+    await agents.restart(servers_too=True)  # nor is the end of everything
     await until("the same leader serves", lambda: (agents.leader(), agents.replicas[second].term) == (second, term))
     await write(agents, 3)
     await all_have(agents, [1, 2, 3])
