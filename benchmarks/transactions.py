@@ -241,7 +241,7 @@ class Bench:
     async def _beside(self, writes: str) -> dict[Key, Slice]:
         sessions = [await session(self.cluster) for _ in range(self.settings.clients)]
         work = [self._whole(each) if writes == "transfer" else self._single(each) for each in sessions]
-        readers = {"": [], "fast": [], "snapshot": []}
+        readers: dict[str, list[Backend]] = {"": []}
         for consistency in ("fast", "snapshot"):
             readers[consistency] = [await session(self.cluster) for _ in range(READERS)]
             for reader in readers[consistency]:

@@ -134,6 +134,7 @@ def test_a_reader_waits_and_nobody_else(cluster: Cluster, bank: Schema, begin: s
     "sql",
     [
         "UPDATE t SET v = v WHERE v > 0",
+        "BEGIN; DECLARE c CURSOR FOR SELECT v FROM t WHERE id = 1; FETCH c; UPDATE t SET v = v WHERE v > 0",
         "INSERT INTO copied SELECT sum(v) FROM t",
         "INSERT INTO copied SELECT v FROM t RETURNING v",
         "WITH w AS (UPDATE t SET v = v RETURNING v) INSERT INTO copied SELECT sum(v) FROM w",
@@ -142,10 +143,30 @@ def test_a_reader_waits_and_nobody_else(cluster: Cluster, bank: Schema, begin: s
 def test_a_write_reads_at_one_moment(cluster: Cluster, bank: Schema, sql: str) -> None:
     with bank.connect() as writer, ThreadPoolExecutor(1) as pool:
         writer.execute("CREATE TABLE copied (v int)")
+        *before, last = sql.split("; ")
+        for statement in before:
+            writer.execute(statement)  # type: ignore[call-overload]
         with half_committed(cluster):
-            waiting = pool.submit(writer.execute, sql)
+            waiting = pool.submit(writer.execute, last)
             waits(cluster, waiting)
         waiting.result(30)
+
+
+@pytest.mark.parametrize("written", ["", "UPDATE t SET v = v WHERE id = 2"])
+def test_a_write_beside_a_cursor_keeps_no_gate_while_it_waits(bank: Schema, written: str) -> None:
+    """The branch's snapshot cannot be seen, as the cursor has one; and who has the row could not commit under the barrier."""
+    with bank.connect() as one, bank.connect() as other, ThreadPoolExecutor(1) as pool:
+        one.execute(f"BEGIN; DECLARE c CURSOR FOR SELECT v FROM t WHERE id = 1; {written}")  # type: ignore[call-overload]
+        one.execute("FETCH c")
+        other.execute("BEGIN")
+        other.execute("UPDATE t SET v = v + 1 WHERE id = 1")
+        waiting = pool.submit(one.execute, "UPDATE t SET v = v + 1 WHERE id % 20 = 1")
+        time.sleep(0.2)
+        assert not waiting.done()
+        other.execute("COMMIT")
+        assert waiting.result(30).rowcount == 2
+        one.execute("COMMIT")
+        assert one.execute("SELECT v FROM t WHERE id % 20 = 1 ORDER BY id").fetchall() == [(EACH + 2,), (EACH + 1,)]
 
 
 def test_a_cut_in_a_transaction_that_writes(bank: Schema) -> None:

@@ -36,6 +36,14 @@ if TYPE_CHECKING:
 # A safe snapshot (SERIALIZABLE READ ONLY DEFERRABLE) is waited for, and nobody may wait for transactions under a barrier.
 _DEFERRABLE = re.compile(r",?\s*(?<!NOT )DEFERRABLE")
 
+# What a statement that writes shows when it has its snapshot: the snapshot itself, unless the branch has an older one, of an open
+# cursor; the transaction's id, which it is given with the first row that it changes, unless it has one; a wait for a row.
+_SIGNS = (
+    "SELECT CASE WHEN backend_xmin IS NOT NULL THEN 'snapshot' END, CASE WHEN backend_xid IS NOT NULL THEN 'id' END, "
+    "CASE WHEN wait_event IN ('transactionid', 'tuple') THEN 'wait' END FROM pg_stat_get_activity"
+)
+LOOK_PAUSE_S, LOOK_PAUSE_S_MAX = 0.0005, 0.01
+
 
 def reads_fast(session: Session) -> bool:
     transaction = session.transaction
@@ -76,23 +84,15 @@ async def bind(session: Session, sources: Sequence[Source]) -> None:
 async def start(session: Session, backends: Mapping[str, Backend], queries: Sequence[Query]) -> None:
     """Sends each group its statement that writes, all at one moment; the answers are the caller's to read.
 
-    A portal of such a statement has no snapshot before it runs, and that it has one then is seen from outside only:
-    `backend_xmin` appears. A branch that has one anyhow (of an open cursor) shows nothing by it; it reads at its own moment.
+    A portal of such a statement has no snapshot before it runs, and that it has one then is seen from outside only: `_SIGNS`.
     """
     await _send({backends[query.place]: query.parse() + query.bind() + sync() for query in queries})
-
-    async def begin() -> None:
-        for query in queries:
-            backends[query.place].write(query.rows())
-
-    watched = [backend for backend in backends.values() if not await _has_snapshot(session, backend)]
-    if len(watched) < 2:
-        await begin()
-        return
+    known = {backend: await _signs(session, backend) for backend in backends.values()}
 
     async def begin_and_wait() -> None:
-        await begin()
-        await asyncio.gather(*(_until_snapshot(session, backend) for backend in watched))
+        for query in queries:
+            backends[query.place].write(query.rows())
+        await asyncio.gather(*(_until_snapshot(session, backend, signs) for backend, signs in known.items()))
 
     await _under_barrier(session, backends, begin_and_wait)
 
@@ -112,22 +112,24 @@ async def start_copies(
     return list(zip(backends.values(), answers, strict=True))
 
 
-async def _has_snapshot(session: Session, backend: Backend) -> bool:
+async def _signs(session: Session, backend: Backend) -> set[str]:
     watchers = session.gateway.snapshot_watchers
     watcher = await watchers.take(backend.place)
     try:
-        rows = await watcher.query(f"SELECT backend_xmin IS NOT NULL FROM pg_stat_get_activity({backend.pid})")
+        rows = await watcher.query(f"{_SIGNS}({backend.pid})")
     except BaseException:
         watcher.close()
         raise
     watchers.keep(watcher)
-    return bool(rows) and rows[0][0] == "t"
+    return {sign for sign in rows[0] if sign is not None} if rows else set()
 
 
-async def _until_snapshot(session: Session, backend: Backend) -> None:
-    """What it answers comes after it."""
-    while not (backend.unread or backend.closed or await _has_snapshot(session, backend)):
-        continue
+async def _until_snapshot(session: Session, backend: Backend, known: set[str]) -> None:
+    """A new sign shows it, or an answer, which comes after it."""
+    pause_s = 0.0
+    while not (backend.unread or backend.closed or await _signs(session, backend) - known):
+        await asyncio.sleep(pause_s)
+        pause_s = min(pause_s + LOOK_PAUSE_S, LOOK_PAUSE_S_MAX)
 
 
 async def _under_barrier(
