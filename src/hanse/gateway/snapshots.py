@@ -59,14 +59,14 @@ async def take(session: Session, transaction: Transaction, groups: Sequence[str]
 
 async def bind(session: Session, sources: Sequence[Source]) -> None:
     """Opens a portal for each query, all at one moment; each keeps the snapshot that it was opened with (A3)."""
-    parse: dict[Backend, bytes] = {}
-    again: dict[Backend, bytes] = {}
+    parse: dict[Backend, list[bytes]] = {}
+    again: dict[Backend, list[bytes]] = {}
     for backend, query in sources:
-        parse[backend] = parse.get(backend, b"") + query.parse() + query.bind()
-        again[backend] = again.get(backend, b"") + query.bind()
-    await _send({backend: message + sync() for backend, message in parse.items()})
+        parse.setdefault(backend, []).extend((query.parse(), *query.bind()))
+        again.setdefault(backend, []).extend(query.bind())
+    await _send({backend: [*pieces, sync()] for backend, pieces in parse.items()})
     places = {query.place for _, query in sources}
-    await _under_barrier(session, places, lambda: _send({each: message + sync() for each, message in again.items()}))
+    await _under_barrier(session, places, lambda: _send({each: [*pieces, sync()] for each, pieces in again.items()}))
 
 
 async def start(session: Session, backends: Mapping[str, Backend], queries: Sequence[Query]) -> None:
@@ -75,7 +75,7 @@ async def start(session: Session, backends: Mapping[str, Backend], queries: Sequ
     A portal of such a statement has no snapshot before it runs, and that it has one then is seen from outside only:
     `backend_xmin` appears. A branch that has one anyhow (of an open cursor) shows nothing by it; it reads at its own moment.
     """
-    await _send({backends[query.place]: query.parse() + query.bind() + sync() for query in queries})
+    await _send({backends[query.place]: [query.parse(), *query.bind(), sync()] for query in queries})
 
     async def begin() -> None:
         for query in queries:
@@ -97,8 +97,7 @@ async def start_copies(
     session: Session, backends: Mapping[str, Backend], queries: Sequence[Query], sql: str
 ) -> list[tuple[Backend, bytes]]:
     """Starts COPY … TO STDOUT of the rows of `queries`, all at one moment; gives each with its CopyOutResponse."""
-    messages = {query.place: query.parse() + query.bind() + query.close() + sync() for query in queries}
-    await _send({backends[place]: message for place, message in messages.items()})
+    await _send({backends[each.place]: [each.parse(), *each.bind(), each.close(), sync()] for each in queries})
     answers: list[bytes] = []
 
     async def begin() -> None:
@@ -131,9 +130,9 @@ async def _under_barrier(session: Session, places: Iterable[str], work: Callable
     await interruptible(session, session.gateway.barriers.during(groups, work))
 
 
-async def _send(messages: Mapping[Backend, bytes]) -> None:
-    for backend, message in messages.items():
-        backend.write(message)
+async def _send(messages: Mapping[Backend, list[bytes]]) -> None:
+    for backend, pieces in messages.items():
+        backend.write_pieces(pieces)
     await asyncio.gather(*(pump(backend, Discard()) for backend in messages))
 
 
