@@ -79,6 +79,40 @@ def test_an_index_that_cannot_be_made_leaves_nothing(cluster: Cluster, tables: S
         connection.execute("CREATE UNIQUE INDEX CONCURRENTLY wrong ON plain (n)")
 
 
+def test_schema_changes_go_on_while_an_index_is_made(cluster: Cluster, tables: Schema) -> None:
+    """g1 has it already, in g2 a transaction is waited for; what comes in between may be the end of it."""
+    told: list[psycopg.Error] = []
+
+    def make(name: str) -> None:
+        with tables.connect() as connection:
+            try:
+                connection.execute(f"CREATE INDEX CONCURRENTLY {name} ON plain (n)")  # type: ignore[call-overload]
+            except psycopg.Error as error:
+                told.append(error)
+
+    g1, g2 = (cluster.group_dsns()[name] for name in ("g1", "g2"))
+    made = f"SELECT count(*) FROM pg_index WHERE indrelid = '{tables.name}.plain'::regclass"
+    for name, lost in (("kept", False), ("gone", True)):
+        with psycopg.connect(g2) as writer, psycopg.connect(g2, autocommit=True) as group, tables.connect() as other:
+            before = group.execute(made).fetchone()  # type: ignore[call-overload]
+            writer.execute(f"UPDATE {tables.name}.plain SET n = n")  # type: ignore[call-overload]
+            thread = threading.Thread(target=make, args=(name,))
+            thread.start()
+            wait_until("g2's turn", lambda: group.execute(made).fetchone() != before, timeout_s=30)  # type: ignore[call-overload] # noqa: B023
+            other.execute(f"CREATE TABLE beside_{name} (id int PRIMARY KEY)")  # type: ignore[call-overload]
+            other.execute("ALTER TABLE sharded ADD COLUMN IF NOT EXISTS more int")
+            assert thread.is_alive() and not told
+            if lost:  # as if another table had come into the place of this one
+                with psycopg.connect(g1, autocommit=True) as connection:
+                    connection.execute(f"DROP INDEX {tables.name}.{name}")  # type: ignore[call-overload]
+            writer.rollback()
+            thread.join(60)
+    assert [error.sqlstate for error in told] == ["55000"]
+    assert _indexes(cluster, tables) == {"g1": [("kept", True)], "g2": [("kept", True)]}
+    with tables.connect() as connection:
+        assert connection.execute("SELECT to_regclass('kept')::text, to_regclass('gone')").fetchone() == ("kept", None)
+
+
 def test_an_index_that_was_not_made_anew_leaves_nothing(cluster: Cluster, tables: Schema) -> None:
     """The schema-complete database has no `…_ccnew`, so nobody could drop it."""
     told: list[psycopg.Error] = []

@@ -15,14 +15,14 @@ case what goes wrong                                     proof                  
 8    temporary tables that hide real names               `integration/test_workspace.py`                        `hanse.flatten`
 9    whose rights a gathered row is read with            `integration/test_rights_everywhere.py`                `owners_rows`
 10   types' OIDs differ                                  `integration/test_equal_type_oids.py`                  `Alignment`
-11   the catalog of one group                            `integration/test_maintenance.py`                      catalogs in the home group
+11   the catalog of one group                            `integration/test_maintenance.py`                      home group answers
 12   dumps, and what ORMs change                         `clients/test_pg_dump.py`                              shards made at once
 13   grants and owners stay at the parent                `integration/ddl/test_ddl_objects.py`                  `mirror_everywhere`
 14   names that an alias does not keep                   `integration/test_named_partitions.py`                 `_columns_allow`
 15   foreign keys of tables that move                    `integration/ddl/test_ddl_tables.py`                   `linked`
 16   a verifier of its own in each group                 `e2e/test_credentials.py`                              `with_verifier`
 17   a prepared transaction's limits                     `e2e/test_transaction_findings.py`                     `_home_last`
-18   a schema change in the middle of others             `integration/test_schema_change_under_load.py`         the short lock_timeout
+18   a schema change in the middle of others             `integration/test_schema_change_under_load.py`         its lock_timeout
 19   sequences in triggers and functions                 `integration/test_sequences.py`                        `park`
 20   copies of a reference table differ                  `integration/test_reference_tables.py`                 the order of groups
 21   the locale of the environment                       `integration/test_named_partitions.py`                 initdb's locale

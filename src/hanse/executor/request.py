@@ -132,15 +132,17 @@ class Query:
     def parse(self) -> bytes:
         return frontend.close_statement(self.name) + frontend.parse(self.name, self.sql, self.parameter_types)
 
-    def bind(self) -> bytes:
+    def bind(self) -> list[bytes]:
+        """In pieces: several places are sent the same values, which may be large."""
         values = self.parameters
-        return frontend.close_portal(self.name) + frontend.bind(
+        pieces = frontend.bind_pieces(
             self.name,
             self.name,
             values.values if values else (),
             parameter_formats=values.formats if values else (),
             result_formats=self.result_formats,
         )
+        return [frontend.close_portal(self.name), *pieces]
 
     def rows(self) -> bytes:
         """The messages that run it, once."""
@@ -179,7 +181,7 @@ class Request:
         return b"".join(
             (
                 frontend.parse(b"", text, self.parameter_types),
-                frontend.bind(
+                *frontend.bind_pieces(
                     b"",
                     b"",
                     values.values if values else (),

@@ -44,7 +44,7 @@ class Reader:
     `done` has what came of it, when all have answered.
     """
 
-    def __init__(self, messages: Mapping[Backend, bytes]) -> None:
+    def __init__(self, messages: Mapping[Backend, list[bytes]]) -> None:
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.missing = Counter(backend.place for backend in messages)  # answers, by group
         self._messages = messages
@@ -216,7 +216,7 @@ class _Barrier:
     def _ask(self, sql: Mapping[str, str]) -> None:
         self._missing += len(sql)
         for group, text in sql.items():
-            Answer(self._sessions[group], frontend.query(text.encode()), self._answered)
+            Answer(self._sessions[group], [frontend.query(text.encode())], self._answered)
 
     def _answered(self, answer: Answer) -> None:
         self._missing -= 1

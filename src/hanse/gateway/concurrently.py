@@ -5,6 +5,10 @@ whatever the groups have under that name is left over from an attempt that did n
 or is cancelled, drops what it has made. Where the gateway was killed the same statement goes on with the groups that are
 missing, if it comes within seconds; else all is removed (jobkeeper.py).
 
+The lock for schema changes is held while the job begins and while the catalog gets the index, not while the groups make it, which
+takes as long as the longest transaction. So other schema changes may come in between; when they are over, the index must still
+be in every group, on this table, in the place where it was.
+
 DROP INDEX and DETACH PARTITION are the ordinary, atomic ones: a schema change waits briefly for its locks and lets
 others pass (patience.py). So is CREATE INDEX without a name: only PostgreSQL could choose one, and it must be the same in
 every group.
@@ -70,7 +74,9 @@ async def create_index(session: Session, verb: str, text: bytes, sink: Sink, rel
         )
         if not known[0][0]:
             async with Journal(gateway) as journal:
-                await _create(session, journal, await _begun(session, journal, job), plain, lock)
+                job = await _begun(session, journal, job)
+                gateway.unlock_ddl(lock)
+                await _create(session, journal, job, plain, lock, relation)
             return verb.encode()
     finally:
         gateway.unlock_ddl(lock)
@@ -96,7 +102,9 @@ async def _begun(session: Session, journal: Journal, job: Job) -> Job:
     return job
 
 
-async def _create(session: Session, journal: Journal, job: Job, plain: str, lock: Transaction) -> None:
+async def _create(
+    session: Session, journal: Journal, job: Job, plain: str, lock: Transaction, relation: Relation
+) -> None:
     from . import ddl
 
     try:
@@ -105,6 +113,8 @@ async def _create(session: Session, journal: Journal, job: Job, plain: str, lock
             await _run(session, group, job.texts[group], journal, job)
             await journal.advance(job, group)
             session.gateway.fault("after_group")
+        await session.gateway.lock_ddl(lock)
+        await _check_unmoved(session, job, relation)
         await ddl.workspace_only(session, plain, lock, lambda change: journal.decide(job, change))
     except PgError as error:
         if job.decision is None:
@@ -112,6 +122,33 @@ async def _create(session: Session, journal: Journal, job: Job, plain: str, lock
             error.hint = error.hint or _hint(job, left)
         raise
     await journal.end(job)
+
+
+async def _check_unmoved(session: Session, job: Job, relation: Relation) -> None:
+    """Raises 55000 where another table has the name now, or another group has the table."""
+    snapshot = session.gateway.snapshot
+    now = snapshot.relation_by_identity.get(relation.identity)
+    groups = snapshot.group_names if relation.kind is not Kind.PARTITION else tuple(job.texts)
+    unmoved = (
+        now is not None and (now.kind, now.group) == (relation.kind, relation.group) and set(groups) == set(job.texts)
+    )
+    index, table = (quote_literal(quote_qualified(*name)) for name in (job.index or ("", ""), relation.identity))
+    valid = (
+        f"SELECT 1 FROM pg_catalog.pg_index WHERE indexrelid = pg_catalog.to_regclass({index})"
+        f" AND indrelid = pg_catalog.to_regclass({table}) AND indisvalid"
+    )
+    for group in groups if unmoved else ():
+        backend = await session.gateway.system_backend(group)
+        try:
+            unmoved = unmoved and bool(await backend.query(valid))
+        finally:
+            backend.close()
+    if not unmoved:
+        raise PgError(
+            "55000",
+            f'table "{relation.name}" was changed while its index was being made',
+            hint="Repeat the statement.",
+        )
 
 
 def _hint(job: Job, left: list[str]) -> str | None:

@@ -51,11 +51,13 @@ if TYPE_CHECKING:
 EXECUTE, SYNC, FLUSH = ord("E"), ord("S"), ord("H")
 
 
-async def run_batch(session: Session, batch: Sequence[Message]) -> None:
-    """The messages up to a Sync or Flush, which is the last one."""
+async def run_batch(session: Session, batch: list[Message]) -> None:
+    """The messages up to a Sync or Flush, which is the last one. Takes them out: a Bind's values are in its portal then."""
     several = _needs_transaction(session, batch)
     session.copied = False
-    for message in batch:
+    batch.reverse()
+    while batch:
+        message = batch.pop()
         if session.closed:
             return
         if several and message.kind == EXECUTE and session.transaction is None and not session.skip_to_sync:

@@ -29,7 +29,7 @@ from .autoprepare import USES_BEFORE, Prepared, consider, parameterised
 from .ending import finish
 from .holding import is_farewell, may_read_again
 from .interruption import check
-from .plans import LONG_TEXT_BYTES, Plans
+from .plans import KEPT_BYTES_MAX, LONG_TEXT_BYTES, Plans
 from .retrying import CONFLICTS
 from .route import Route
 from .shown import as_one_table, moved_back
@@ -119,7 +119,10 @@ class FastPath:
 
     def forget(self) -> None:
         """The unit has ended."""
-        self._long = None
+        if self._long is not None:
+            if len(self._long[0]) > KEPT_BYTES_MAX:
+                self._long[1].forget_last()
+            self._long = None
 
     def try_query(self, text: bytes) -> bool:
         session = self.session

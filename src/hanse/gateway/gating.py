@@ -83,4 +83,4 @@ def behind(backend: Backend, message: bytes) -> tuple[bytes, int]:
 def behind_unprepared(message: bytes) -> bytes:
     if message[0] == 81:
         return frontend.query(message[5:-1] + _BEHIND_TEXT)
-    return message[: -len(_SYNC)] + _BEHIND_UNPREPARED
+    return b"".join((memoryview(message)[: -len(_SYNC)], _BEHIND_UNPREPARED))  # it may be large: copied once

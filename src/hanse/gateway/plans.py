@@ -11,11 +11,12 @@ from ..planner.cache import PlanCache
 from ..planner.plan import Context, Forward, Planned
 from ..planner.planner import plan
 from ..sql.longlists import head_end
-from ..sql.parse import Parsed
+from ..sql.parse import Parsed, forget_last
 from .route import Route, compile_route
 
 LONG_TEXT_BYTES = 1_000
 LONG_LIST_BYTES = 1 << 18
+KEPT_BYTES_MAX = 1 << 20
 
 
 class Plans:
@@ -65,6 +66,11 @@ class Plans:
         if isinstance(made[1], PgError):
             raise made[1]
         return made[1]
+
+    def forget_last(self) -> None:
+        """A text of megabytes is kept in several forms as long as its statement runs, and no longer."""
+        self._last, self._made = (b"", None), None
+        forget_last()
 
     def has_made(self, statement: Parsed) -> bool:
         return self._made is not None and self._made[0] is statement

@@ -71,13 +71,13 @@ async def take(session: Session, transaction: Transaction, groups: Sequence[str]
 
 async def bind(session: Session, sources: Sequence[Source]) -> None:
     """Opens a portal for each query, all at one moment; each keeps the snapshot that it was opened with (A3)."""
-    parse: dict[Backend, bytes] = {}
-    again: dict[Backend, bytes] = {}
+    parse: dict[Backend, list[bytes]] = {}
+    again: dict[Backend, list[bytes]] = {}
     for backend, query in sources:
-        parse[backend] = parse.get(backend, b"") + query.parse() + query.bind()
-        again[backend] = again.get(backend, b"") + query.bind()
-    await _send({backend: message + sync() for backend, message in parse.items()})
-    reader = Reader({backend: message + sync() for backend, message in again.items()})
+        parse.setdefault(backend, []).extend((query.parse(), *query.bind()))
+        again.setdefault(backend, []).extend(query.bind())
+    await _send({backend: [*pieces, sync()] for backend, pieces in parse.items()})
+    reader = Reader({backend: [*pieces, sync()] for backend, pieces in again.items()})
     await _under_barrier(session, {query.place for _, query in sources}, reader)
 
 
@@ -86,7 +86,7 @@ async def start(session: Session, backends: Mapping[str, Backend], queries: Sequ
 
     A portal of such a statement has no snapshot before it runs, and that it has one then is seen from outside only: `_SIGNS`.
     """
-    await _send({backends[query.place]: query.parse() + query.bind() + sync() for query in queries})
+    await _send({backends[query.place]: [query.parse(), *query.bind(), sync()] for query in queries})
     known = {backend: await _signs(session, backend) for backend in backends.values()}
 
     async def begin_and_wait() -> None:
@@ -101,8 +101,7 @@ async def start_copies(
     session: Session, backends: Mapping[str, Backend], queries: Sequence[Query], sql: str
 ) -> list[tuple[Backend, bytes]]:
     """Starts COPY … TO STDOUT of the rows of `queries`, all at one moment; gives each with its CopyOutResponse."""
-    messages = {query.place: query.parse() + query.bind() + query.close() + sync() for query in queries}
-    await _send({backends[place]: message for place, message in messages.items()})
+    await _send({backends[each.place]: [each.parse(), *each.bind(), each.close(), sync()] for each in queries})
     answers: list[bytes] = []
 
     async def begin() -> None:
@@ -141,7 +140,7 @@ async def _under_barrier(
     await interruptible(session, session.gateway.barriers.during(groups, reader))
 
 
-async def _send(messages: Mapping[Backend, bytes]) -> None:
+async def _send(messages: Mapping[Backend, list[bytes]]) -> None:
     for answer in await ask_all(messages):
         if answer.failure is not None:
             raise answer.failure
@@ -156,8 +155,8 @@ async def _take(
             if place not in transaction.branches and place not in opened:
                 opened[place] = await session.acquire(place)
         here = [branch.backend for place, branch in transaction.branches.items() if place in wanted]
-        first = dict.fromkeys(here, simple_query(b"SELECT 1"))
-        first |= dict.fromkeys(opened.values(), simple_query(f"{opening}; SELECT 1".encode()))
+        first = {backend: [simple_query(b"SELECT 1")] for backend in here}
+        first |= {backend: [simple_query(f"{opening}; SELECT 1".encode())] for backend in opened.values()}
         await _under_barrier(session, wanted, Reader(first))
     except BaseException:
         await _abandon(session, opened)

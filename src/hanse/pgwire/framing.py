@@ -86,7 +86,10 @@ class Framer:
         self._start = end = start + length + 1
         if type(buffer) is bytes:
             return _message(Message, (buffer[start], buffer[start:end]))
-        return _message(Message, (buffer[start], bytes(memoryview(buffer)[start:end])))
+        message = _message(Message, (buffer[start], bytes(memoryview(buffer)[start:end])))
+        if end == len(buffer):  # what was gathered need not lie there twice until the next chunk
+            self._buffer, self._start = b"", 0
+        return message
 
     def feed_all(self, data: bytes) -> list[Message]:
         """`feed` and every `next` in one call, cheapest where the chunk holds whole messages. Raises as `next`.
@@ -114,7 +117,10 @@ class Framer:
 
     def put_back(self, message: Message) -> None:
         """Undoes the `next` that gave this message; nothing may have been fed since."""
-        self._start -= len(message.raw)
+        if self._buffer:
+            self._start -= len(message.raw)
+        else:
+            self._buffer = message.raw
 
     def rest(self) -> bytes:
         """Takes what is held, whole message or not: for handing a stream on."""

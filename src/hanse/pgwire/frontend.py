@@ -19,18 +19,19 @@ from .primitives import (
     check_end,
     cstring,
     frame,
+    header,
     pack_header,
     pack_int16s,
     pack_int32,
     pack_uint32,
     pack_uint32s,
-    pack_values,
     read_cstring,
     read_int16s,
     read_int32,
     read_uint32s,
     read_values,
     text_cstring,
+    value_pieces,
     violation,
 )
 
@@ -114,9 +115,24 @@ def bind(
     parameter_formats: Sequence[int] = (),
     result_formats: Sequence[int] = (),
 ) -> bytes:
+    return b"".join(
+        bind_pieces(portal, statement, values, parameter_formats=parameter_formats, result_formats=result_formats)
+    )
+
+
+def bind_pieces(
+    portal: bytes,
+    statement: bytes,
+    values: Sequence[bytes | None] = (),
+    *,
+    parameter_formats: Sequence[int] = (),
+    result_formats: Sequence[int] = (),
+) -> list[bytes]:
+    """A Bind in pieces: what is sent with it is put together in one go, for a value may have a gigabyte."""
     formats = pack_int16s(parameter_formats) if parameter_formats else _BIND_REST_PLAIN
     results = pack_int16s(result_formats) if result_formats else _BIND_REST_PLAIN
-    return frame(b"B", cstring(portal) + cstring(statement) + formats + pack_values(values) + results)
+    body = [cstring(portal), cstring(statement), formats, *value_pieces(values), results]
+    return [header(b"B", sum(map(len, body))), *body]
 
 
 def describe_statement(name: bytes) -> bytes:

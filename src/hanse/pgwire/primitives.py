@@ -38,10 +38,14 @@ def insufficient() -> PgError:
 
 def frame(kind: bytes, body: bytes) -> bytes:
     """A whole message. Raises 54000 for more than PostgreSQL would take."""
-    length = len(body) + 4
+    return header(kind, len(body)) + body
+
+
+def header(kind: bytes, body_length: int) -> bytes:
+    length = body_length + 4
     if length > MESSAGE_BYTES_MAX:
         raise PgError("54000", f"message of {length} bytes exceeds the limit of {MESSAGE_BYTES_MAX} bytes")
-    return pack_header(kind, length) + body
+    return pack_header(kind, length)
 
 
 def cstring(value: bytes) -> bytes:
@@ -161,6 +165,11 @@ def pack_counted(code: str, values: Sequence[int]) -> bytes:
 
 
 def pack_values(values: Sequence[bytes | None]) -> bytes:
+    return b"".join(value_pieces(values))
+
+
+def value_pieces(values: Sequence[bytes | None]) -> list[bytes]:
+    """What `pack_values` puts together: a value may have a gigabyte, and a message be one of several that are sent at once."""
     if len(values) > 0xFFFF:
         raise PgError("54000", f"a message cannot hold {len(values)} values, at most 65535")
     parts = [pack_uint16(len(values))]
@@ -172,4 +181,4 @@ def pack_values(values: Sequence[bytes | None]) -> bytes:
         else:
             parts.append(pack_uint32(len(value)))
             parts.append(value)
-    return b"".join(parts)
+    return parts

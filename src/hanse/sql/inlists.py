@@ -76,7 +76,7 @@ _known: WeakValueDictionary[int, InList] = WeakValueDictionary()
 
 def shortened(data: bytes, sql: str) -> Shortened | None:
     """`data` and `sql` are the same text. None: it has no list that could be taken out."""
-    if len(data) < TEXT_BYTES_MIN or _QUERY.match(sql) is None:
+    if len(data) < TEXT_BYTES_MIN or _QUERY.match(sql) is None or not _has_many(data):
         return None
     found = list(_LIST.finditer(sql))
     if not found or not _are_outside(data, sql, found) or not _are_alone(sql, found):
@@ -94,6 +94,13 @@ def shortened(data: bytes, sql: str) -> Shortened | None:
         pieces += (sql[done : match.start(kind)], call.ljust(len(one.text)))
         done = match.end(kind)
     return Shortened("".join((*pieces, sql[done:])), tuple(lists))
+
+
+def _has_many(data: bytes) -> bool:
+    """Whether there are values enough for a list: one that is long has little to say, and takes long to be looked through."""
+    return data.count(b",") >= VALUES_MIN - 1 and (
+        data.count(b"$") >= VALUES_MIN or len(literals.cut(data)) > 2 * VALUES_MIN - 2
+    )
 
 
 def _are_outside(data: bytes, sql: str, found: list[re.Match[str]]) -> bool:

@@ -182,6 +182,11 @@ def _kept(found: Parsed) -> Parsed:
     return found
 
 
+def forget_last() -> None:
+    global _last
+    _last = Parsed(b"", None, "")
+
+
 def _parse_shortened(data: bytes, short: Shortened) -> Parsed | None:
     """None: it is parsed as it is, being several, or wrong, or a statement whose tree is used in more ways."""
     depth.check(short.sql.encode(), short.sql)

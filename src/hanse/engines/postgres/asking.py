@@ -22,8 +22,8 @@ class Answer:
 
     __slots__ = ("_chunks", "_told", "backend", "failure")
 
-    def __init__(self, backend: Backend, message: bytes, told: Callable[[Answer], None]) -> None:
-        """`told` is called once, and before this returns where the connection is gone."""
+    def __init__(self, backend: Backend, message: list[bytes], told: Callable[[Answer], None]) -> None:
+        """`message`: in pieces. `told` is called once, and before this returns where the connection is gone."""
         self.backend = backend
         self.failure: PgError | None = None
         self._told: Callable[[Answer], None] | None = told
@@ -32,7 +32,7 @@ class Answer:
             self.lost(backend)
             return
         backend.relay_to(self)
-        backend.write(message)
+        backend.write_pieces(message)
 
     @property
     def tag(self) -> str:
@@ -62,7 +62,7 @@ class Answer:
         self.ready(backend, 0)
 
 
-async def ask_all(messages: Mapping[Backend, bytes]) -> list[Answer]:
+async def ask_all(messages: Mapping[Backend, list[bytes]]) -> list[Answer]:
     """Sends each its message, and gives the answers, in that order, when all have come."""
     missing = len(messages)
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()

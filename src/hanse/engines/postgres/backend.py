@@ -27,6 +27,7 @@ from ...pgwire.diagnostics import parse_error
 from .cover import Cover
 
 PULL_BYTES_AHEAD = 1 << 20
+LARGE_BYTES = 1 << 16  # of a message: from here on two writes cost less than a copy
 
 _LENGTH = struct.Struct("!I").unpack_from
 _READY, _ERROR, _ROW, _COPY_DATA, _COMPLETE = ord("Z"), ord("E"), ord("D"), ord("d"), ord("C")
@@ -141,8 +142,20 @@ class Backend(asyncio.Protocol):
             raise lost_connection(self.place)
         self.answering = True
         if self._ahead:
-            data, self._ahead = self._ahead + data, b""
+            ahead, self._ahead = self._ahead, b""
+            if len(data) < LARGE_BYTES:
+                data = ahead + data
+            else:
+                self._transport.write(ahead)
         self._transport.write(data)
+
+    def write_pieces(self, pieces: list[bytes]) -> None:
+        """`write` of what the pieces are together. Large ones are not copied."""
+        if max(map(len, pieces)) < LARGE_BYTES or self._transport is None:
+            self.write(b"".join(pieces))
+            return
+        self.write(pieces[0])
+        self._transport.writelines(pieces[1:])
 
     def write_statement(self, sql: bytes, then: bytes = b"") -> int:
         """A Query message, together with a BEGIN that was to go ahead: one text, one answer, one wake-up on either side.
