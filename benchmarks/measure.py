@@ -83,7 +83,8 @@ def measure(workload: str, mode: str, plain: Server, hanse: Server, settings: Se
     return Result(workload=workload, mode=mode, plain=tuple(r[0] for r in rounds), hanse=tuple(r[1] for r in rounds))
 
 
-def pgbench(workload: str, mode: str, server: Server, settings: Settings) -> Run:
+def pgbench(workload: str, mode: str, server: Server, settings: Settings, options: str = "") -> Run:
+    """`options`: of each session, as libpq's PGOPTIONS."""
     with tempfile.TemporaryDirectory() as directory:
         command = [
             *(binary("pgbench"), "-n", "-M", mode, "-c", str(settings.clients), "-j", "1"),
@@ -92,7 +93,11 @@ def pgbench(workload: str, mode: str, server: Server, settings: Settings) -> Run
             *("-D", f"accounts={settings.accounts}"),
         ]
         done = subprocess.run(
-            command, env=server.environment, capture_output=True, text=True, timeout=settings.seconds * 20 + 120
+            command,
+            env={**server.environment, "PGOPTIONS": options},
+            capture_output=True,
+            text=True,
+            timeout=settings.seconds * 20 + 120,
         )
         latencies = sorted(_latencies(Path(directory)))
     tps = re.search(r"^tps = ([0-9.]+)", done.stdout, re.M)

@@ -145,11 +145,11 @@ def running_plain(directory: Path, settings: dict[str, str]) -> Iterator[Server]
         sweep(directory)
 
 
-def server_settings(cluster: Cluster) -> dict[str, str]:
+def server_settings(cluster: Cluster, names: tuple[str, ...] = SAME_SETTINGS) -> dict[str, str]:
     """What a group's instance runs with, of the settings that cost time."""
     with psycopg.connect(next(iter(cluster.group_dsns().values()))) as connection:
         rows = connection.execute(
-            "SELECT name, current_setting(name) FROM pg_settings WHERE name = ANY (%s)", (list(SAME_SETTINGS),)
+            "SELECT name, current_setting(name) FROM pg_settings WHERE name = ANY (%s)", (list(names),)
         )
         return dict(rows.fetchall())
 

@@ -156,4 +156,5 @@ class Bank:
         with contextlib.suppress(psycopg.OperationalError):
             for name, rows in self.cluster.ask_instances(query).items():
                 found.setdefault(name.split(".")[1], []).append(rows[0][0])
-        return all(len(copies) == 3 and len(set(copies)) == 1 for copies in (found.get("g1", []), found.get("g2", [])))
+        found.pop("workspace", None)
+        return bool(found) and all(len(copies) == 3 and len(set(copies)) == 1 for copies in found.values())

@@ -1,4 +1,5 @@
-"""Nodes with networks of their own: Linux network namespaces with a router between them, which drops what it is told to.
+"""Nodes as machines of their own: Linux network namespaces with a router between them, which drops what it is told to, and a small
+disk for one of them.
 
     n1  10.213.1.2 ── 10.213.1.1 ┐
     n2  10.213.2.2 ── 10.213.2.1 ├ router
@@ -33,6 +34,7 @@ from support.servers import PASSWORD, Cluster, Server
 T = TypeVar("T")
 
 _CLONE_NEWNET = 0x40000000
+DISK_MB = 768
 TOOLS = ("ip", "nsenter", "unshare")
 
 
@@ -45,9 +47,10 @@ def missing() -> str | None:
         return f"there is no program {absent[0]} here"
     commands = (
         "ip link add v1 type veth peer name v2 && ip rule add iif v1 blackhole && sysctl -qw net.ipv4.ip_forward=1"
+        " && mount -t tmpfs -o size=1m tmpfs /mnt"
     )
-    tried = subprocess.run(["unshare", "--net", "sh", "-c", commands], capture_output=True, text=True)
-    return f"network namespaces cannot be made here: {tried.stderr.strip()}" if tried.returncode else None
+    tried = subprocess.run(["unshare", "--net", "--mount", "sh", "-c", commands], capture_output=True, text=True)
+    return f"namespaces or mounts cannot be made here: {tried.stderr.strip()}" if tried.returncode else None
 
 
 class Network:
@@ -107,34 +110,34 @@ class Network:
 
 
 @contextlib.contextmanager
-def three_networks(run_directory: Path) -> Iterator[tuple[Cluster, Network]]:
-    """Three nodes and two groups of three, each node in a network of its own."""
-    directory = run_directory / f"networks-{uuid.uuid4().hex[:8]}"
+def three_machines(run_directory: Path) -> Iterator[tuple[Cluster, Network]]:
+    """Three nodes and a group of three, each node in a network of its own; the directory of n2 is a small file system."""
+    directory = run_directory / f"machines-{uuid.uuid4().hex[:8]}"
     directory.mkdir()
     network = Network(directory, 3)
     agents: list[subprocess.Popen[bytes]] = []
     try:
         data, port = directory / "data", free_ports(3)
-        prepared = prepare(data, Request(nodes=3, groups=2, replicas=3, port=port, password=PASSWORD))
-        for number, config in enumerate(prepared.configs, start=1):
-            file = Path(config.data_dir) / "node.json"
-            save(file, _with_addresses(config))
+        disk = data / "n2"
+        disk.mkdir(parents=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", disk], check=True)
+        prepared = prepare(data, Request(nodes=3, groups=1, replicas=3, port=port, password=PASSWORD))
+        for config in prepared.configs:
+            save(Path(config.data_dir) / "node.json", _with_addresses(config))
             (data / config.name / "log").mkdir(exist_ok=True)
-            with (data / config.name / "log" / "agent.log").open("wb") as log:
-                command = [
-                    *network.prefix(number),
-                    sys.executable,
-                    "-P",
-                    "-m",
-                    "hanse.cli.main",
-                    "node",
-                    "--config",
-                    file,
-                ]
-                agents.append(subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL))
         os.close(prepared.lock)
         cluster = Cluster(data, Server("10.213.1.2", port, "hanse", PASSWORD, "hanse"))
-        wait_until("the nodes are ready", lambda: cluster.status()["state"] == "running", timeout_s=300, every_s=0.5)
+
+        def running() -> bool:
+            """One that could not be made in time is begun again, as `hanse up` does."""
+            for number, config in enumerate(prepared.configs):
+                if len(agents) <= number:
+                    agents.append(_start(network.prefix(number + 1), config))
+                elif agents[number].poll() is not None:
+                    agents[number] = _start(network.prefix(number + 1), config)
+            return bool(cluster.status()["state"] == "running")
+
+        wait_until("the nodes are ready", running, timeout_s=240, every_s=0.5)
         yield cluster, network
     finally:
         network.heal()
@@ -145,15 +148,24 @@ def three_networks(run_directory: Path) -> Iterator[tuple[Cluster, Network]]:
             agent.wait()
         network.close()
         sweep(directory)
+        subprocess.run(["umount", "-l", directory / "data" / "n2"], capture_output=True)
         shutil.rmtree(directory, ignore_errors=True)
 
 
+def _start(prefix: list[str], config: NodeConfig) -> subprocess.Popen[bytes]:
+    directory = Path(config.data_dir)
+    command = [*prefix, sys.executable, "-P", "-m", "hanse.cli.main", "node", "--config", str(directory / "node.json")]
+    with (directory / "log" / "agent.log").open("ab") as log:
+        return subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL)
+
+
 def _with_addresses(config: NodeConfig) -> NodeConfig:
-    """As if each node had been made on a machine of its own. `g2.3` is on the node that the order of instances says."""
+    """As if each node had been made on a machine of its own; g1.3 is on n3."""
     hosts = {node.name: _address(node.name) for node in config.control}
     instances = tuple(
         msgspec.structs.replace(
-            each, members=tuple(msgspec.structs.replace(m, host=_address(_node_of(m.name))) for m in each.members)
+            each,
+            members=tuple(msgspec.structs.replace(m, host=_address(m.name.replace("g1.", "n"))) for m in each.members),
         )
         for each in config.instances
     )
@@ -167,9 +179,3 @@ def _with_addresses(config: NodeConfig) -> NodeConfig:
 
 def _address(node: str) -> str:
     return f"10.213.{node.removeprefix('n')}.2"
-
-
-def _node_of(instance: str) -> str:
-    """By the rule of `agent/topology.py`."""
-    group, replica = instance.removeprefix("g").split(".")
-    return f"n{(int(group) - 1 + int(replica) - 1) % 3 + 1}"

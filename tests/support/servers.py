@@ -210,6 +210,16 @@ def start_plain(
     return {name: getattr(server, name) for name in ("host", "port", "user", "password", "database")}
 
 
+def start_standby(directory: Path, primary: Server, name: str) -> None:
+    """A copy of `primary` in `directory`, which streams from it under this name."""
+    data, as_user = directory / "pgdata", _unprivileged(directory)
+    dsn = f"host={primary.host} port={primary.port} user={primary.user} password='{primary.password}'"
+    _run([binary("pg_basebackup"), "-D", data, "-R", "-X", "stream", "-c", "fast", "-d", dsn], **as_user)
+    with (data / "postgresql.conf").open("a") as file:
+        file.writelines([f"port = '{free_ports(1)}'\n", f"cluster_name = '{name}'\n"])
+    _run([binary("pg_ctl"), "-D", data, "-l", directory / "server.log", "-w", "-s", "start"], **as_user)
+
+
 def stop_plain(directory: Path) -> None:
     if (directory / "pgdata" / "postmaster.pid").exists():
         as_user = _unprivileged(directory)

@@ -198,6 +198,7 @@ class Replica:
         async with self._judging:
             verdict = judge(self.name, self._pledges.pledge, message)
             if verdict.pledge != self._pledges.pledge:
+                self._detector.excuse(self._now())  # somebody is at work, also when the disk is full
                 await in_thread(self._pledges.store, verdict.pledge)
         act, term = verdict.act, verdict.pledge.term
         if act is Act.REFUSE:

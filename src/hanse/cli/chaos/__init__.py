@@ -92,6 +92,23 @@ def slow(nodes: tuple[str, ...], ms: float, seconds: float | None) -> None:
     _run(single.slow(_cluster(), nodes, ms, seconds))
 
 
+@command.command("fill", epilog=TARGETS)
+@click.argument("target")
+@click.option(
+    "--limit-mb",
+    type=click.IntRange(1),
+    default=4096,
+    show_default=True,
+    help="Of the file system; no larger one is filled.",
+)
+@lasting_option
+def fill(target: str, limit_mb: int, seconds: float | None) -> None:
+    """Fill the disk of a node: the file system that its directory is on, and no other node's."""
+    from . import single
+
+    _run(single.fill(_cluster(), target, limit_mb, seconds))
+
+
 @command.command("heal")
 def heal() -> None:
     """End every fault that lasts, and wait until the cluster is whole."""

@@ -13,7 +13,7 @@ import click
 
 from ...agent.observe import ClusterStatus
 from ...core.errors import UserMistake
-from . import WHOLE_S_MAX, network, targets
+from . import WHOLE_S_MAX, disk, network, targets
 from .load import Beat, Clients, drop_tables, make_tables
 from .watching import POLL_S, Cluster, Watch, facts, is_whole
 
@@ -54,6 +54,14 @@ async def slow(cluster: Cluster, names: tuple[str, ...], ms: float, seconds: flo
     await _lasting(cluster, (), texts, seconds, partial(network.slow, cluster, pairs, ms), end)
 
 
+async def fill(cluster: Cluster, name: str, limit_mb: int, seconds: float | None) -> None:
+    node = targets.find_node(cluster.status(), name)
+    disk.check(cluster, node, limit_mb)
+    texts = Lasting(f"the disk of {node} is full", "it still is: hanse chaos heal", f"the disk of {node} has room")
+    begin = partial(disk.fill, cluster.data_dir / node)
+    await _lasting(cluster, node, texts, seconds, begin, partial(disk.empty, cluster))
+
+
 def _nodes(cluster: Cluster, names: tuple[str, ...]) -> tuple[str, ...]:
     status = cluster.status()
     return tuple(targets.find_node(status, name) for name in names)
@@ -78,9 +86,9 @@ async def _lasting(
 ) -> None:
     """Without `seconds` this returns when every group takes writes, and the fault goes on."""
     async with watched(cluster, cluster.clients(without=without)) as watch:
+        await asyncio.to_thread(begin)
         await watch.begin()
         say(0.0, texts.begun)
-        begin()
         if seconds is None:
             await watch.until(lambda _: True, WHOLE_S_MAX)
             click.echo(texts.left)
@@ -101,6 +109,7 @@ async def resume(cluster: Cluster, name: str | None) -> None:
     targets.resume(target)
     if name is None:
         network.whole(cluster)
+        disk.empty(cluster)
     whole = await _until_whole(cluster, WHOLE_S_MAX)
     if whole is None:
         raise UserMistake(_not_whole(cluster))

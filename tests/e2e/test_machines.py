@@ -1,0 +1,93 @@
+"""Nodes as machines of their own: networks that a router cuts, PostgreSQL's connections with them, and a disk that is full.
+
+What has no majority, or no room, answers nothing that is wrong; the others go on; and when all is mended the cluster is whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from hanse.cli.chaos import disk
+from support.bank import BACK_S, WRITERS, Bank
+from support.namespaces import Network, missing, three_machines
+from support.processes import wait_until
+from support.servers import Cluster
+
+MISSING = missing()
+pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
+
+NODES = (1, 2, 3)
+
+
+@pytest.fixture(scope="module")
+def machines(run_directory: Path) -> Iterator[tuple[Cluster, Network]]:
+    with three_machines(run_directory) as made:
+        yield made
+
+
+def _groups(cluster: Cluster) -> list[dict[str, Any]]:
+    groups: list[dict[str, Any]] = cluster.status()["groups"]
+    return groups
+
+
+def _leaders(cluster: Cluster, group: str) -> list[str]:
+    """The nodes whose server of the group runs and would take writes."""
+    found = next(each for each in _groups(cluster) if each["name"] == group)
+    return [each["node"] for each in found["instances"] if (each["role"], each["state"]) == ("leader", "running")]
+
+
+def _whole(cluster: Cluster) -> bool:
+    roles = [sorted((each["role"], each["state"]) for each in group["instances"]) for group in _groups(cluster)]
+    whole = [("follower", "running"), ("follower", "running"), ("leader", "running")]
+    return all(found == whole for found in roles)
+
+
+def _let_lead(cluster: Cluster, node: str) -> None:
+    with psycopg.connect(cluster.dsn, autocommit=True) as connection:
+        connection.execute(f"ALTER TABLESPACE g1 SET (leader = '{node}')")  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("direction", ["both", "from"])
+def test_a_leader_is_cut_off(machines: tuple[Cluster, Network], direction: str) -> None:
+    cluster, network = machines
+    wait_until("the cluster is whole", lambda: _whole(cluster), timeout_s=BACK_S, every_s=0.3)
+    bank = network.within(lambda: Bank(cluster))
+    (led,) = _leaders(cluster, "g1")
+    cut = int(led.removeprefix("n"))
+    others = [node for node in NODES if node != cut]
+    with bank.working(readers=(cut - 1, cut), initializer=network.enter) as go_on:
+        go_on()
+        for other in others:
+            network.cut(cut, other)
+            if direction == "both":
+                network.cut(other, cut)
+        wait_until("another leads", lambda: set(_leaders(cluster, "g1")) - {led}, timeout_s=BACK_S, every_s=0.3)
+        wait_until("the former has stopped", lambda: led not in _leaders(cluster, "g1"), timeout_s=BACK_S, every_s=0.3)
+        go_on(tuple(number for number in range(WRITERS) if number % 3 + 1 in others))
+        network.heal()
+        wait_until("the cluster is whole", lambda: _whole(cluster), timeout_s=BACK_S, every_s=0.3)
+        go_on()
+
+
+def test_a_disk_is_full(machines: tuple[Cluster, Network]) -> None:
+    """Of a node with the leader and a voter: another leads, and all are back when there is room."""
+    cluster, network = machines
+    wait_until("the cluster is whole", lambda: _whole(cluster), timeout_s=BACK_S, every_s=0.3)
+    bank = network.within(lambda: Bank(cluster))
+    if _leaders(cluster, "g1") != ["n2"]:
+        network.within(lambda: _let_lead(cluster, "n2"))
+        wait_until("it is whole", lambda: _whole(cluster), timeout_s=BACK_S, every_s=0.3)
+    directory = cluster.data_directory / "n2"
+    with bank.working(readers=(0, 2), initializer=network.enter) as go_on:
+        go_on()
+        disk.fill(directory)
+        wait_until("another leads", lambda: set(_leaders(cluster, "g1")) - {"n2"}, timeout_s=BACK_S, every_s=0.3)
+        go_on(tuple(number for number in range(WRITERS) if number % 3 != 1))
+        (directory / disk.BALLAST_FILE).unlink()
+        wait_until("the cluster is whole", lambda: _whole(cluster), timeout_s=BACK_S, every_s=0.3)
+        go_on()
