@@ -121,7 +121,8 @@ def _follow(gateway: Gateway) -> None:
     """From now on the control plane's news reach the gateway."""
 
     def on_change(snapshot: Snapshot) -> None:
-        tells = snapshot.groups != gateway.snapshot.groups
+        before = gateway.snapshot
+        tells = (snapshot.groups, snapshot.nodes) != (before.groups, before.nodes)
         gateway.take_over(snapshot)
         if tells:
             _tell_agent(gateway)
