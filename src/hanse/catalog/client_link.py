@@ -91,6 +91,12 @@ class Link:
             async with asyncio.timeout(GOODBYE_S_MAX):
                 await self._writer.drain()
 
+    async def closed(self) -> None:
+        """After `goodbye` and `close`: the other side has heard it."""
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(GOODBYE_S_MAX):
+                await self._writer.wait_closed()
+
     def close(self) -> None:
         self._closed = True
         self._writer.close()
@@ -151,5 +157,5 @@ async def open_link(address: Address, tls: NodeTls, name: str, known: int = -1) 
             raise p.ProtocolViolation("the control service is of another version")
         return link, welcome
     except BaseException:
-        link.close()
+        writer.transport.abort()
         raise
