@@ -104,4 +104,4 @@ def test_the_agent_takes_the_newest_that_it_is_told(tmp_path: Path) -> None:
     tell(tmp_path, 0, newer)
     tell(tmp_path, 1, older)
     (tmp_path / "groups-2.told").write_text("half a")
-    assert newest(tmp_path) == Told(version=1, groups=newer.groups)
+    assert newest(tmp_path) == Told(version=1, groups=newer.groups, nodes=newer.nodes)

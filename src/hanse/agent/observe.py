@@ -167,6 +167,7 @@ async def _ask(node: ControlNode, tls: NodeTls) -> Welcome | NotLeading | None:
             link, welcome = await open_link((node.name, node.host, node.port), tls, "status")
             await link.goodbye()
             link.close()
+            await link.closed()
             return welcome
     except NotLeading as answer:
         return answer

@@ -22,7 +22,7 @@ from ..catalog.client import ControlClient
 from ..catalog.model import Kind, Snapshot
 from ..catalog.told import services
 from ..config import WORKSPACE_PLACE, NodeConfig, Secrets
-from ..core.errors import PgError
+from ..core.errors import PgError, UserMistake
 from ..core.limits import SIZES_LOCK_WAIT_S_MAX, SIZES_PERIOD_S
 from ..engines.postgres.system_connection import translated
 from . import counters
@@ -75,6 +75,8 @@ class Sizes:
             try:
                 await self.refresh()
             except PgError as error:
+                if error.sqlstate == "28000":  # it happened while no gateway here could hear of it
+                    raise UserMistake(f"{error.message}: {self._config.name}") from None
                 log.info("sizes wait: %s", error.message)
             except Exception:  # the agent lives on: the next turn tries again
                 log.exception("sizes")

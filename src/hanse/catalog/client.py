@@ -112,12 +112,15 @@ class ControlClient:
 
     async def close(self) -> None:
         """Says goodbye, so that nobody waits for this client's lease."""
-        if self._link is not None:
-            await self._link.goodbye()
+        link = self._link
+        if link is not None:
+            await link.goodbye()
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
             self._keeper = None
+        if link is not None:
+            await link.closed()
         for task in (*self._freeze_tasks.values(), *self._returning):
             task.cancel()
 

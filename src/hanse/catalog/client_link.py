@@ -92,6 +92,12 @@ class Link:
             async with asyncio.timeout(GOODBYE_S_MAX):
                 await self._writer.drain()
 
+    async def closed(self) -> None:
+        """After `goodbye` and `close`: the other side has heard it."""
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(GOODBYE_S_MAX):
+                await self._writer.wait_closed()
+
     def close(self) -> None:
         self._closed = True
         self._writer.close()
@@ -124,17 +130,14 @@ async def open_leaders_link(
     finally:
         for task in asked:
             task.cancel()
-            task.add_done_callback(_close_unwanted)
+        for outcome in await asyncio.gather(*asked, return_exceptions=True):
+            if isinstance(outcome, tuple):  # it was too late to cancel it
+                outcome[0].close()
 
 
 def _vagueness(failure: BaseException) -> int:
     kinds = (PgError, NotLeading, p.ProtocolViolation)
     return next((place for place, kind in enumerate(kinds) if isinstance(failure, kind)), len(kinds))
-
-
-def _close_unwanted(task: asyncio.Task[tuple[Link, p.Welcome]]) -> None:
-    if not task.cancelled() and task.exception() is None:
-        task.result()[0].close()
 
 
 async def open_link(address: Address, tls: NodeTls, name: str, known: int = -1) -> tuple[Link, p.Welcome]:
@@ -155,5 +158,5 @@ async def open_link(address: Address, tls: NodeTls, name: str, known: int = -1) 
             raise p.ProtocolViolation("the control service is of another version")
         return link, welcome
     except BaseException:
-        link.close()
+        writer.transport.abort()
         raise

@@ -9,6 +9,8 @@ import pytest
 from hanse.agent.dsn import cluster_dsn
 from hanse.agent.topology import (
     Request,
+    catalog_instance,
+    catalog_node,
     change_cluster,
     check_request,
     initial_snapshot,
@@ -16,9 +18,10 @@ from hanse.agent.topology import (
     plan_cluster,
     replace_ports,
     with_replicated_control,
-    with_roles_of,
 )
 from hanse.catalog.commands import ChangeGroup, SetLeader, apply
+from hanse.catalog.model import Snapshot
+from hanse.catalog.node_commands import PlaceNode
 from hanse.config import ClusterConfig, Secrets
 from hanse.core.errors import PgError, UserMistake
 
@@ -141,11 +144,19 @@ def test_replicas_lie_on_different_nodes_and_know_each_other() -> None:
     assert moved.nodes[0].instances[0].peer_port == 9999
 
 
+def told(known: Snapshot, cluster: ClusterConfig) -> Snapshot:
+    """Each node's agent has said where it is."""
+    for config in node_configs(cluster, Path("/data"), lambda node: None):
+        here = tuple(catalog_instance(config, each) for each in config.instances if each.group != "workspace")
+        known = apply(known, PlaceNode(node=catalog_node(config), instances=here))
+    return known
+
+
 def test_a_restart_keeps_the_leaders_that_the_catalog_knows() -> None:
     cluster = plan(nodes=3, groups=1, replicas=3)
     topology = initial_snapshot(cluster, node_configs(cluster, Path("/data"), lambda node: None))
     known = apply(topology, SetLeader(group="g1", leader="g1.3", term=4))
-    (group,) = with_roles_of(topology, known).groups
+    (group,) = told(known, cluster).groups
     assert (group.leader.name, group.term) == ("g1.3", 4)
     (group,) = apply(known, SetLeader(group="g1", leader="g1.1", term=3)).groups
     assert group.leader.name == "g1.3", "what an earlier leader says late changes nothing"
@@ -179,8 +190,7 @@ def test_a_restart_keeps_the_groups_that_the_catalog_knows_at_the_addresses_of_t
     known = apply(topology, ChangeGroup(group="g1", add=("n3",), remove=("g1.2",)))
     first = topology.groups[0].instances[0]
     moved = replace_ports(cluster, {first.port: 9999})
-    today = initial_snapshot(moved, node_configs(moved, Path("/data"), lambda node: None))
-    (group,) = with_roles_of(today, known).groups
+    (group,) = told(known, moved).groups
     assert [(each.name, each.leaving, each.is_placed) for each in group.instances] == [
         ("g1.1", False, True),
         ("g1.2", True, True),

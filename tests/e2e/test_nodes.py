@@ -1,0 +1,243 @@
+"""Nodes on machines of their own: each has a data directory and a loopback address, and is started by `hanse node`.
+
+The tests build on each other: they are one cluster's life.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from click.testing import CliRunner, Result
+
+from hanse.agent import tokens
+from hanse.catalog import protocol as p
+from hanse.cli.main import main
+from hanse.core.node_tls import node_tls
+from hanse.replication.asking import WhoLeads, encode
+from support.certificates import make_node_certificates
+from support.processes import free_ports, sweep, wait_until
+
+WAIT_S = 120.0  # machines are slow where tests run
+HANSE = [sys.executable, "-P", "-m", "hanse.cli.main"]
+
+
+class Machine:
+    def __init__(self, directory: Path, number: int) -> None:
+        self.name = f"n{number}"
+        self.data = directory / self.name
+        self.host = f"127.0.0.{number}"
+        self.port = free_ports(1)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def hanse(self, command: str, *arguments: str) -> Result:
+        return CliRunner().invoke(main, [command, *arguments, "--data", str(self.data)])
+
+    def done(self, command: str, *arguments: str) -> str:
+        result = self.hanse(command, *arguments)
+        assert result.exit_code == 0, (result.output, result.exception)
+        return result.output
+
+    def refused(self, command: str, *arguments: str) -> str:
+        result = self.hanse(command, *arguments)
+        assert result.exit_code == 2, (result.output, result.exception)
+        return result.output.splitlines()[-1]
+
+    @property
+    def listen(self) -> tuple[str, str]:
+        return "--listen", f"{self.host}:{self.port}"
+
+    @property
+    def files(self) -> dict[str, Any]:
+        """What the node is started from, as its agent has it now."""
+        found: dict[str, Any] = json.loads((self.data / self.name / "node.json").read_text())
+        return found
+
+    def start(self) -> None:
+        """As a service manager would."""
+        config = self.data / self.name / "node.json"
+        with open(self.data / "node.log", "ab") as log:
+            self.process = subprocess.Popen([*HANSE, "node", "--config", str(config)], stdout=log, stderr=log)
+        wait_until(f"{self.name} serves", self.answers, timeout_s=WAIT_S)
+
+    def answers(self) -> bool:
+        assert self.process is not None and self.process.poll() is None, (self.data / "node.log").read_text()
+        try:
+            return self.ask("SELECT 1") == [(1,)]
+        except psycopg.Error:
+            return False
+
+    def ask(self, sql: str) -> list[tuple[Any, ...]]:
+        with psycopg.connect(
+            host=self.host,
+            port=self.port,
+            user="hanse",
+            password="secret",
+            dbname="hanse",
+            autocommit=True,
+            connect_timeout=10,
+        ) as connection:
+            cursor = connection.execute(sql)
+            return cursor.fetchall() if cursor.description else []
+
+    def can(self, sql: str) -> bool:
+        """What takes too long on a slow machine goes on when it is said again."""
+        try:
+            self.ask(sql)
+        except psycopg.errors.ObjectNotInPrerequisiteState:
+            return False
+        return True
+
+    def die(self) -> None:
+        """The machine is gone, with everything on it."""
+        sweep(self.data)
+        assert self.process is not None
+        self.process.wait(WAIT_S)
+
+
+@pytest.fixture(scope="module")
+def machines(run_directory: Path) -> Iterator[list[Machine]]:
+    directory = run_directory / f"machines-{os.getpid()}"
+    directory.mkdir()
+    made = [Machine(directory, number) for number in (1, 2, 3)]
+    made[0].done("init", *made[0].listen, "--groups", "1", "--password", "secret")
+    made[0].start()
+    made[0].ask("CREATE TABLE t (k int PRIMARY KEY, v text) PARTITION BY HASH (k)")
+    made[0].ask("INSERT INTO t SELECT k, 'before' FROM generate_series(1, 100) k")
+    yield made
+    for machine in made:
+        if machine.process is not None and machine.process.poll() is None:
+            machine.process.send_signal(signal.SIGTERM)
+    for machine in made:
+        if machine.process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                machine.process.wait(WAIT_S)
+    sweep(directory)
+    shutil.rmtree(directory)
+
+
+def join_words(first: Machine, *options: str) -> tuple[str, str]:
+    """(address, token) of the command that `hanse token` prints."""
+    words = first.done("token", *options).split()
+    assert words[:2] == ["hanse", "join"]
+    return words[2], words[words.index("--token") + 1]
+
+
+def test_only_a_good_token_lets_a_machine_in(machines: list[Machine], tmp_path: Path) -> None:
+    first, second, _ = machines
+    address, good = join_words(first)
+    secret, _, fingerprint = good.partition(".")
+
+    def refused(token: str, *options: str) -> str:
+        sentence = second.refused("join", address, *second.listen, "--token", token, *options)
+        assert not second.data.exists()
+        return sentence
+
+    assert "the token is wrong" in refused(f"{secret[:-1]}x.{fingerprint}")
+    assert "too old" in refused(join_words(first, "--minutes", "0")[1])
+    make_node_certificates(tmp_path)
+    stranger = tokens.Token(secret, tokens.fingerprint_of((tmp_path / "ca.crt").read_bytes()))
+    assert "not of the cluster that the token is from" in refused(str(stranger))  # and the secret was not shown
+    assert "already exists" in refused(good, "--node", "n1")  # which costs no token
+    assert "no token" in refused("nonsense")
+    second.done("join", address, *second.listen, "--token", good)
+    third = machines[2]
+    assert "was used before" in third.refused("join", address, *third.listen, "--token", good)
+    assert second.refused("join", address, *second.listen, "--token", good).endswith("already")
+
+
+def test_machines_that_have_joined_serve_everything(machines: list[Machine]) -> None:
+    first, second, third = machines
+    address, token = join_words(first)
+    third.done("join", address, *third.listen, "--token", token)
+    second.start()
+    third.start()
+    assert second.ask("SELECT count(*) FROM t") == [(100,)]
+    third.ask("CREATE TABLE u (k int)")
+    assert second.ask("SELECT count(*) FROM u") == [(0,)]
+    nodes = [(each.name, each.host, each.port) for each in machines]
+    assert third.ask("SELECT name, host, gateway_port FROM hanse.nodes ORDER BY name") == nodes
+    wait_until("a group of three", lambda: third.can("ALTER TABLESPACE g1 SET (replicas = 3)"), timeout_s=WAIT_S)
+    members = third.ask("SELECT i->>'node' FROM hanse.groups, jsonb_array_elements(instances) i ORDER BY 1")
+    assert members == [("n1",), ("n2",), ("n3",)]
+
+    def votes() -> bool:
+        """Of the joined ones, too: else the loss of the first would be the loss of the control plane."""
+        return "the control plane's votes are those of n1, n2, n3" in (first.data / "node.log").read_text()
+
+    wait_until("three votes", votes, timeout_s=WAIT_S)
+
+
+def _answer_of(machine: Machine, port: int, question: bytes, context: ssl.SSLContext | None) -> bytes:
+    """The first bytes that come back; b"" where the connection is ended."""
+    try:
+        with contextlib.closing(socket.create_connection((machine.host, port), timeout=WAIT_S)) as plain:
+            talking = plain if context is None else context.wrap_socket(plain, server_hostname=machine.name)
+            with contextlib.closing(talking):
+                talking.sendall(question)
+                return talking.recv(100)
+    except (ssl.SSLError, ConnectionError):
+        return b""
+
+
+def test_every_port_of_hanse_wants_a_certificate_of_the_cluster(machines: list[Machine], tmp_path: Path) -> None:
+    make_node_certificates(tmp_path, "n1")
+    ours, nodes_tls = machines[0].data / "n1" / "tls", machines[0].data / "tls" / "nodes"
+    member = node_tls(nodes_tls / "ca.crt", ours / "node.crt", ours / "node.key").client
+    stranger = node_tls(tmp_path / "ca.crt", tmp_path / "n1.crt", tmp_path / "n1.key").client
+    nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    for context in (stranger, nobody):  # they would talk to anybody
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    hello = p.encode(p.Hello(format=p.FORMAT, name="somebody"), 1000)
+    for machine in machines:
+        own = next(each for each in machine.files["control"] if each["name"] == machine.name)
+        (peer,) = [each["peer_port"] for each in machine.files["instances"] if each["peer_port"]]
+        for port, question in ((own["port"], hello), (peer, encode(WhoLeads())), (own["raft_port"], hello)):
+            assert _answer_of(machine, port, question, None)[:1] in (b"", b"\x15")  # an alert: RFC 8446, 6
+            assert _answer_of(machine, port, question, stranger) == b""
+            assert _answer_of(machine, port, question, nobody) == b""
+            if port != own["raft_port"]:  # which answers nobody over the connection that it is called by
+                assert _answer_of(machine, port, question, member) != b""
+
+
+def test_the_loss_of_the_first_machine_loses_nothing(machines: list[Machine]) -> None:
+    first, second, third = machines
+    if third.ask("SELECT leader FROM hanse.groups") != [("g1.1",)]:
+        wait_until("n1 leads", lambda: third.can("ALTER TABLESPACE g1 SET (leader = 'n1')"), timeout_s=WAIT_S)
+    third.ask("INSERT INTO t VALUES (101, 'acknowledged')")
+    first.die()
+    assert second.ask("SELECT count(*), max(k) FROM t") == [(101, 101)]
+    second.ask("INSERT INTO t VALUES (102, 'after')")
+    third.ask("CREATE TABLE w (k int)")  # by a control plane of those that have joined
+    assert third.ask("SELECT count(*) FROM t") == [(102,)]
+    assert third.ask("SELECT leader <> 'g1.1' FROM hanse.groups") == [(True,)]
+
+
+def test_nodes_are_removed(machines: list[Machine]) -> None:
+    """The one that is lost, and one that has been drained: its agent and what it runs end."""
+    _, second, third = machines
+    assert "has instances of g1" in second.refused("remove", "n1")
+    assert "does not exist" in second.refused("remove", "n9")
+    assert "there is no node n9" in second.refused("drain", "n9")
+    if second.ask("SELECT leader FROM hanse.groups") != [("g1.2",)]:
+        wait_until("n2 leads", lambda: second.can("ALTER TABLESPACE g1 SET (leader = 'n2')"), timeout_s=WAIT_S)
+    wait_until("a group of one", lambda: second.can("ALTER TABLESPACE g1 SET (replicas = 1)"), timeout_s=WAIT_S)
+    second.done("remove", "n1")
+    second.done("remove", "n3")
+    assert third.process is not None and third.process.wait(WAIT_S) == 2
+    assert "this node was removed from the cluster: n3" in (third.data / "node.log").read_text()
+    second.ask("INSERT INTO u VALUES (1)")
+    second.ask("CREATE TABLE alone (k int)")
+    assert second.ask("SELECT name FROM hanse.nodes") == [("n2",)]
