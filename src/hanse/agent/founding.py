@@ -66,7 +66,8 @@ POLL_S = 0.02
 _IS_IDLE = "SELECT bool_and(NOT active) IS NOT FALSE FROM pg_replication_slots WHERE slot_name = $1"
 _DROP_SLOT = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1"
 CUT_S_MAX = 10.0  # for writers of reference tables to end in the origin, and for what they wrote to be durable there
-PAUSE_S_MIN = 1.0  # between attempts: each may hold writers up
+PAUSE_S_MIN = 1.0  # between attempts
+AGAIN_S = 5.0  # before reference tables are frozen again
 
 
 class Founding:
@@ -88,6 +89,7 @@ class Founding:
         self._make_part = make_part
         self._member = Member(instance, member_access(node, secrets, node.host, config.port))
         self._part: MemberPart | None = None
+        self._is_cut_off = False  # of its origin
 
     async def run(self) -> MemberPart | None:
         backoff = Backoff()
@@ -137,6 +139,7 @@ class Founding:
         )
         await control.propose(command)
         await in_thread(discard, self._instance, self._node, self._config.group)
+        self._is_cut_off = False
         leader = control.snapshot.group_by_name[coming.origin].leader
         origin = member_access(self._node, self._secrets, leader.host, leader.port)
         log.info("%s is made as a copy of %s", self.name, leader.name)
@@ -145,8 +148,7 @@ class Founding:
             await clone(self._instance, source_of(origin, self.name, slot))
             await in_thread(self._instance.bring_up)
             await self._near(origin)
-            async with control.ddl_lock():
-                await self._open(control, origin, coming, attempt)
+            await self._until_open(control, origin, coming, attempt)
         except BaseException:
             if self._part is not None:
                 await self._part.stop()
@@ -170,6 +172,21 @@ class Founding:
             elif now > deadline and not await self._member.streams():
                 raise TimeoutError(f"{self.name} gets nothing from its origin")
             await asyncio.sleep(POLL_S)
+
+    async def _until_open(self, control: ControlClient, origin: Access, coming: Coming, attempt: str) -> None:
+        """Transactions that stay open on reference tables cost no other copy: this one goes on following."""
+        while True:
+            try:
+                async with control.ddl_lock():
+                    await self._open(control, origin, coming, attempt)
+                return
+            except (PgError, TimeoutError) as error:
+                known = control.snapshot.coming_by_name.get(coming.group.name)
+                if self._is_cut_off or known is None or known.attempt != attempt:
+                    raise
+                log.info("group %s is not opened yet: %s", coming.group.name, error or type(error).__name__)
+            await asyncio.sleep(AGAIN_S)
+            await self._near(origin)
 
     async def _open(self, control: ControlClient, origin: Access, coming: Coming, attempt: str) -> None:
         """Under the lock for schema changes, by which the snapshot is the newest and stays so in what matters here."""
@@ -208,6 +225,7 @@ class Founding:
     async def _become_own(self, snapshot: Snapshot, coming: Coming) -> None:
         """Its term is its timeline."""
         term = local_timeline(self._member) + 1
+        self._is_cut_off = True
         await promote(self._member, term)
         await found(self._member)
         async with self._member.access.connected() as connection:
