@@ -39,6 +39,7 @@ from ..config import SYSTEM_ROLE, InstanceConfig, NodeConfig, Secrets
 from ..core.errors import PgError
 from ..core.ids import quote_literal, quote_qualified
 from ..core.limits import (
+    FOUNDING_CUT_S_MAX,
     FREEZE_WAIT_S_MAX,
     MEMBER_START_S_MAX,
     STREAMLESS_S_MAX,
@@ -65,7 +66,6 @@ log = logging.getLogger(__name__)
 POLL_S = 0.02
 _IS_IDLE = "SELECT bool_and(NOT active) IS NOT FALSE FROM pg_replication_slots WHERE slot_name = $1"
 _DROP_SLOT = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1"
-CUT_S_MAX = 10.0  # for writers of reference tables to end in the origin, and for what they wrote to be durable there
 PAUSE_S_MIN = 1.0  # between attempts
 AGAIN_S = 5.0  # before reference tables are frozen again
 
@@ -201,7 +201,7 @@ class Founding:
                 member_access(self._node, self._secrets, home.host, home.port), INDEX_JOBS, "an index is being made"
             )
             holder = await held.enter_async_context(origin.connected())
-            async with asyncio.timeout(CUT_S_MAX):
+            async with asyncio.timeout(FOUNDING_CUT_S_MAX):
                 await held.enter_async_context(holder.transaction())
                 if tables:
                     await holder.execute(
@@ -209,8 +209,8 @@ class Founding:
                     )
                 await _refuse_while(origin, SCHEMA_CHANGES, "a schema change is being ended by recovery")
                 moment = await _mark(origin)
-            while await _position(self._member.access, "pg_last_wal_replay_lsn()") < moment:
-                await asyncio.sleep(POLL_S)
+                while await _position(self._member.access, "pg_last_wal_replay_lsn()") < moment:
+                    await asyncio.sleep(POLL_S)
             await self._become_own(snapshot, coming)
             part = await self._lead()
             await holder.fetchval("SELECT 1")  # the lock there was held all the time
@@ -275,7 +275,7 @@ def discard(instance: Instance, node: NodeConfig, group: str) -> None:
 async def drop_slot(origin: Access, owner: str) -> None:
     """Where the origin can be reached. The slot of one that streams still stays, for a moment."""
     with contextlib.suppress(PgError, TimeoutError):
-        async with asyncio.timeout(CUT_S_MAX), origin.connected() as connection:
+        async with asyncio.timeout(FOUNDING_CUT_S_MAX), origin.connected() as connection:
             while not await connection.fetchval(_IS_IDLE, slot_of(owner)):
                 await asyncio.sleep(POLL_S)
             await connection.execute(_DROP_SLOT, slot_of(owner))
