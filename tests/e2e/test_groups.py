@@ -6,6 +6,7 @@ The tests are in order: each goes on with the cluster as the one before has left
 from __future__ import annotations
 
 import contextlib
+import json
 import random
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from support.servers import Cluster, hanse, three_nodes
 HANSE = [sys.executable, "-P", "-m", "hanse.cli.main"]
 ROWS, CLIENTS = 100, 3
 BACK_S = 90.0
+PAUSE_S = 0.02  # of each client: what it does is to meet changes, not to fill the machine
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +75,7 @@ class Clients:
                             connection.execute(add, (row_id,))  # type: ignore[call-overload]
                     self.added[number] += 2
                 self.said[number] += 1
+                self.stop.wait(PAUSE_S)
 
     def go_on(self, running: list[Future[None]]) -> None:
         """Until each client has done something more; a client's error is raised."""
@@ -375,6 +378,7 @@ class Writers:
                         connection.execute("INSERT INTO rates VALUES (%s, 1)", (following,))
                         connection.execute("INSERT INTO uses VALUES (%s, 1)", (following,))
                     self.acknowledged[number].append(following)
+                    self.stop.wait(PAUSE_S)
 
     @contextlib.contextmanager
     def working(self) -> Iterator[None]:
@@ -470,6 +474,12 @@ def test_a_group_that_came_later_is_used_and_dropped(cluster: Cluster, writers: 
         connection.execute("CREATE TABLE parts_1 PARTITION OF parts FOR VALUES IN (1) TABLESPACE g1")
         connection.execute("CREATE TABLE parts_3 PARTITION OF parts FOR VALUES IN (3) TABLESPACE g3")
         connection.execute("INSERT INTO parts VALUES (1), (3)")
+        with connection.transaction():
+            connection.execute("UPDATE parts SET id = id")
+            connection.execute("PREPARE TRANSACTION 'mine'")
+        listed = json.loads(hanse("transactions", "--data", str(cluster.data_directory), "--json"))
+        assert [each["groups"] for each in listed["transactions"] if each["gid"] == "mine"] == [["g1", "g3"]]
+        connection.execute("ROLLBACK PREPARED 'mine'")
         connection.execute("ALTER TABLE notes SET TABLESPACE g3")
         joined = "SELECT count(*), (SELECT count(*) FROM notes) FROM parts JOIN rates USING (id)"
         assert connection.execute(joined).fetchone() == (1, 10)  # the writers began with 3

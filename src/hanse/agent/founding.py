@@ -40,6 +40,7 @@ from ..config import SYSTEM_ROLE, InstanceConfig, NodeConfig, Secrets
 from ..core.errors import PgError
 from ..core.ids import quote_literal, quote_qualified
 from ..core.limits import (
+    FOUNDING_CUT_S_MAX,
     FREEZE_WAIT_S_MAX,
     MEMBER_START_S_MAX,
     STREAMLESS_S_MAX,
@@ -66,8 +67,8 @@ log = logging.getLogger(__name__)
 POLL_S = 0.02
 _IS_IDLE = "SELECT bool_and(NOT active) IS NOT FALSE FROM pg_replication_slots WHERE slot_name = $1"
 _DROP_SLOT = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1"
-CUT_S_MAX = 10.0  # for writers of reference tables to end in the origin, and for what they wrote to be durable there
-PAUSE_S_MIN = 1.0  # between attempts: each may hold writers up
+PAUSE_S_MIN = 1.0  # between attempts
+AGAIN_S = 5.0  # before reference tables are frozen again
 
 
 class Founding:
@@ -89,6 +90,7 @@ class Founding:
         self._make_part = make_part
         self._member = Member(instance, member_access(node, secrets, node.host, config.port))
         self._part: MemberPart | None = None
+        self._is_cut_off = False  # of its origin
 
     async def run(self) -> MemberPart | None:
         backoff = Backoff()
@@ -138,6 +140,7 @@ class Founding:
         )
         await control.propose(command)
         await in_thread(discard, self._instance, self._node, self._config.group)
+        self._is_cut_off = False
         leader = control.snapshot.group_by_name[coming.origin].leader
         origin = member_access(self._node, self._secrets, leader.host, leader.port)
         log.info("%s is made as a copy of %s", self.name, leader.name)
@@ -146,8 +149,7 @@ class Founding:
             await clone(self._instance, source_of(origin, self.name, slot))
             await in_thread(self._instance.bring_up)
             await self._near(origin)
-            async with control.ddl_lock():
-                await self._open(control, origin, coming, attempt)
+            await self._until_open(control, origin, coming, attempt)
         except BaseException:
             if self._part is not None:
                 await self._part.stop()
@@ -172,6 +174,21 @@ class Founding:
                 raise TimeoutError(f"{self.name} gets nothing from its origin")
             await asyncio.sleep(POLL_S)
 
+    async def _until_open(self, control: ControlClient, origin: Access, coming: Coming, attempt: str) -> None:
+        """Transactions that stay open on reference tables cost no other copy: this one goes on following."""
+        while True:
+            try:
+                async with control.ddl_lock():
+                    await self._open(control, origin, coming, attempt)
+                return
+            except (PgError, TimeoutError) as error:
+                known = control.snapshot.coming_by_name.get(coming.group.name)
+                if self._is_cut_off or known is None or known.attempt != attempt:
+                    raise
+                log.info("group %s is not opened yet: %s", coming.group.name, error or type(error).__name__)
+            await asyncio.sleep(AGAIN_S)
+            await self._near(origin)
+
     async def _open(self, control: ControlClient, origin: Access, coming: Coming, attempt: str) -> None:
         """Under the lock for schema changes, by which the snapshot is the newest and stays so in what matters here."""
         snapshot = control.snapshot
@@ -185,7 +202,7 @@ class Founding:
                 member_access(self._node, self._secrets, home.host, home.port), INDEX_JOBS, "an index is being made"
             )
             holder = await held.enter_async_context(origin.connected())
-            async with asyncio.timeout(CUT_S_MAX):
+            async with asyncio.timeout(FOUNDING_CUT_S_MAX):
                 await held.enter_async_context(holder.transaction())
                 if tables:
                     await holder.execute(
@@ -193,8 +210,8 @@ class Founding:
                     )
                 await _refuse_while(origin, SCHEMA_CHANGES, "a schema change is being ended by recovery")
                 moment = await _mark(origin)
-            while await _position(self._member.access, "pg_last_wal_replay_lsn()") < moment:
-                await asyncio.sleep(POLL_S)
+                while await _position(self._member.access, "pg_last_wal_replay_lsn()") < moment:
+                    await asyncio.sleep(POLL_S)
             await self._become_own(snapshot, coming)
             part = await self._lead()
             await holder.fetchval("SELECT 1")  # the lock there was held all the time
@@ -209,6 +226,7 @@ class Founding:
     async def _become_own(self, snapshot: Snapshot, coming: Coming) -> None:
         """Its term is its timeline."""
         term = local_timeline(self._member) + 1
+        self._is_cut_off = True
         await promote(self._member, term)
         await found(self._member)
         async with self._member.access.connected() as connection:
@@ -258,7 +276,7 @@ def discard(instance: Instance, node: NodeConfig, group: str) -> None:
 async def drop_slot(origin: Access, owner: str) -> None:
     """Where the origin can be reached. The slot of one that streams still stays, for a moment."""
     with contextlib.suppress(PgError, TimeoutError):
-        async with asyncio.timeout(CUT_S_MAX), origin.connected() as connection:
+        async with asyncio.timeout(FOUNDING_CUT_S_MAX), origin.connected() as connection:
             while not await connection.fetchval(_IS_IDLE, slot_of(owner)):
                 await asyncio.sleep(POLL_S)
             await connection.execute(_DROP_SLOT, slot_of(owner))

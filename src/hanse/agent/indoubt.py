@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..catalog.client import ControlClient
+from ..catalog.model import group_order
 from ..config import SYSTEM_ROLE, WORKSPACE_PLACE, ClusterConfig, Secrets
 from ..core.errors import PgError, UserMistake
 from ..core.ids import quote_literal
@@ -55,9 +56,11 @@ class Operator:
         self._cluster = cluster
         self._tls = tls
         self._secrets = secrets
-        leaders = {i.group: i.port for node in cluster.nodes for i in node.instances if i.role == "leader"}
-        leaders.pop(WORKSPACE_PLACE, None)
-        self._ports = dict(sorted(leaders.items(), key=lambda item: (len(item[0]), item[0])))
+        ports: dict[str, list[int]] = {}
+        for instance in (each for node in cluster.nodes for each in node.instances):
+            if instance.group != WORKSPACE_PLACE:
+                ports.setdefault(instance.group, []).append(instance.port)
+        self._ports = dict(sorted(ports.items(), key=lambda item: group_order(item[0])))
 
     async def look(self) -> Listing:
         """What is prepared anywhere."""
@@ -124,15 +127,30 @@ class Operator:
         """READ COMMITTED and its own transaction, as recovery needs it."""
         if group not in self._ports:
             raise PgError("08001", f"there is no group {group}")
-        access = SystemAccess(
-            host=self._cluster.host,
-            port=self._ports[group],
-            socket_directory=None,
-            user=SYSTEM_ROLE,
-            password=self._secrets.system_password,
-        )
         try:
-            async with asyncio.timeout(IN_DOUBT_ASK_S_MAX + RECOVERY_LOCK_WAIT_S_MAX):
+            async with (
+                asyncio.timeout(IN_DOUBT_ASK_S_MAX + RECOVERY_LOCK_WAIT_S_MAX),
+                self._leader(group) as connection,
+            ):
+                with translated(f"asking {group}"):
+                    rows: Rows = await connection.fetch(sql)
+                    return rows
+        except TimeoutError:
+            raise PgError("57014", f"group {group} does not answer") from None
+
+    @asynccontextmanager
+    async def _leader(self, group: str) -> AsyncIterator[Any]:
+        """Of the group's servers the one that takes writes: who leads is not in any configuration."""
+        trouble = PgError("08001", f"no server of group {group} leads")
+        for port in self._ports[group]:
+            access = SystemAccess(
+                host=self._cluster.host,
+                port=port,
+                socket_directory=None,
+                user=SYSTEM_ROLE,
+                password=self._secrets.system_password,
+            )
+            try:
                 connection = await access.connect(
                     self._cluster.database,
                     application_name="hanse transactions",
@@ -140,14 +158,18 @@ class Operator:
                     default_transaction_read_only="off",
                     lock_timeout=f"{int(RECOVERY_LOCK_WAIT_S_MAX * 1000)}",
                 )
-                try:
-                    with translated(f"asking {group}"):
-                        rows: Rows = await connection.fetch(sql)
-                        return rows
-                finally:
-                    connection.terminate()
-        except TimeoutError:
-            raise PgError("57014", f"group {group} does not answer") from None
+            except PgError as error:
+                trouble = error
+                continue
+            try:
+                with translated(f"asking {group}"):
+                    follows = await connection.fetchval("SELECT pg_is_in_recovery()")
+                if not follows:
+                    yield connection
+                    return
+            finally:
+                connection.terminate()
+        raise trouble
 
     @asynccontextmanager
     async def _control(self) -> AsyncIterator[ControlClient]:

@@ -148,6 +148,7 @@ PROBE_S, PROBE_S_MAX = 0.5, 1.5  # between two writes by which an agent tries it
 PROMOTION_S = 0.5  # about what a promotion takes: the end of an earlier leader's lease is waited for meanwhile
 SLOT_WAL_BYTES_MAX = 4 << 30  # that a leader keeps for a follower that is away; one that needs more is copied anew
 STREAMLESS_S_MAX = 5.0  # for which a follower may have no stream, before it looks why
+FOUNDING_CUT_S_MAX = 10.0  # for a new group's copy to have what was written to reference tables; else it is tried again
 SWITCHOVER_BEHIND_BYTES_MAX = 1 << 20  # that a successor may lack of the leader's WAL when a switchover begins
 JOIN_BEHIND_BYTES_MAX = 16 << 20  # that a new member may lack of the leader's WAL when the rule begins to count it
 SWITCHOVER_READY_S_MAX = 20.0  # for a successor to come so near
