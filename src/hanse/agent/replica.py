@@ -44,10 +44,7 @@ from ..core.limits import (
     PROBE_S_MAX,
     STREAMLESS_S_MAX,
 )
-from ..engines.postgres.cloning import clone, rewind
 from ..engines.postgres.group_files import (
-    Source,
-    clear_rewind_mark,
     configure_member,
     rewind_mark,
     settle,
@@ -70,8 +67,9 @@ from .canvass import canvass
 from .group_records import record_of, reigns, row_of
 from .peers import Peers
 from .pledges import PledgeFile
+from .rejoining import copied, rewound
 from .resumption import begin_again
-from .rule_change import Progress, change_rule, next_rule
+from .rule_change import change_rule, next_rule
 from .tasks import end, in_thread
 
 log = logging.getLogger(__name__)
@@ -555,15 +553,10 @@ class Replica:
             log.info("%s comes to %s of term %d: %s", self.name, leader, term, way.value)
             self._quiet = False
             source = source_of(access, self.name, slot)
-            if way is Rejoin.REWIND and not await self._rewind(source, term):
+            if way is Rejoin.REWIND and not await rewound(self._member, source, term, self._names()):
                 way = Rejoin.CLONE
             if way is Rejoin.CLONE:
-                await in_thread(self._member.instance.stop, StopMode.IMMEDIATE)
-                progress = Progress(self.name)
-                await clone(
-                    self._member.instance, source, synchronous_standby_names=self._names(), progress=progress.see
-                )
-                await in_thread(self._member.instance.bring_up)
+                await copied(self._member.instance, source, self._names())
             elif way is Rejoin.STREAM:
                 await self._member.follow(source, self._names())
             self._following = (term, leader)
@@ -592,23 +585,6 @@ class Replica:
             promotion_id=record.promotion_id if record is not None and of_timeline else None,
             lsn=data.lsn,
         )
-
-    async def _rewind(self, source: Source, term: int) -> bool:
-        """Whether that was possible. Until it is consistent the server streams under a name that nobody waits for."""
-        instance = self._member.instance
-        await in_thread(instance.stop)
-        try:
-            unnamed = replace(source, name=f"{source.name} (rejoins)")
-            await rewind(instance, unnamed, term=term, synchronous_standby_names=self._names())
-            await in_thread(instance.bring_up)
-            while not await self._member.is_consistent():
-                await asyncio.sleep(WATCH_S)
-        except (PgError, UserMistake) as error:
-            log.warning("%s is cloned: %s", self.name, error)
-            return False
-        await in_thread(clear_rewind_mark, instance)
-        await self._member.follow(source, self._names())
-        return True
 
     # --- repairing
 
