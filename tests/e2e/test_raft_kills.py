@@ -131,8 +131,12 @@ async def written_more(cluster: Cluster, count: int) -> None:
 
 async def journal(cluster: Cluster, name: str) -> list[int]:
     deadline = time.monotonic() + 60
-    while (await cluster.ask(name, "read index"))[0] != "ok":
+    while True:
+        with contextlib.suppress(OSError, TimeoutError):  # the last that was killed may not listen yet
+            if (await cluster.ask(name, "read index"))[0] == "ok":
+                break
         assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
     return [int(number) for number in (await cluster.ask(name, "state"))[3:]]
 
 

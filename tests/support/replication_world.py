@@ -118,6 +118,7 @@ class Server:
     stream: tuple[str, int] | None = None  # (leader, connection)
     job: tuple[Rejoin, Leading] | None = None  # under way
     unfenced: tuple[str, int] | None = None  # a stream that a fault has left running
+    led: Leading | None = None  # it served as this when it ended in order
 
     def record(self) -> RuleRecord | None:
         return next((each.value for each in reversed(self.wal) if isinstance(each.value, RuleRecord)), None)
@@ -344,6 +345,17 @@ class World:
         if not server.up:
             server.up = True
             server.grants = Grants.after_start(self.clock(server.name))
+            self._begin_again(server)
+
+    def _begin_again(self, server: Server) -> None:
+        """In the same term, if it has heard of no other; it may have been surpassed."""
+        led, server.led = server.led, None
+        if led is None or (server.pledge.term, server.pledge.leader) != (led.record.term, server.name):
+            return
+        server.leading = Leading(server.name, led.record, led.record.clause(), self.clock(server.name), led.promotion)
+        server.leading.visible = server.commits()
+        server.leading.step_lsn = len(server.wal)
+        self.story["begun again"] += 1
 
     # --- streaming -------------------------------------------------------------------------------------------------
 
@@ -735,6 +747,7 @@ class World:
             (self._switch_over, 0.3),
             (self._kill_agent, 1.0),
             (self._remove, 0.3),
+            (self._end_in_order, 0.3),
         ]
 
     def _switch_over(self) -> None:
@@ -744,11 +757,7 @@ class World:
         if leading is None or not self.serving(server) or leading.steps is not None or not leading.senders:
             return
         successor = self.draw.choice(sorted(leading.senders))
-        for name, (connection, _) in leading.senders.items():
-            follower = self.servers[name]
-            if follower.up and follower.stream == (server.name, connection) and self.linked(name, server.name):
-                follower.wal += server.wal[len(follower.wal) :]
-                follower.flushed = len(follower.wal)
+        self._send_all(server, leading)
         self.stop(server)
         server.up = self.draw.random() < 0.5  # else it reports when it runs again
         repairer = self.draw.choice(self.repairers)
@@ -757,6 +766,29 @@ class World:
         assert repairer.attempt is not None
         repairer.attempt = replace(repairer.attempt, prefer=successor, prefer_until=until)
         self.story["switchover"] += 1
+
+    def _send_all(self, server: Server, leading: Leading) -> None:
+        """What a server does that is stopped in order."""
+        for name, (connection, _) in leading.senders.items():
+            follower = self.servers[name]
+            if follower.up and follower.stream == (server.name, connection) and self.linked(name, server.name):
+                follower.wal += server.wal[len(follower.wal) :]
+                follower.flushed = len(follower.wal)
+
+    def _end_in_order(self) -> None:
+        """The leader's server and its agent; its followers may end before it."""
+        server = self.leader()
+        leading = server.leading
+        if leading is None or not self.serving(server):
+            return
+        for other in self.servers.values():
+            if other is not server and self.draw.random() < 0.5:
+                self.crash(other)
+        self._send_all(server, leading)
+        server.led = leading
+        self.stop(server)
+        server.up = False
+        self.story["end in order"] += 1
 
     def _kill_agent(self) -> None:
         """Of a leader that changes the rule; its server goes on, and the next agent finds it."""
@@ -780,7 +812,7 @@ class World:
             for other in self.servers.values():
                 if other.name not in leading.record.rule.members and other.leading is None and other.wal:
                     other.wal, other.flushed, other.consistent_at = [], 0, 0
-                    other.stream = other.job = other.unfenced = other.superseded = None
+                    other.stream = other.job = other.unfenced = other.superseded = other.led = None
                     other.rewinding = False
                     self.story["removal"] += 1
 

@@ -122,13 +122,13 @@ class NodeAgent:
 
     async def _start_servers(self) -> None:
         config = self.config
-        server = await asyncio.to_thread(prepare_server, config, self.secrets)
-        self._placing = Placing(config, self.secrets, self._config_file, server, self._look_after)
         self._gateways = [GatewayPart(config, self._config_file, worker) for worker in range(config.gateway_workers)]
-        self.presence.update(note="PostgreSQL")
         await asyncio.to_thread(end_surplus, config)
         for gateway in self._gateways:
             gateway.begin()
+        server = await asyncio.to_thread(prepare_server, config, self.secrets)
+        self._placing = Placing(config, self.secrets, self._config_file, server, self._look_after)
+        self.presence.update(note="PostgreSQL")
         await _all(self._start_control(), *(self._try_start(part) for part in self._placing.parts.values()))
 
     async def _start_gateways(self) -> None:

@@ -36,9 +36,10 @@ and for reads, it is the lease (`lease.py`).
 
 **What counts as a recruit's data.** A clone is made beside the old data, which count until it has taken their place. A directory
 that is being rewound has no data, until replay has come to where its source was then. What it had acknowledged is in the data
-of that source, the leader of a term S: it counts where another recruit's data are of term S or later, because these have all
-that S began with, and it has acknowledged nothing since (until it is consistent it streams under a name that nobody waits
-for). A directory that was lost pledges itself, and counts for the majority.
+of that source, the leader of a term S: it counts where the data of another recruit that may lead are of term S or later, because
+these have all that S began with, and it has acknowledged nothing since (until it is consistent it streams under a name that
+nobody waits for). Data of one that is only being added say nothing of those that may lead. A directory that was lost pledges
+itself, and counts for the majority.
 
 What it does not do: notice that a leader is gone (the caller decides when to begin an attempt; a needless one costs a pause,
 nothing else), wait for more recruits than it needs, or bring a group back that has lost too many instances: that takes a
@@ -163,7 +164,11 @@ def choose(attempt: Attempt, seen: Observation) -> Attempt:
     reports = seen.reports(attempt)
     with_data = {name: report for name, report in reports.items() if report.record is not None}
     newest = newest_record(with_data)
-    if newest is None or not newest.recruited(reports, accounted(reports, newest.term)):
+    if newest is None:
+        return attempt
+    eligible = {name: report for name, report in with_data.items() if name in newest.members}
+    term = max((report.position[0] for report in eligible.values()), default=0)
+    if not newest.recruited(reports, accounted(reports, term)):
         return attempt
     if attempt.wanted is not None and not attempt.wanted.members <= with_data.keys():
         return attempt
@@ -172,7 +177,6 @@ def choose(attempt: Attempt, seen: Observation) -> Attempt:
     wait_s = lease_wait_s(reports, seen.now)
     if wait_s > PROMOTION_S:  # the former leader may report meanwhile, and then nobody needs to wait
         return attempt
-    eligible = {name: report for name, report in with_data.items() if name in newest.members}
     leader = best(eligible, prefer=attempt.prefer)
     rule, previous = newest.rule, newest.previous
     if previous is None and attempt.wanted not in (None, rule):

@@ -196,6 +196,8 @@ def test_a_directory_that_was_being_rewound_counts_where_its_source_is_known() -
     assert choose(ATTEMPT, seen(rewound, report("c", 4, 20))).record is None
     record = choose(ATTEMPT, seen(rewound, report("c", 5, 20))).record
     assert record is not None and record.leader == "c"
+    joiner = report("d", 5, 20)  # has the source's data, and may not lead
+    assert choose(ATTEMPT, seen(rewound, report("c", 4, 20), joiner)).record is None
 
 
 def test_old_leases_are_waited_for_unless_their_leader_has_stopped() -> None:

@@ -41,7 +41,7 @@ def test_every_seed_with_operators() -> None:
     story: Counter[str] = Counter()
     for seed in range(SEEDS // 2):
         story.update(_story(seed, operators=True))
-    wanted = {"switchover", "change cut off", "change gone on with", "removal", "rule changed"}
+    wanted = {"switchover", "change cut off", "change gone on with", "removal", "rule changed", "begun again"}
     assert wanted <= story.keys(), "the simulation is too kind"
 
 
