@@ -49,6 +49,7 @@ class Wreck:
     cluster: Cluster
     fault: Path
     totals: dict[str, int] = field(default_factory=dict)  # read while one group had committed and the other had not
+    after_loss: tuple[object, ...] | None = None  # what was read next, when a client had been told of his commit
     answers: dict[str, str | None] = field(default_factory=dict)  # SQLSTATE, '' for success, None: connection lost
 
     def connect(self, **more: object) -> psycopg.Connection:
@@ -125,7 +126,10 @@ def wreck(cluster_to_break: Wreck) -> Wreck:
     """Everything goes wrong here; the tests look at what is left."""
     wreck = cluster_to_break
     _fill(wreck)
-    _kill_decider(wreck)
+    _kill_server_before(wreck, "after_prepare", "decider killed", 4, group=1)
+    _kill_server_before(wreck, "before_finish", "other killed", 5, group=0)
+    with wreck.connect() as connection:
+        wreck.after_loss = connection.execute("SELECT balance FROM accounts WHERE id = 5").fetchone()
     wreck.broken("undecided", "after_prepare", *_transfer(1))
     wreck.broken("decided", "after_decide", *_transfer(2))
     wreck.totals = {mode: _total(wreck, mode) for mode in ("fast", "snapshot")}
@@ -159,14 +163,14 @@ def _fill(wreck: Wreck) -> None:
                 f"CREATE TABLE accounts_{name} PARTITION OF accounts FOR VALUES FROM ({low}) TO ({high}) TABLESPACE {name}"
             )
         connection.execute("INSERT INTO accounts SELECT i, 1000 FROM unnest(ARRAY[1, 2, 11, 12]) i")
-        connection.execute("INSERT INTO accounts VALUES (3, 0), (13, 0), (4, 0), (14, 0)")
+        connection.execute("INSERT INTO accounts VALUES (3, 0), (13, 0), (4, 0), (14, 0), (5, 0), (15, 0)")
 
 
-def _kill_decider(wreck: Wreck) -> None:
-    """The decider's server dies after the others have prepared, and before it hears of it."""
-    thread, pid = wreck.stopped("decider killed", "after_prepare", *_transfer(4))
+def _kill_server_before(wreck: Wreck, point: str, name: str, account: int, *, group: int) -> None:
+    """A group's server dies, and the gateway stands at `point` of a commit meanwhile."""
+    thread, pid = wreck.stopped(name, point, *_transfer(account))
     try:
-        _kill_server(wreck.cluster.status()["groups"][1]["instances"][0]["pid"])
+        _kill_server(wreck.cluster.status()["groups"][group]["instances"][0]["pid"])
     finally:
         os.kill(pid, signal.SIGCONT)
     thread.join(30)
@@ -190,6 +194,12 @@ def test_a_snapshot_waits_for_the_other_half(wreck: Wreck) -> None:
     assert wreck.totals == {"fast": TOTAL + 100, "snapshot": TOTAL}
 
 
+def test_what_was_told_is_seen(wreck: Wreck) -> None:
+    """Also where the server of the other half died after the decision."""
+    assert wreck.answers["other killed"] == ""
+    assert wreck.after_loss == (-100,)
+
+
 def test_every_transfer_is_whole(wreck: Wreck) -> None:
     with wreck.connect() as connection:
         rows = dict(connection.execute("SELECT id, balance FROM accounts").fetchall())
@@ -198,11 +208,13 @@ def test_every_transfer_is_whole(wreck: Wreck) -> None:
     assert (rows[2], rows[12]) == (900, 1100), "the decision was made: committed"
     assert (rows[3], rows[13]) == (0, 0), "recovery came first: rolled back"
     assert (rows[4], rows[14]) == (0, 0), "the decider died before it decided: rolled back"
+    assert (rows[5], rows[15]) == (-100, 100), "the decision was made: committed"
 
 
 def test_clients_were_told_the_truth(wreck: Wreck) -> None:
     assert wreck.answers == {
         "decider killed": "40001",
+        "other killed": "",
         "undecided": None,
         "decided": None,
         "undecided DDL": None,
@@ -214,7 +226,7 @@ def test_clients_were_told_the_truth(wreck: Wreck) -> None:
 def test_rows_are_free(wreck: Wreck) -> None:
     with wreck.connect() as connection:
         connection.execute("SET lock_timeout = '2s'")
-        assert connection.execute("UPDATE accounts SET balance = balance").statusmessage == "UPDATE 8"
+        assert connection.execute("UPDATE accounts SET balance = balance").statusmessage == "UPDATE 10"
         connection.execute("INSERT INTO made VALUES (1)")
 
 

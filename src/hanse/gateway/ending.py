@@ -245,7 +245,28 @@ async def _step(session: Session, transaction: Transaction, identity: GlobalId, 
         return {identity.decider: ended_by_recovery()}
     if step.stage == "decide":
         return await _order_to_commit(session, transaction, step)
-    return await _perform(transaction, step)
+    errors = await _perform(transaction, step)
+    if step.stage == "finish" and errors:
+        await asyncio.gather(*(_finish(session, place, step.sql) for place in errors))
+    return errors
+
+
+async def _finish(session: Session, place: str, sql: str) -> None:
+    """COMMIT PREPARED where its answer was lost, as long as a client may wait: he is told when all can see what he did."""
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + RESOLVE_WAIT_S_MAX
+    while clock() < deadline:
+        try:
+            backend = await session.gateway.system_backend(place)
+            try:
+                await backend.query(sql)
+            finally:
+                backend.close()
+            return
+        except PgError as error:
+            if error.sqlstate == "42704":  # done: by us, or by recovery
+                return
+        await asyncio.sleep(RESOLVE_PAUSE_S)
 
 
 async def _order_to_commit(session: Session, transaction: Transaction, step: Run) -> Errors:

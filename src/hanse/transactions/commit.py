@@ -7,7 +7,9 @@ The last participant in the global order is the *decider*; its own one-phase com
 2. every other writer takes its group's *gate* and does ``PREPARE TRANSACTION gid``, one after another in the global order;
 3. the decider takes its gate, records the gid and commits, in one message. If that commit is durable the transaction is
    committed everywhere, otherwise nowhere;
-4. the others do ``COMMIT PREPARED gid``, at the same time; then the client is told.
+4. the others do ``COMMIT PREPARED gid``, at the same time; then the client is told. Where the answer to that is lost it is
+   done again, because what a client was told of must be seen by whoever reads next; only a group that is away for long
+   is left to recovery.
 
 The gates are what a snapshot over several groups waits for: see `snapshots.py`, which also says why their order matters.
 At SERIALIZABLE branches that have only read take part as well: see `serializable.py`.
@@ -165,7 +167,9 @@ def commit(
         if not catalog_decides:  # it failed on the record, and waits in a failed transaction
             yield Run(writers[-1:], "ROLLBACK", stage="undo")
         raise told(_first(errors))
-    yield Run(prepared, f"COMMIT PREPARED {gid}", stage="finish")  # an error changes nothing: recovery will do it
+    yield Run(
+        prepared, f"COMMIT PREPARED {gid}", stage="finish"
+    )  # an error changes nothing: recovery will do it, in the end
 
 
 def prepare_sql(identity: GlobalId) -> str:

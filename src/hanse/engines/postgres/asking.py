@@ -12,33 +12,24 @@ from collections.abc import Callable, Mapping
 
 from ...core.errors import PgError
 from ...pgwire.diagnostics import parse_error
-from .backend import Backend, lost_connection, split_messages
-
-_COMPLETE = ord("C")
+from .backend import Backend, lost_connection
 
 
 class Answer:
     """A relay (`Backend.relay_to`) to one answer, up to ReadyForQuery; its rows are nobody's."""
 
-    __slots__ = ("_chunks", "_told", "backend", "failure")
+    __slots__ = ("_told", "backend", "failure")
 
     def __init__(self, backend: Backend, message: list[bytes], told: Callable[[Answer], None]) -> None:
         """`message`: in pieces. `told` is called once, and before this returns where the connection is gone."""
         self.backend = backend
         self.failure: PgError | None = None
         self._told: Callable[[Answer], None] | None = told
-        self._chunks: list[bytes] = []
         if backend.closed:
             self.lost(backend)
             return
         backend.relay_to(self)
         backend.write_pieces(message)
-
-    @property
-    def tag(self) -> str:
-        """Of the last statement that was completed."""
-        messages = split_messages(b"".join(self._chunks))
-        return next((raw[5:-1].decode() for raw in reversed(messages) if raw[0] == _COMPLETE), "")
 
     def give_up(self) -> None:
         """Nobody wants to be told any more; what still comes is for `Backend.next`."""
@@ -47,7 +38,7 @@ class Answer:
             self.backend.relay_no_more()
 
     def chunk(self, data: bytes) -> None:
-        self._chunks.append(data)
+        return
 
     def error(self, message: bytes) -> None:
         self.failure = self.failure or parse_error(message)
