@@ -18,7 +18,7 @@ from support.random_queries import KEYS, SETUP, Generator
 from support.servers import Cluster, Server
 from support.wire import Mode, Wire
 
-FIRST, COUNT = (int(part) for part in os.environ.get("HANSE_TEST_RANDOM_QUERIES", "1,120").split(","))
+FIRST, COUNT = (int(part) for part in os.environ.get("HANSE_TEST_RANDOM_QUERIES", "1,60").split(","))
 REFUSED = "0A000"
 REFUSED_SHARE_MAX = 0.1  # of the writes: what the guide names among limits
 
@@ -49,7 +49,7 @@ def test_as_postgres(wires: tuple[Wire, Wire]) -> None:
             continue
         if REFUSED in told:
             refused += 1
-        found.append(f"-- seed {seed}\n{Generator(seed).statement().sql};\n{told}")
+        found.append(f"-- seed {seed}\n{_shown(seed)};\n{told}")
     wrong = [each for each in found if REFUSED not in each]
     assert not wrong, "\n\n".join(wrong)
     assert refused <= REFUSED_SHARE_MAX * COUNT, "\n\n".join(found)
@@ -57,19 +57,36 @@ def test_as_postgres(wires: tuple[Wire, Wire]) -> None:
         print("\n\n".join(found))
 
 
+def _shown(seed: int) -> str:
+    generator = _generator(seed)
+    return f"{generator.statement().sql} -- {generator.values}"
+
+
 def _difference(wires: tuple[Wire, Wire], seed: int) -> str | None:
-    """A write is undone, after what it left was compared."""
-    query = Generator(seed).statement()
+    """A write is undone, after what it left was compared, and what a query sees of it."""
     mode = tuple(Mode)[seed % len(Mode)]
-    writes = not query.sql.startswith(("SELECT", "WITH", "("))
-    script: list[tuple[str, Mode, bool]] = [(query.sql, mode, query.ordered)]
-    if writes:
+    generator = _generator(seed)
+    query = generator.statement()
+    values = generator.values
+    script: list[tuple[str, Mode, bool, list[str]]] = [(query.sql, mode, query.ordered, values)]
+    if not query.sql.startswith(("SELECT", "WITH", "(")):
         target = query.sql.split()[1 if query.sql.startswith("UPDATE") else 2]
-        look = (f"SELECT * FROM {target} ORDER BY {', '.join(KEYS[target])}", Mode.SIMPLE, True)
+        look = f"SELECT * FROM {target} ORDER BY {', '.join(KEYS[target])}"
         mode = Mode.EXTENDED if mode is Mode.PREPARED else mode  # it would run twice
-        script = [("BEGIN", Mode.SIMPLE, False), (query.sql, mode, False), look, ("ROLLBACK", Mode.SIMPLE, False)]
+        after = Generator(seed).query(2)
+        script = [
+            ("BEGIN", Mode.SIMPLE, False, []),
+            (query.sql, mode, False, values),
+            (look, Mode.SIMPLE, True, []),
+            (after.sql, Mode.SIMPLE, after.ordered, []),
+            ("ROLLBACK", Mode.SIMPLE, False, []),
+        ]
     told = None
-    for sql, how, ordered in script:
-        expected, got = (wire.run(sql, how) for wire in wires)
+    for sql, how, ordered, given in script:
+        expected, got = (wire.run(sql, how, parameters=given) for wire in wires)
         told = told or difference(expected, got, Comparison(ordered=ordered))
     return told
+
+
+def _generator(seed: int) -> Generator:
+    return Generator(seed, parameters=seed % 3 == 0 and tuple(Mode)[seed % len(Mode)] is not Mode.SIMPLE)

@@ -53,8 +53,12 @@ class Query:
 
 
 class Generator:
-    def __init__(self, seed: int) -> None:
+    """`values`: of its parameters, where `parameters` has it write some constants as such."""
+
+    def __init__(self, seed: int, *, parameters: bool = False) -> None:
         self.random = random.Random(seed)
+        self.values: list[str] = []
+        self._parameters = parameters
         self._names = 0
         self._ctes: list[Source] = []
 
@@ -91,7 +95,13 @@ class Generator:
             "bool": lambda: draw.choice(("true", "false")),
             "int[]": lambda: f"ARRAY[{draw.randint(1, 9)}, 2]",
         }
-        return f"NULL::{kind}" if self._chance(0.04) else texts[kind]()
+        if self._chance(0.04):
+            return f"NULL::{kind}"
+        text = texts[kind]()
+        if not self._parameters or kind not in ("int", "numeric", "bigint") or self._chance(0.5):
+            return text
+        self.values.append(text)
+        return f"${len(self.values)}::{kind}"
 
     def expression(self, kind: str, sources: Sequence[Source], depth: int = 2) -> str:
         columns = [f"{each.name}.{name}" for each in sources for name, found in each.columns.items() if found == kind]
@@ -208,7 +218,7 @@ class Generator:
     def _from(self, depth: int) -> tuple[str, list[Source]]:
         text, first = self._item((), depth)
         sources = [first]
-        for _ in range(self.random.choice((0, 0, 1, 1, 2))):
+        for _ in range(self.random.choice((0, 0, 1, 1, 2, 3))):
             if self._chance(0.12):
                 inner, source = self._table()
                 of = self._column(source, ("int", "text"))
@@ -253,7 +263,7 @@ class Generator:
             how = self.random.choice(("", "", "MATERIALIZED ", "NOT MATERIALIZED "))
             texts.append(f"{name} ({', '.join(columns)}) AS {how}({inner.sql})")
             self._ctes.append(Source(name, columns))
-        query = self.query(depth - 1)
+        query = self._select(depth - 1) if self._chance(0.7) else self._set_operation(depth - 1)
         self._ctes = before
         return Query(f"WITH {', '.join(texts)} {query.sql}", query.types, query.ordered)
 
@@ -294,7 +304,13 @@ class Generator:
     def _window(self, sources: Sequence[Source]) -> str:
         part = f"PARTITION BY {self.expression(self.random.choice(TYPES), sources, 0)}" if self._chance(0.6) else ""
         order = self.expression(self.random.choice(TYPES), sources, 1)
-        match self.random.randint(0, 3):
+        rows = f"ROWS BETWEEN {self.random.randint(0, 2)} PRECEDING AND CURRENT ROW"
+        unique = [", ".join(f"{each.name}.{name}" for name in each.unique) for each in sources if each.unique]
+        match self.random.randint(0, 5 if len(sources) == 1 and unique else 3):
+            case 5:
+                return f"sum({self.expression('int', sources, 0)}) OVER ({part} ORDER BY {order}, {unique[0]} {rows})"
+            case 4:
+                return f"lag({self.expression('bigint', sources, 0)}) OVER ({part} ORDER BY {order} DESC, {unique[0]})"
             case 0:
                 return f"rank() OVER ({part} ORDER BY {order})"
             case 1:

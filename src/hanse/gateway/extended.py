@@ -72,6 +72,7 @@ async def run_batch(session: Session, batch: list[Message]) -> None:
                 raise
             except (PgError, RecursionError) as error:
                 await _failed(session, as_error(error))
+    session.plans.forget_large()
 
 
 def _needs_transaction(session: Session, batch: Sequence[Message]) -> bool:

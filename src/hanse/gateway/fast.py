@@ -29,7 +29,7 @@ from .autoprepare import USES_BEFORE, Prepared, consider, parameterised
 from .ending import finish
 from .holding import is_farewell, may_read_again
 from .interruption import check
-from .plans import KEPT_BYTES_MAX, LONG_TEXT_BYTES, Plans
+from .plans import LONG_TEXT_BYTES, Plans
 from .retrying import CONFLICTS
 from .route import Route
 from .shown import as_one_table, moved_back
@@ -120,8 +120,7 @@ class FastPath:
     def forget(self) -> None:
         """The unit has ended."""
         if self._long is not None:
-            if len(self._long[0]) > KEPT_BYTES_MAX:
-                self._long[1].forget_last()
+            self._long[1].forget_large()
             self._long = None
 
     def try_query(self, text: bytes) -> bool:

@@ -67,10 +67,11 @@ class Plans:
             raise made[1]
         return made[1]
 
-    def forget_last(self) -> None:
+    def forget_large(self) -> None:
         """A text of megabytes is kept in several forms as long as its statement runs, and no longer."""
-        self._last, self._made = (b"", None), None
-        forget_last()
+        if len(self._last[0]) > KEPT_BYTES_MAX:
+            self._last, self._made = (b"", None), None
+            forget_last()
 
     def has_made(self, statement: Parsed) -> bool:
         return self._made is not None and self._made[0] is statement
