@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 
+from hanse.agent.cluster_dir import load_existing
+from hanse.agent.observe import GroupStatus, observe_processes
 from hanse.cli.chaos import disk
 from support.bank import BACK_S, WRITERS, Bank
 from support.namespaces import Network, missing, three_machines
@@ -30,19 +31,18 @@ def machines(run_directory: Path) -> Iterator[tuple[Cluster, Network]]:
         yield made
 
 
-def _groups(cluster: Cluster) -> list[dict[str, Any]]:
-    groups: list[dict[str, Any]] = cluster.status()["groups"]
-    return groups
+def _groups(cluster: Cluster) -> list[GroupStatus]:
+    return observe_processes(cluster.data_directory, *load_existing(cluster.data_directory)).groups
 
 
 def _leaders(cluster: Cluster, group: str) -> list[str]:
     """The nodes whose server of the group runs and would take writes."""
-    found = next(each for each in _groups(cluster) if each["name"] == group)
-    return [each["node"] for each in found["instances"] if (each["role"], each["state"]) == ("leader", "running")]
+    found = next(each for each in _groups(cluster) if each.name == group)
+    return [each.node for each in found.instances if (each.role, each.state) == ("leader", "running")]
 
 
 def _whole(cluster: Cluster) -> bool:
-    roles = [sorted((each["role"], each["state"]) for each in group["instances"]) for group in _groups(cluster)]
+    roles = [sorted((each.role, each.state) for each in group.instances) for group in _groups(cluster)]
     whole = [("follower", "running"), ("follower", "running"), ("leader", "running")]
     return all(found == whole for found in roles)
 
@@ -55,7 +55,7 @@ def _let_lead(cluster: Cluster, node: str) -> None:
 @pytest.mark.parametrize("direction", ["both", "from"])
 def test_a_leader_is_cut_off(machines: tuple[Cluster, Network], direction: str) -> None:
     cluster, network = machines
-    wait_until("the cluster is whole", lambda: _whole(cluster), timeout_s=BACK_S, every_s=0.3)
+    wait_until("the cluster is whole", lambda: _whole(cluster), timeout_s=BACK_S)
     bank = network.within(lambda: Bank(cluster))
     (led,) = _leaders(cluster, "g1")
     cut = int(led.removeprefix("n"))
@@ -66,28 +66,28 @@ def test_a_leader_is_cut_off(machines: tuple[Cluster, Network], direction: str) 
             network.cut(cut, other)
             if direction == "both":
                 network.cut(other, cut)
-        wait_until("another leads", lambda: set(_leaders(cluster, "g1")) - {led}, timeout_s=BACK_S, every_s=0.3)
-        wait_until("the former has stopped", lambda: led not in _leaders(cluster, "g1"), timeout_s=BACK_S, every_s=0.3)
+        wait_until("another leads", lambda: set(_leaders(cluster, "g1")) - {led}, timeout_s=BACK_S)
+        wait_until("the former has stopped", lambda: led not in _leaders(cluster, "g1"), timeout_s=BACK_S)
         go_on(tuple(number for number in range(WRITERS) if number % 3 + 1 in others))
         network.heal()
-        wait_until("the cluster is whole", lambda: _whole(cluster), timeout_s=BACK_S, every_s=0.3)
+        wait_until("the cluster is whole", lambda: _whole(cluster), timeout_s=BACK_S)
         go_on()
 
 
 def test_a_disk_is_full(machines: tuple[Cluster, Network]) -> None:
     """Of a node with the leader and a voter: another leads, and all are back when there is room."""
     cluster, network = machines
-    wait_until("the cluster is whole", lambda: _whole(cluster), timeout_s=BACK_S, every_s=0.3)
+    wait_until("the cluster is whole", lambda: _whole(cluster), timeout_s=BACK_S)
     bank = network.within(lambda: Bank(cluster))
     if _leaders(cluster, "g1") != ["n2"]:
         network.within(lambda: _let_lead(cluster, "n2"))
-        wait_until("it is whole", lambda: _whole(cluster), timeout_s=BACK_S, every_s=0.3)
+        wait_until("it is whole", lambda: _whole(cluster), timeout_s=BACK_S)
     directory = cluster.data_directory / "n2"
     with bank.working(readers=(0, 2), initializer=network.enter) as go_on:
         go_on()
         disk.fill(directory)
-        wait_until("another leads", lambda: set(_leaders(cluster, "g1")) - {"n2"}, timeout_s=BACK_S, every_s=0.3)
+        wait_until("another leads", lambda: set(_leaders(cluster, "g1")) - {"n2"}, timeout_s=BACK_S)
         go_on(tuple(number for number in range(WRITERS) if number % 3 != 1))
         (directory / disk.BALLAST_FILE).unlink()
-        wait_until("the cluster is whole", lambda: _whole(cluster), timeout_s=BACK_S, every_s=0.3)
+        wait_until("the cluster is whole", lambda: _whole(cluster), timeout_s=BACK_S)
         go_on()

@@ -26,6 +26,7 @@ from typing import TypeVar
 import msgspec
 
 from hanse.agent.cluster_dir import prepare
+from hanse.agent.observe import observe_processes
 from hanse.agent.topology import Request
 from hanse.config import NodeConfig, save
 from support.processes import free_ports, stop, sweep, wait_until
@@ -135,7 +136,7 @@ def three_machines(run_directory: Path) -> Iterator[tuple[Cluster, Network]]:
                     agents.append(_start(network.prefix(number + 1), config))
                 elif agents[number].poll() is not None:
                     agents[number] = _start(network.prefix(number + 1), config)
-            return bool(cluster.status()["state"] == "running")
+            return observe_processes(data, prepared.cluster, prepared.secrets).state == "running"
 
         wait_until("the nodes are ready", running, timeout_s=240, every_s=0.5)
         yield cluster, network
