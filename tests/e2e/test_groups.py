@@ -28,7 +28,7 @@ from support.servers import Cluster, hanse, three_nodes
 HANSE = [sys.executable, "-P", "-m", "hanse.cli.main"]
 ROWS, CLIENTS = 100, 3
 BACK_S = 90.0
-MADE_S = 240.0  # for a new group: three copies are made of it here, one after another
+MADE_S = 240.0  # for a new group, whose copy is made twice here
 PAUSE_S = 0.02  # of each client: what it does is to meet changes, not to fill the machine
 
 
