@@ -28,6 +28,7 @@ from support.servers import Cluster, hanse, three_nodes
 HANSE = [sys.executable, "-P", "-m", "hanse.cli.main"]
 ROWS, CLIENTS = 100, 3
 BACK_S = 90.0
+MADE_S = 240.0  # for a new group, whose copy is made twice here
 PAUSE_S = 0.02  # of each client: what it does is to meet changes, not to fill the machine
 
 
@@ -439,27 +440,27 @@ def _open_groups(cluster: Cluster) -> set[str]:
         }
 
 
-def test_a_group_is_made_while_agents_are_killed(cluster: Cluster, writers: Writers) -> None:
-    """Every agent is killed, while the copy is made and while it becomes a group of its own."""
-
-    def is_copied() -> bool:
-        return any((cluster.data_directory / f"n{number}" / "g3" / "PG_VERSION").exists() for number in (1, 2, 3))
-
+def test_a_group_is_made_though_its_agent_is_killed(cluster: Cluster, writers: Writers) -> None:
+    """The agent that makes it, too, which has a vote in the control plane: it begins anew, and the group is opened once."""
     agents = _agents(cluster)
+
+    def copied_on() -> list[str]:
+        return [node for node in agents if (cluster.data_directory / node / "g3" / "PG_VERSION").exists()]
+
     with writers.working(), ThreadPoolExecutor(1) as pool:
         change = pool.submit(say, cluster, "CREATE TABLESPACE g3 WITH (replicas = 2)")
-        wait_until("it is copied", is_copied, timeout_s=BACK_S)
-        for agent in agents.values():
-            agent.kill()
+        wait_until("it is copied", lambda: bool(copied_on()), timeout_s=BACK_S)
+        for node in copied_on():
+            agents[node].kill()
         with contextlib.suppress(psycopg.Error):
-            change.result(BACK_S)
+            change.result(MADE_S)
 
         def is_open() -> bool:
             with contextlib.suppress(psycopg.Error):
                 return "g3" in _open_groups(cluster)
             return False
 
-        wait_until("the group is open", is_open, timeout_s=BACK_S)
+        wait_until("the group is open", is_open, timeout_s=MADE_S)
     writers.check({"g1", "g2", "g3"})
     identifiers = cluster.ask_instances("SELECT system_identifier FROM pg_control_system()")
     of_groups = {name.rpartition(".")[2]: rows[0][0] for name, rows in identifiers.items() if "workspace" not in name}
@@ -500,7 +501,7 @@ def test_what_is_no_group(cluster: Cluster) -> None:
         "CREATE TABLESPACE g1 WITH (replicas = 1)": "42710",
         "CREATE TABLESPACE pg_mine": "42939",
         "CREATE TABLESPACE \"Odd:name\" LOCATION ''": "42602",
-        "CREATE TABLESPACE g4 LOCATION '/mnt/fast'": "0A000",
+        "CREATE TABLESPACE g4 LOCATION 'fast'": "0A000",
         "CREATE TABLESPACE g4 OWNER postgres LOCATION ''": "0A000",
         "CREATE TABLESPACE g4 WITH (replicas = 4)": "22023",
         "CREATE TABLESPACE g4 WITH (durability = 'most')": "22023",
