@@ -111,7 +111,8 @@ def load(server: Server, partitioned: str) -> None:
             + partitioned  # type: ignore[arg-type]
         )
         connection.execute(
-            "INSERT INTO accounts SELECT i, i % 100, 1000, repeat('x', 60) FROM generate_series(1, %s) i", (ACCOUNTS,)
+            "INSERT INTO accounts SELECT i, mod(i, 100), 1000, repeat('x', 60) FROM generate_series(1, %s) i",
+            (ACCOUNTS,),
         )
         connection.execute("VACUUM ANALYZE accounts")
 

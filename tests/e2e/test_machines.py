@@ -1,10 +1,13 @@
 """Nodes as machines of their own: networks that a router cuts, PostgreSQL's connections with them, and a disk that is full.
 
 What has no majority, or no room, answers nothing that is wrong; the others go on; and when all is mended the cluster is whole.
+
+On demand, with HANSE_TEST_MACHINES=1: on a machine so busy that leases run out by themselves these tests tell nothing.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +22,9 @@ from support.namespaces import Network, missing, three_machines
 from support.processes import wait_until
 from support.servers import Cluster
 
-MISSING = missing()
+MISSING = (
+    missing() if os.environ.get("HANSE_TEST_MACHINES") else "on demand: set HANSE_TEST_MACHINES=1, as root on Linux"
+)
 pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
 
 NODES = (1, 2, 3)
