@@ -61,7 +61,7 @@ def make_token(authority: Path, valid_s: float) -> Token:
     file.parent.mkdir(mode=0o700, exist_ok=True)
     _forget_old(file.parent)
     file.touch(mode=0o600)
-    file.write_text(f"{time.time() + valid_s:.0f}\n")
+    file.write_text(f"{time.time() + valid_s}\n")
     return Token(secret, fingerprint_of((authority / "ca.crt").read_bytes()))
 
 
@@ -74,7 +74,7 @@ def take_token(authority: Path, secret: str) -> Path:
         file.rename(taken)
     except (FileNotFoundError, ValueError):
         raise TokenRefused("the token is wrong, or was used before") from None
-    if ends < time.time():
+    if ends <= time.time():
         taken.unlink()
         raise TokenRefused("the token is too old; `hanse token` makes another")
     return taken
