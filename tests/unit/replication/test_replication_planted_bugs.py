@@ -45,7 +45,6 @@ LOST, SHOWN, TWO = "acknowledged commits", "that were shown", "serves while term
     ("fault", "first", "words"),
     [
         ("serves_unestablished", 710, SHOWN),
-        ("reports_before_fence", 2840, LOST),
         ("ignores_lease", 0, TWO),
     ],
 )
