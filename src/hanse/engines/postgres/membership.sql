@@ -28,5 +28,9 @@ UNION ALL
 SELECT oid, 'pg_catalog.pg_class'::regclass, 0, 'e', relacl FROM pg_catalog.pg_class
 WHERE relnamespace = 'hanse'::regnamespace AND relacl IS NOT NULL
 UNION ALL
+SELECT a.attrelid, 'pg_catalog.pg_class'::regclass, a.attnum, 'e', a.attacl FROM pg_catalog.pg_attribute a
+JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+WHERE c.relnamespace = 'hanse'::regnamespace AND a.attacl IS NOT NULL
+UNION ALL
 SELECT oid, 'pg_catalog.pg_proc'::regclass, 0, 'e', proacl FROM pg_catalog.pg_proc
 WHERE pronamespace = 'hanse'::regnamespace AND proacl IS NOT NULL;
