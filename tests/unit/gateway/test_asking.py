@@ -34,7 +34,7 @@ def backend(place: str) -> Backend:
 async def asked(*says: Callable[[Backend], None]) -> list[str | None]:
     """The SQLSTATE of each, in the order in which they were asked; they answer in the other one."""
     backends = [backend(f"g{number}") for number in range(len(says))]
-    task = asyncio.ensure_future(ask_all(dict.fromkeys(backends, b"Q")))
+    task = asyncio.ensure_future(ask_all({each: [b"Q"] for each in backends}))
     for one, say in reversed([*zip(backends, says, strict=True)]):
         await asyncio.sleep(0)
         assert not task.done()
@@ -59,7 +59,7 @@ def test_one_that_is_gone_is_told_at_once() -> None:
     one = backend("g1")
     one.connection_lost(None)
     told: list[Answer] = []
-    answer = Answer(one, b"Q", told.append)
+    answer = Answer(one, [b"Q"], told.append)
     assert told == [answer] and answer.failure is not None and answer.failure.sqlstate == "08006"
 
 
@@ -73,7 +73,7 @@ def test_what_is_given_up_is_read_by_the_next(cut: int) -> None:
     async def kinds() -> list[int]:
         one = backend("g1")
         told: list[Answer] = []
-        answer = Answer(one, b"Q", told.append)
+        answer = Answer(one, [b"Q"], told.append)
         one.data_received(DONE[:cut])
         answer.give_up()
         assert one.closed is (cut == 8)
