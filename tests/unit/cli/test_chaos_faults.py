@@ -26,7 +26,7 @@ def cluster(tmp_path: Path) -> Cluster:
     )
     for node in config.nodes:
         (tmp_path / node.name / "run").mkdir(parents=True)
-    return Cluster(tmp_path, config, Secrets(system_password="", user_password="", control_token=""))
+    return Cluster(tmp_path, config, Secrets(system_password="", user_password=""))
 
 
 def links(cluster: Cluster) -> dict[str, dict[str, Any]]:
