@@ -24,13 +24,13 @@ from ..core.ids import quote_identifier, quote_qualified
 from ..pgwire import frontend
 from ..planner.plan import InsertRows
 from ..planner.values import Parameters
-from .insert_inline import as_text, written
+from .insert_inline import as_text, rows_alike
 from .insert_keys import ROWS_MIN, Keys
 
 _INTEGERS = frozenset((20, 21, 23))
 _DECIMALS = frozenset((700, 701, 1700))
 _TEXTS = frozenset((25, 1042, 1043))
-_BOOLEAN, _INTERVAL = 16, 1186
+_BOOLEAN, _INTERVAL, _NUMERIC = 16, 1186, 1700
 _DECIMAL = re.compile(rb"[0-9]+(?:\.[0-9]+)?").fullmatch
 # A value in a row's text, where \0 stands for each literal or parameter.
 _ALONE = re.compile(rb"\s*(-?)\0(?:::([a-z][a-z0-9 ]*))?\s*").fullmatch
@@ -66,7 +66,8 @@ class _Cell:
         if not found[0].startswith(b"'"):
             if type_oid in _INTEGERS:
                 return found if b"".join(found).isdigit() else None
-            return found if type_oid in _DECIMALS and all(map(_DECIMAL, found)) else None
+            signed_zero = self.negative and type_oid != _NUMERIC  # SQL's -0 is 0, which floats tell from their own
+            return found if type_oid in _DECIMALS and not signed_zero and all(map(_DECIMAL, found)) else None
         joined = b"".join(found)
         if (
             self.negative
@@ -152,20 +153,10 @@ def copy_texts(plan: InsertRows, relation: Relation, parts: Sequence[bytes]) -> 
 def _recognise(plan: InsertRows, relation: Relation, parts: Sequence[bytes]) -> CopyTexts | None:
     if len(plan.rows) < ROWS_MIN or not plan.copied or len(parts) < 2:
         return None
-    common: bytes | None = None
-    rows: list[tuple[int, ...]] = []
-    for span in plan.rows:
-        pieces = list(parts[2 * span.first_segment : 2 * span.last_segment + 1 : 2])
-        pieces[-1] = pieces[-1][: span.end]
-        pieces[0] = pieces[0][span.start :]
-        found = written(pieces, span.first_segment)
-        if found is None or (common is not None and common != found[0]):
-            return None
-        common = found[0]
-        rows.append(found[1])
-    bound = [place for row in rows for place in row if place < 0]
-    if common is None or len(set(bound)) != len(bound):  # the places of a parameter would have to agree on its type
+    found = rows_alike(plan, parts)
+    if found is None:
         return None
+    common, rows = found
     items = common.replace(b"%b", b"\0").replace(b"%%", b"%").strip()[1:-1].split(b",")
     columns = [relation.column_by_name[name] for name in plan.copied]
     if len(items) != len(columns):

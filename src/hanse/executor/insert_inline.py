@@ -76,13 +76,22 @@ def _recognise(plan: InsertRows, relation: Relation, parts: Sequence[bytes]) -> 
         return None
     if any(column.type_oid not in _TYPES for column in relation.columns) or not _only_rows(plan, parts):
         return None
+    found = rows_alike(plan, parts)
+    if found is None:
+        return None
+    format_, rows = found
+    return InlineTexts(format_, rows, max((~place + 1 for row in rows for place in row if place < 0), default=0))
+
+
+def rows_alike(plan: InsertRows, parts: Sequence[bytes]) -> tuple[bytes, tuple[tuple[int, ...], ...]] | None:
+    """The format of all rows, and the places of each, as `InlineTexts` has them; None where a parameter stands twice, too."""
     format_: bytes | None = None
     rows: list[tuple[int, ...]] = []
     for span in plan.rows:
         pieces = list(parts[2 * span.first_segment : 2 * span.last_segment + 1 : 2])
         pieces[-1] = pieces[-1][: span.end]
         pieces[0] = pieces[0][span.start :]
-        found = written(pieces, span.first_segment)
+        found = _written(pieces, span.first_segment)
         if found is None or (format_ is not None and format_ != found[0]):
             return None
         format_ = found[0]
@@ -90,7 +99,7 @@ def _recognise(plan: InsertRows, relation: Relation, parts: Sequence[bytes]) -> 
     bound = [place for row in rows for place in row if place < 0]
     if format_ is None or len(set(bound)) != len(bound):
         return None
-    return InlineTexts(format_, tuple(rows), max((~place + 1 for place in bound), default=0))
+    return format_, tuple(rows)
 
 
 def _only_rows(plan: InsertRows, parts: Sequence[bytes]) -> bool:
@@ -101,8 +110,8 @@ def _only_rows(plan: InsertRows, parts: Sequence[bytes]) -> bool:
     return not tail.strip(b" \t\r\n;") and b"$" not in before
 
 
-def written(pieces: Sequence[bytes], first: int) -> tuple[bytes, tuple[int, ...]] | None:
-    """One row's format and places, see `InlineTexts`. `first`: the number of the literal behind its first piece."""
+def _written(pieces: Sequence[bytes], first: int) -> tuple[bytes, tuple[int, ...]] | None:
+    """One row's format and places. `first`: the number of the literal behind its first piece."""
     texts: list[bytes] = []
     places: list[int] = []
     for number, piece in enumerate(pieces):

@@ -9,11 +9,12 @@ import pytest
 
 from hanse.catalog.model import Column, Kind, Relation
 from hanse.executor.insert_copy import copy_texts
-from hanse.planner.plan import Equal, InsertRows, RowSpan
+from hanse.planner.plan import Equal, InsertRows
 from hanse.planner.values import NO_PARAMETERS, Parameters
 from hanse.sql.literals import split
+from support.inserts import spans_of
 
-INT8, INT4, TEXT, BOOL, NUMERIC, INTERVAL, BPCHAR, DATE = 20, 23, 25, 16, 1700, 1186, 1042, 1082
+INT8, INT4, TEXT, BOOL, NUMERIC, INTERVAL, BPCHAR, DATE, FLOAT8 = 20, 23, 25, 16, 1700, 1186, 1042, 1082, 701
 NAMES = {INT8: "bigint", INT4: "integer", TEXT: "text", BOOL: "boolean", NUMERIC: "numeric(6,2)", DATE: "date"}
 COUNT = 8
 
@@ -26,21 +27,13 @@ def relation(*types: int) -> Relation:
 def lines(row: str, *types: int, parameters: Parameters = NO_PARAMETERS, count: int = COUNT) -> list[bytes] | None:
     """Rows 5 and 2 as they are copied; `#` is the row's number, `@` its parameter. None: they are not."""
     rows = [row.replace("#", str(number)).replace("@", f"${number + 1}") for number in range(count)]
-    parts = split(f"INSERT INTO t VALUES {'; '.join(rows)}".encode().replace(b"; ", b", "))
-    spans: list[RowSpan] = []
-    start: tuple[int, int] | None = None
-    for number, segment in enumerate(parts[::2]):
-        for place, byte in enumerate(segment):
-            if byte == ord("(") and start is None:
-                start = (number, place)
-            elif byte == ord(")") and start is not None:
-                spans.append(RowSpan(first_segment=start[0], start=start[1], last_segment=number, end=place + 1))
-                start = None
+    parts = split(f"INSERT INTO t VALUES {', '.join(rows)}".encode())
+    spans = spans_of(parts)
     table = relation(*types)
     plan = InsertRows(
         relation=table.identity,
         keys=tuple(Equal(()) for _ in spans),
-        rows=tuple(spans),
+        rows=spans,
         copied=tuple(column.name for column in table.columns),
     )
     texts = copy_texts(plan, table, parts)
@@ -87,6 +80,7 @@ def test_values_as_lines(row: str, types: tuple[int, ...], second: bytes) -> Non
         ("(#, now())", (INT8, DATE)),
         ("(#, 7 + 1)", (INT8, INT4)),
         ("(#, -'7')", (INT8, INT4)),
+        ("(#, -0)", (INT8, FLOAT8)),  # 0, and not the float's -0
         ("(#, true)", (INT8, TEXT)),
         ("(#, '1 year')", (INT8, INTERVAL)),
         ("(#, '2024-02-01'::timestamp)", (INT8, DATE)),

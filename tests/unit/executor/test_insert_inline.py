@@ -8,9 +8,10 @@ import pytest
 
 from hanse.catalog.model import Column, Kind, Relation
 from hanse.executor.insert_inline import constants, inline_texts
-from hanse.planner.plan import Equal, InsertRows, RowSpan
+from hanse.planner.plan import Equal, InsertRows
 from hanse.planner.values import Parameters
 from hanse.sql.literals import split
+from support.inserts import spans_of
 
 INT8, INT4, TEXT, INTERVAL = 20, 23, 25, 1186
 
@@ -24,16 +25,8 @@ def planned(row: str, tail: str = "", count: int = 8) -> tuple[InsertRows, list[
     """A plan of `count` such rows; `@` and `&` are the first and second parameter of a row."""
     rows = [row.replace("@", f"${2 * i + 1}").replace("&", f"${2 * i + 2}") for i in range(count)]
     parts = split(f"INSERT INTO t VALUES {', '.join(rows)}{tail}".encode())
-    spans: list[RowSpan] = []
-    start: tuple[int, int] | None = None
-    for number, segment in enumerate(parts[::2]):
-        for place, byte in enumerate(segment):
-            if byte == ord("(") and start is None:
-                start = (number, place)
-            elif byte == ord(")") and start is not None:
-                spans.append(RowSpan(first_segment=start[0], start=start[1], last_segment=number, end=place + 1))
-                start = None
-    return InsertRows(relation=("s", "t"), keys=tuple(Equal(()) for _ in spans), rows=tuple(spans)), parts
+    spans = spans_of(parts)
+    return InsertRows(relation=("s", "t"), keys=tuple(Equal(()) for _ in spans), rows=spans), parts
 
 
 def test_rows_are_chosen_with_their_values() -> None:

@@ -6,23 +6,16 @@ import pytest
 
 from hanse.executor.insert_rows import cut_out
 from hanse.executor.row_texts import row_texts
-from hanse.planner.plan import Equal, InsertRows, RowSpan
+from hanse.planner.plan import Equal, InsertRows
 from hanse.sql.literals import split
+from support.inserts import spans_of
 
 
 def planned(text: bytes) -> tuple[InsertRows, list[bytes]]:
     """A plan whose rows are the parenthesised groups behind VALUES."""
     parts = split(text)
-    spans: list[RowSpan] = []
-    start: tuple[int, int] | None = None
-    for number, segment in enumerate(parts[::2]):
-        for place, byte in enumerate(segment):
-            if byte == ord("(") and start is None:
-                start = (number, place)
-            elif byte == ord(")") and start is not None:
-                spans.append(RowSpan(first_segment=start[0], start=start[1], last_segment=number, end=place + 1))
-                start = None
-    return InsertRows(relation=("s", "t"), keys=tuple(Equal(()) for _ in spans), rows=tuple(spans)), parts
+    spans = spans_of(parts)
+    return InsertRows(relation=("s", "t"), keys=tuple(Equal(()) for _ in spans), rows=spans), parts
 
 
 @pytest.mark.parametrize(
