@@ -4,13 +4,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 HANSE_DATA ?= hanse-data
+# Options of `hanse up`: make up UP="--port 6432 --password secret"
+UP ?=
 # Bytecode, which an editable install does not make; where PYTHONDONTWRITEBYTECODE is set no start would.
 COMPILE = @$(BIN)/python -m compileall -q src
 
 .PHONY: up down test test-fast bench demo fmt lint
 
 up: $(VENV)/installed
-	$(BIN)/hanse up --detach --data $(HANSE_DATA)
+	$(BIN)/hanse up --detach --data $(HANSE_DATA) $(UP)
 
 down: $(VENV)/installed
 	$(BIN)/hanse down --data $(HANSE_DATA)

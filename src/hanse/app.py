@@ -171,7 +171,7 @@ def run_local(prepared: Prepared, *, progress: Progress, ready: Callable[[], Non
                 supervisor.note_ready()
                 ready()
             while not ending.wait(SUPERVISE_POLL_S) and prepared.data_dir.exists():
-                supervisor.poll()
+                supervisor.keep_up()
             presence.update(state="stopping")
         finally:
             supervisor.stop()

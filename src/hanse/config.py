@@ -11,7 +11,7 @@ A data directory holds the nodes of one machine: a local cluster (`hanse up`), o
       <node>/node.json   NodeConfig of that node, derived from cluster.json at every start
       <node>/run/        one JSON file per live process: its pid, start time, ports and state
       <node>/log/        what its processes print
-      <node>/control/    the log of the control plane (consensus/raft/storage.py), on nodes that have a vote
+      <node>/control/    on nodes of the control plane: its log (consensus/raft/storage.py), or how far etcd's was seen
       <node>/tls/        the node's certificate among nodes
       <node>/socket/     its instances' Unix sockets, where the path is short enough
       <node>/<group>/    data directory of an instance, or a link to it (see engines/postgres/reach.py)
@@ -44,12 +44,15 @@ UNREPLICATED_FORMAT = 1  # its catalog was one file of the first node; `hanse up
 
 
 class Secrets(msgspec.Struct, frozen=True, kw_only=True):
-    """Passwords, and the SCRAM verifiers made of them: computed once, so that they are equal on all instances."""
+    """Passwords, and the SCRAM verifiers made of them, computed once, so that they are equal on all instances; and what else
+    nobody else may read.
+    """
 
     system_password: str
     user_password: str
     system_verifier: str = ""
     user_verifier: str = ""
+    control_plane: str = ""  # an etcd's URL, which may have a password; empty: the nodes' own Raft
 
 
 class MemberConfig(msgspec.Struct, frozen=True, kw_only=True):

@@ -479,6 +479,8 @@ INSERT INTO customers (customer_id, name) VALUES (901, 'a'); INSERT INTO custome
 CREATE SEQUENCE corpus_seq START 10 INCREMENT 1;
 SELECT nextval('corpus_seq') IS NOT NULL AS drawn;
 SELECT currval('corpus_seq') = lastval() AS same;
+SELECT currval('corpus_seq'), pg_catalog.lastval(), lastval() AS named, 1 + lastval();
+SELECT lastval() FROM (SELECT currval('corpus_seq')) AS x;
 DROP SEQUENCE corpus_seq;
 -- error: 42P01
 SELECT nextval('corpus_seq');
@@ -506,6 +508,8 @@ SELECT pg_listening_channels();
 UNLISTEN corpus_channel;
 SELECT count(*) FROM pg_listening_channels();
 -- name: lock_table
+-- error: 25P01
+LOCK TABLE customers IN SHARE MODE;
 BEGIN;
 LOCK TABLE customers IN SHARE MODE;
 SELECT count(*) FROM customers;

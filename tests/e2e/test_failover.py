@@ -126,7 +126,7 @@ def test_a_storm_of_faults(replicated: Cluster) -> None:
     bank = Bank(replicated)
     for number in range(WRITERS):
         bank.transfer(number, 5)
-    done = _chaos(replicated, "storm", "--seconds", "60", "--every", "3", "--seed", "7", timeout_s=600.0)
+    done = _chaos(replicated, "storm", "--seconds", "120", "--every", "3", "--seed", "7", timeout_s=600.0)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     assert "nothing acknowledged is missing" in done.stdout
     wait_until("the cluster is whole", lambda: _whole(replicated), timeout_s=BACK_S)

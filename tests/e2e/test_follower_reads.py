@@ -121,6 +121,48 @@ def test_a_session_reads_its_own_writes(replicas: Cluster, counters: str, mode: 
         assert connection.execute(f"SELECT n FROM {counters} WHERE id = 1").fetchone() == (1000,)
 
 
+def test_a_read_only_transaction_reads_from_followers(replicas: Cluster, counters: str) -> None:
+    one, two = (f"SELECT n FROM {counters} WHERE id = {id}" for id in (1, 2))
+    with connected(replicas, read_from="follower") as connection, connected(replicas) as writer:
+        until_followers_serve(connection, one)
+        until_followers_serve(connection, two)
+        by_followers = 0
+        for number in range(1, 31):
+            connection.execute(f"UPDATE {counters} SET n = {number} WHERE id = 1")
+            connection.execute("BEGIN READ ONLY" if number % 2 else "START TRANSACTION READ ONLY")
+            assert connection.execute(one).fetchone() == (number,), "its own write, before the transaction"
+            by_followers += "follower" in guarantee(connection)
+            connection.execute("COMMIT")
+        assert by_followers > 0
+        for level, serves in (
+            ("READ COMMITTED", "follower"),
+            ("REPEATABLE READ", "leader"),
+            ("SERIALIZABLE", "leader"),
+        ):
+            connection.execute(f"BEGIN READ ONLY ISOLATION LEVEL {level}")
+            connection.execute(two)
+            assert serves in guarantee(connection), level
+            connection.execute("COMMIT")
+        connection.execute("SET default_transaction_read_only = on")
+        connection.execute("BEGIN")
+        assert connection.execute(two).fetchone() == (0,)
+        assert "follower" in guarantee(connection)
+        writer.execute(f"UPDATE {counters} SET n = n + 1")
+        assert connection.execute(f"SELECT count(*) FROM {counters}").fetchone() == (20,)
+        assert guarantee(connection) == "leader", "one moment of several groups"
+        assert connection.execute(two).fetchone() == (1,), "READ COMMITTED; after what its leaders have shown"
+        assert guarantee(connection) == "leader", "its branch is there"
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            connection.execute(f"SELECT 1 / (n - n) FROM {counters} WHERE id = 1")
+        with pytest.raises(psycopg.errors.InFailedSqlTransaction):
+            connection.execute(one)
+        connection.execute("ROLLBACK")
+        connection.execute("BEGIN")
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            connection.execute(f"UPDATE {counters} SET n = 0 WHERE id = 1")
+        connection.execute("ROLLBACK")
+
+
 def test_what_is_older_than_the_bound_is_not_shown(replicas: Cluster, counters: str) -> None:
     group = group_of(replicas, counters, 1)
     query = f"SELECT n FROM {counters} WHERE id = 1"

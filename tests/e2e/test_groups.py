@@ -244,6 +244,58 @@ def _agents(cluster: Cluster) -> dict[str, psutil.Process]:
     return {each["name"]: psutil.Process(each["pid"]) for each in cluster.status()["nodes"] if each["pid"]}
 
 
+@contextlib.contextmanager
+def _silent(cluster: Cluster, node: str) -> Iterator[None]:
+    """The node is there, and says nothing to anybody."""
+    status = cluster.status()
+    pids = [each["pid"] for each in status["nodes"] if each["name"] == node]
+    pids += [each["pid"] for each in status["gateways"] if each["node"] == node]
+    pids += [each["pid"] for group in status["groups"] for each in group["instances"] if each["node"] == node]
+    processes = [psutil.Process(pid) for pid in pids]
+    processes += [child for each in processes if "postgres" in each.name() for child in each.children()]
+    for each in processes:
+        each.suspend()
+    try:
+        yield
+    finally:
+        for each in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.resume()
+
+
+@pytest.mark.parametrize(("lost", "change"), [("follower", "durability = 'quorum'"), ("leader", "replicas = 2")])
+def test_a_rule_that_waits_for_one_who_is_lost_is_changed(cluster: Cluster, lost: str, change: str) -> None:
+    """Under `all` commits wait for it; those who are left, a majority, decide that they need not."""
+    say(cluster, "ALTER TABLESPACE g1 SET (replicas = 3, durability = 'all')")
+    table = f"kept_without_{lost}"
+    say(cluster, f"CREATE TABLE {table} (n int) TABLESPACE g1")
+    nodes = dict(zip(("n1", "n2", "n3"), cluster.gateways, strict=True))
+    leader = leader_node(cluster, "g1")
+    node = leader if lost == "leader" else min(nodes.keys() - {leader})
+    other = nodes[min(nodes.keys() - {node})].dsn
+    seen = f"SELECT n FROM {table} ORDER BY n"
+
+    def insert() -> None:
+        waiting.execute(f"INSERT INTO {table} VALUES (1)")  # type: ignore[call-overload]
+
+    with (
+        _silent(cluster, node),
+        psycopg.connect(other, autocommit=True) as connection,
+        psycopg.connect(other, autocommit=True) as waiting,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        assert connection.execute(seen).fetchall() == []  # type: ignore[call-overload]
+        inserted = pool.submit(insert)
+        time.sleep(0.5)
+        assert not inserted.done()
+        connection.execute(f"ALTER TABLESPACE g1 SET ({change})")  # type: ignore[call-overload]
+        inserted.result(BACK_S)
+        connection.execute(f"INSERT INTO {table} VALUES (2)")  # type: ignore[call-overload]
+    with psycopg.connect(cluster.dsn, autocommit=True) as connection:
+        assert connection.execute(seen).fetchall() == [(1,), (2,)]  # type: ignore[call-overload]
+    say(cluster, "ALTER TABLESPACE g1 SET (durability = 'quorum')")
+
+
 def test_killed_agents_go_on_with_a_change(cluster: Cluster) -> None:
     """Every agent is killed, wherever the change is at that moment."""
     replicas = 2 if len(members_of(cluster, "g1")) == 3 else 3
@@ -313,6 +365,30 @@ def test_a_node_is_drained(cluster: Cluster) -> None:
     for name in ("g1", "g2"):
         assert sorted(members_of(cluster, name).values()) == ["n1", "n2"]
     say(cluster, "ALTER TABLESPACE g1 SET (leave = 'n3')")  # it has
+
+
+def test_of_two_members_one_is_given_up(cluster: Cluster) -> None:
+    """Commits wait for it; when it is back, it is removed."""
+    group = group_of(cluster, "g2")
+    (follower,) = (each for each in group["instances"] if each["name"] != group["leader"])
+    server = psutil.Process(follower["pid"])
+    stopped = [_agents(cluster)[follower["node"]], server, *server.children()]
+    for each in stopped:
+        each.suspend()
+    try:
+        with psycopg.connect(cluster.dsn, autocommit=True) as connection:
+            threading.Timer(2.0, connection.cancel).start()
+            with pytest.raises(psycopg.errors.QueryCanceled):  # a change that the other one has to hear of
+                connection.execute("ALTER TABLESPACE g2 SET (durability = 'async')")
+        say(cluster, "ALTER TABLESPACE g2 SET (replicas = 1, durability = 'quorum')")
+        assert list(members_of(cluster, "g2")) == [group["leader"]]
+        Clients(cluster)  # it writes
+    finally:
+        for each in stopped:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.resume()
+    directory = cluster.data_directory / follower["node"] / "g2"
+    wait_until("it is removed", lambda: not directory.exists(), timeout_s=BACK_S)
 
 
 def test_a_follower_that_was_away_for_too_long_is_copied_again(cluster: Cluster) -> None:

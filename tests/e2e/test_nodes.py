@@ -13,98 +13,18 @@ import signal
 import socket
 import ssl
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import psycopg
 import pytest
-from click.testing import CliRunner, Result
 
 from hanse.agent import tokens
 from hanse.catalog import protocol as p
-from hanse.cli.main import main
 from hanse.core.node_tls import node_tls
 from hanse.replication.asking import WhoLeads, encode
 from support.certificates import make_node_certificates
-from support.processes import free_ports, sweep, wait_until
-
-WAIT_S = 120.0  # machines are slow where tests run
-HANSE = [sys.executable, "-P", "-m", "hanse.cli.main"]
-
-
-class Machine:
-    def __init__(self, directory: Path, number: int) -> None:
-        self.name = f"n{number}"
-        self.data = directory / self.name
-        self.host = f"127.0.0.{number}"
-        self.port = free_ports(1)
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def hanse(self, command: str, *arguments: str) -> Result:
-        return CliRunner().invoke(main, [command, *arguments, "--data", str(self.data)])
-
-    def done(self, command: str, *arguments: str) -> str:
-        result = self.hanse(command, *arguments)
-        assert result.exit_code == 0, (result.output, result.exception)
-        return result.output
-
-    def refused(self, command: str, *arguments: str) -> str:
-        result = self.hanse(command, *arguments)
-        assert result.exit_code == 2, (result.output, result.exception)
-        return result.output.splitlines()[-1]
-
-    @property
-    def listen(self) -> tuple[str, str]:
-        return "--listen", f"{self.host}:{self.port}"
-
-    @property
-    def files(self) -> dict[str, Any]:
-        """What the node is started from, as its agent has it now."""
-        found: dict[str, Any] = json.loads((self.data / self.name / "node.json").read_text())
-        return found
-
-    def start(self) -> None:
-        """As a service manager would."""
-        config = self.data / self.name / "node.json"
-        with open(self.data / "node.log", "ab") as log:
-            self.process = subprocess.Popen([*HANSE, "node", "--config", str(config)], stdout=log, stderr=log)
-        wait_until(f"{self.name} serves", self.answers, timeout_s=WAIT_S)
-
-    def answers(self) -> bool:
-        assert self.process is not None and self.process.poll() is None, (self.data / "node.log").read_text()
-        try:
-            return self.ask("SELECT 1") == [(1,)]
-        except psycopg.Error:
-            return False
-
-    def ask(self, sql: str) -> list[tuple[Any, ...]]:
-        with psycopg.connect(
-            host=self.host,
-            port=self.port,
-            user="hanse",
-            password="secret",
-            dbname="hanse",
-            autocommit=True,
-            connect_timeout=60,
-        ) as connection:
-            cursor = connection.execute(sql)
-            return cursor.fetchall() if cursor.description else []
-
-    def can(self, sql: str) -> bool:
-        """What takes too long on a slow machine, or meets a change of leaders, may be said again."""
-        try:
-            self.ask(sql)
-        except (psycopg.errors.ObjectNotInPrerequisiteState, psycopg.OperationalError):
-            return False
-        return True
-
-    def die(self) -> None:
-        """The machine is gone, with everything on it."""
-        sweep(self.data)
-        assert self.process is not None
-        self.process.wait(WAIT_S)
+from support.machines import WAIT_S, Machine, join_words
+from support.processes import sweep, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -126,13 +46,6 @@ def machines(run_directory: Path) -> Iterator[list[Machine]]:
                 machine.process.wait(WAIT_S)
     sweep(directory)
     shutil.rmtree(directory)
-
-
-def join_words(first: Machine, *options: str) -> tuple[str, str]:
-    """(address, token) of the command that `hanse token` prints."""
-    words = first.done("token", *options).split()
-    assert words[:2] == ["hanse", "join"]
-    return words[2], words[words.index("--token") + 1]
 
 
 def test_only_a_good_token_lets_a_machine_in(machines: list[Machine], tmp_path: Path) -> None:
@@ -180,6 +93,22 @@ def test_machines_that_have_joined_serve_everything(machines: list[Machine]) -> 
     assert members == [("n1",), ("n2",), ("n3",)]
 
 
+def test_each_machine_shows_all(machines: list[Machine]) -> None:
+    """Of a node on another machine what the catalog and the groups' leaders say; nobody says whether its agent runs."""
+    for machine in machines:
+
+        def shown(machine: Machine = machine) -> bool:
+            status = json.loads(machine.done("status", "--json"))
+            nodes = {each["name"]: each["state"] for each in status["nodes"]}
+            assert nodes == {each.name: "running" if each is machine else "unknown" for each in machines}
+            (group,) = status["groups"]
+            assert sorted(each["node"] for each in group["instances"]) == ["n1", "n2", "n3"]
+            return all(each["state"] == "running" for each in group["instances"]) and len(group["members"]) == 3
+
+        wait_until("all instances are seen", shown, timeout_s=WAIT_S)
+        assert "unknown on another machine" in machine.done("status")
+
+
 def _answer_of(machine: Machine, port: int, question: bytes, context: ssl.SSLContext | None) -> bytes:
     """The first bytes that come back; b"" where the connection is ended."""
     try:
@@ -223,6 +152,9 @@ def test_the_loss_of_the_first_machine_loses_nothing(machines: list[Machine]) ->
     third.ask("CREATE TABLE w (k int)")  # by a control plane of those that have joined
     assert third.ask("SELECT count(*) FROM t") == [(102,)]
     assert third.ask("SELECT leader <> 'g1.1' FROM hanse.groups") == [(True,)]
+    (group,) = json.loads(third.done("status", "--json"))["groups"]
+    states = {each["node"]: each["state"] for each in group["instances"]}
+    assert group["leader"] != "g1.1" and states["n1"] == "unknown" and states["n3"] == "running"
 
 
 def test_nodes_are_removed(machines: list[Machine]) -> None:

@@ -128,6 +128,7 @@ def wreck(cluster_to_break: Wreck) -> Wreck:
     _fill(wreck)
     _kill_server_before(wreck, "after_prepare", "decider killed", 4, group=1)
     _kill_server_before(wreck, "before_finish", "other killed", 5, group=0)
+    _kill_server_before(wreck, "before_prepare", "preparer killed", 6, group=0)
     with wreck.connect() as connection:
         wreck.after_loss = connection.execute("SELECT balance FROM accounts WHERE id = 5").fetchone()
     wreck.broken("undecided", "after_prepare", *_transfer(1))
@@ -163,7 +164,9 @@ def _fill(wreck: Wreck) -> None:
                 f"CREATE TABLE accounts_{name} PARTITION OF accounts FOR VALUES FROM ({low}) TO ({high}) TABLESPACE {name}"
             )
         connection.execute("INSERT INTO accounts SELECT i, 1000 FROM unnest(ARRAY[1, 2, 11, 12]) i")
-        connection.execute("INSERT INTO accounts VALUES (3, 0), (13, 0), (4, 0), (14, 0), (5, 0), (15, 0)")
+        connection.execute(
+            "INSERT INTO accounts VALUES (3, 0), (13, 0), (4, 0), (14, 0), (5, 0), (15, 0), (6, 0), (16, 0)"
+        )
 
 
 def _kill_server_before(wreck: Wreck, point: str, name: str, account: int, *, group: int) -> None:
@@ -209,12 +212,14 @@ def test_every_transfer_is_whole(wreck: Wreck) -> None:
     assert (rows[3], rows[13]) == (0, 0), "recovery came first: rolled back"
     assert (rows[4], rows[14]) == (0, 0), "the decider died before it decided: rolled back"
     assert (rows[5], rows[15]) == (-100, 100), "the decision was made: committed"
+    assert (rows[6], rows[16]) == (0, 0), "who was to prepare died before: rolled back"
 
 
 def test_clients_were_told_the_truth(wreck: Wreck) -> None:
     assert wreck.answers == {
         "decider killed": "40001",
         "other killed": "",
+        "preparer killed": "40001",
         "undecided": None,
         "decided": None,
         "undecided DDL": None,
@@ -226,7 +231,7 @@ def test_clients_were_told_the_truth(wreck: Wreck) -> None:
 def test_rows_are_free(wreck: Wreck) -> None:
     with wreck.connect() as connection:
         connection.execute("SET lock_timeout = '2s'")
-        assert connection.execute("UPDATE accounts SET balance = balance").statusmessage == "UPDATE 10"
+        assert connection.execute("UPDATE accounts SET balance = balance").statusmessage == "UPDATE 12"
         connection.execute("INSERT INTO made VALUES (1)")
 
 

@@ -186,7 +186,7 @@ def test_a_lost_witness_ends_the_commit(cluster: Cluster, begin: Callable[..., p
         psycopg.connect(dsn, autocommit=True) as system,
         ThreadPoolExecutor(1) as pool,
     ):
-        barrier.execute("LOCK TABLE hanse.gate IN SHARE MODE")
+        barrier.execute("LOCK TABLE hanse.gate_over_groups IN SHARE MODE")
         outcome = pool.submit(committed, connection)
         wait_until("the commit waits", lambda: system.execute(WAITING).fetchall(), timeout_s=30)
         system.execute(f"SELECT pg_terminate_backend(pid, 5000) FROM ({WITNESSES}) w")

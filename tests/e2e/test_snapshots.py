@@ -21,6 +21,11 @@ ACCOUNTS, EACH = 40, 100
 TOTAL = ACCOUNTS * EACH
 BANK_S = 2.0
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'hanse barrier' AND query LIKE '%LOCK TABLE%'"
+PATIENT = """
+SELECT count(*) FROM pg_locks
+WHERE relation IN ('hanse.gate'::regclass, 'hanse.gate_over_groups'::regclass) AND NOT granted
+    AND waitstart < clock_timestamp() - interval '100 ms'
+"""
 # One of each way that a statement over several groups is run.
 QUERIES = (
     "SELECT sum(v) FROM t",  # in two phases
@@ -52,6 +57,17 @@ def move(connection: psycopg.Connection, low: int, high: int) -> None:
     with connection.transaction():
         connection.execute("UPDATE t SET v = v - 1 WHERE id = %s", (low,))
         connection.execute("UPDATE t SET v = v + 1 WHERE id = %s", (high,))
+
+
+@pytest.fixture
+def hasty(bank: Schema) -> Iterator[str]:
+    """A role that waits for its locks but briefly."""
+    name = f"hasty_{bank.name}"
+    with bank.connect() as connection:
+        connection.execute(f"CREATE ROLE {name} SUPERUSER LOGIN PASSWORD 'p'")  # type: ignore[call-overload]
+        connection.execute(f"ALTER ROLE {name} SET lock_timeout = '50ms'")  # type: ignore[call-overload]
+        yield name
+        connection.execute(f"DROP ROLE {name}")  # type: ignore[call-overload]
 
 
 @contextmanager
@@ -167,6 +183,23 @@ def test_a_write_beside_a_cursor_keeps_no_gate_while_it_waits(bank: Schema, writ
         assert waiting.result(30).rowcount == 2
         one.execute("COMMIT")
         assert one.execute("SELECT v FROM t WHERE id % 20 = 1 ORDER BY id").fetchall() == [(EACH + 2,), (EACH + 1,)]
+
+
+def test_a_copy_whose_rows_come_late_keeps_no_gate(bank: Schema) -> None:
+    """CopyOutResponse comes with the first 8 kB of rows: here after more than SNAPSHOT_TAKE_S_MAX."""
+    with bank.connect() as reader, bank.connect() as writer, ThreadPoolExecutor(1) as pool:
+        copied = pool.submit(copied_total, reader, "SELECT v FROM t WHERE pg_sleep(0.13) IS NOT NULL")
+        moved = 0
+        while not copied.done():
+            move(writer, moved % 20, 20 + moved % 20)
+            moved += 1
+        assert copied.result() == TOTAL
+        assert moved > 1
+
+
+def copied_total(connection: psycopg.Connection, query: str) -> int:
+    with connection.cursor().copy(f"COPY ({query}) TO STDOUT") as copy:  # type: ignore[arg-type]
+        return sum(int(row[0]) for row in copy.rows())
 
 
 def test_a_cut_in_a_transaction_that_writes(bank: Schema) -> None:
@@ -320,3 +353,31 @@ def test_deferred_constraints_are_checked_before_the_commit(bank: Schema) -> Non
             connection.execute("INSERT INTO items SELECT i, i % 2 + 1 FROM generate_series(21, 40) i")
         assert connection.execute("SELECT count(*) FROM items").fetchone() == (20,)
         connection.execute("DROP TABLE items, kinds")
+
+
+def test_a_lock_timeout_is_for_the_clients_own_locks(cluster: Cluster, bank: Schema, hasty: str) -> None:
+    """Not for the gates, wherever it comes from; in one group and over two."""
+
+    def commit(way: str, row: int) -> None:
+        user = {"user": hasty, "password": "p"} if way == "role" else {}
+        with bank.connect(**user) as connection:
+            if way == "session":
+                connection.execute("SET lock_timeout = '50ms'")
+            with connection.transaction():
+                if way == "transaction":
+                    connection.execute("SET LOCAL lock_timeout = '50ms'")
+                connection.execute("UPDATE t SET v = v - 1 WHERE id = %s", (row,))
+                if row % 2:
+                    connection.execute("UPDATE t SET v = v + 1 WHERE id = %s", (39 - row,))
+
+    ways = ("role", "session", "transaction")
+    with psycopg.connect(cluster.group_dsns()["g1"]) as barrier, ThreadPoolExecutor(6) as pool:
+        barrier.execute("LOCK TABLE hanse.gate_over_groups, hanse.gate IN SHARE MODE")
+        commits = [pool.submit(commit, way, row) for row, way in enumerate((*ways, *ways))]
+        with psycopg.connect(cluster.group_dsns()["g1"], autocommit=True) as system:
+            wait_until(
+                "all wait for longer than that", lambda: system.execute(PATIENT).fetchone() == (6,), timeout_s=60
+            )
+        barrier.rollback()
+        for each in commits:
+            each.result(60)

@@ -45,6 +45,22 @@ class Worker:
     def bytes_used(self) -> int:
         return int(self.process.memory_info().rss)
 
+    @contextlib.contextmanager
+    def peak(self) -> Iterator[Peak]:
+        """Of its memory, while the block runs."""
+        with open(f"/proc/{self.process.pid}/clear_refs", "w") as file:
+            file.write("5")
+        found, before = Peak(), self.bytes_used
+        yield found
+        with open(f"/proc/{self.process.pid}/status") as file:
+            (kilobytes,) = (int(line.split()[1]) for line in file if line.startswith("VmHWM"))
+        found.grown = kilobytes * 1024 - before
+
+
+@dataclass
+class Peak:
+    grown: int = 0  # bytes
+
 
 def worker_of(cluster: Cluster) -> Worker:
     """The worker behind `cluster.server`."""

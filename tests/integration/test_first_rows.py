@@ -38,10 +38,31 @@ def test_with_parameters(cluster_schema: Schema) -> None:
         assert shards(connection, cluster_schema.name) == DEFAULT_SHARDS
 
 
-def test_rollback_takes_them_back(cluster_schema: Schema) -> None:
+def test_they_stay_and_others_change_the_schema_meanwhile(cluster_schema: Schema) -> None:
+    with cluster_schema.connect() as connection, cluster_schema.connect() as other:
+        connection.execute("CREATE TABLE t (id int PRIMARY KEY) PARTITION BY HASH (id)")
+        with connection.transaction(force_rollback=True):
+            connection.execute("INSERT INTO t VALUES (1), (2)")
+            other.execute("CREATE TABLE another (id int)")
+            assert connection.execute("SELECT count(*) FROM t").fetchone() == (2,)
+        assert shards(connection, cluster_schema.name) == DEFAULT_SHARDS
+        assert connection.execute("SELECT count(*) FROM t").fetchone() == (0,)
+
+
+OWN_LOCKS = {
+    "the table was read": "SELECT count(*) FROM t",
+    "the table was locked": "LOCK TABLE t IN ACCESS SHARE MODE",
+    "the schema was changed": "CREATE TABLE another (id int)",
+}
+
+
+@pytest.mark.parametrize("before", OWN_LOCKS.values(), ids=OWN_LOCKS.keys())
+def test_rollback_takes_them_back_where_the_transaction_makes_them(cluster_schema: Schema, before: str) -> None:
+    """What it has done before stands against somebody else's change."""
     with cluster_schema.connect() as connection:
         connection.execute("CREATE TABLE t (id int PRIMARY KEY) PARTITION BY HASH (id)")
         with connection.transaction(force_rollback=True):
+            connection.execute(before)
             connection.execute("INSERT INTO t VALUES (1), (2)")
         assert shards(connection, cluster_schema.name) == 0
         connection.execute("INSERT INTO t VALUES (1)")

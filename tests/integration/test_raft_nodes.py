@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from hanse.consensus.contract import Consensus
 from hanse.consensus.raft.messages import Heartbeat, Persist
 from hanse.consensus.raft.node import Node
 from hanse.consensus.raft.saved import Saved, joining
@@ -67,21 +66,6 @@ async def running(directory: Path, *names: str) -> AsyncIterator[Cluster]:
             await cluster.stop(name)
 
 
-async def test_any_node_proposes_and_reads(tmp_path: Path) -> None:
-    async with running(tmp_path, *THREE) as cluster:
-        contract: Consensus = next(iter(cluster.nodes.values()))
-        versions = [int(await node.propose(b"x%s" % name.encode())) for name, node in cluster.nodes.items()]
-        assert versions == [1, 2, 3]
-        for name, node in cluster.nodes.items():
-            for lease in (True, False):
-                await node.read(lease=lease)
-                assert cluster.journals[name].writes == [b"xn1", b"xn2", b"xn3"]
-        assert contract.membership.voters == THREE and contract.membership.leader in THREE
-        watched = asyncio.create_task(contract.changed(contract.version))
-        await cluster.nodes["n2"].propose(b"y")
-        assert await watched == contract.version
-
-
 async def test_a_proposal_under_a_term_is_made_by_its_leader_alone(tmp_path: Path) -> None:
     async with running(tmp_path, *THREE) as cluster:
         leader = await cluster.leader()
@@ -118,20 +102,6 @@ async def test_a_batch_is_one_write(tmp_path: Path) -> None:
         storage.write = counted  # type: ignore[method-assign]
         await asyncio.gather(*(node.propose(b"%d" % number) for number in range(100)))
         assert sum(batches) == 100 and len(batches) <= 3
-
-
-async def test_a_cluster_is_what_it_was_after_a_restart(tmp_path: Path) -> None:
-    async with running(tmp_path, *THREE) as cluster:
-        for number in range(50):  # with a snapshot in between
-            await cluster.nodes["n1"].propose(b"%d" % number)
-        for name in THREE:
-            await cluster.stop(name)
-        for name in THREE:
-            await cluster.start(name, joining(), cluster.addresses[name])
-        assert await cluster.nodes["n3"].propose(b"more") == b"51"
-        await cluster.nodes["n2"].read()
-        assert cluster.journals["n2"].restored == 1
-        assert cluster.journals["n2"].writes == [b"%d" % number for number in range(50)] + [b"more"]
 
 
 async def test_members_come_and_go(tmp_path: Path) -> None:

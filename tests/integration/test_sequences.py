@@ -43,6 +43,9 @@ SCRIPTS = {
     "not yet": "SELECT lastval(); SELECT currval('a_id_seq'); INSERT INTO a (id, v) VALUES (7, 'x'); SELECT lastval()",
     "setval": "SELECT nextval('s'); SELECT setval('s', 40); SELECT currval('s'), lastval(); SELECT nextval('s');"
     "INSERT INTO a (v) VALUES ('x'); SELECT setval('s', 90); SELECT currval('s'), lastval()",
+    "in the statement that moves it": "SELECT setval('s', 5), currval('s'); SELECT nextval('b_id_seq'), currval('s'), lastval();"
+    "SELECT setval('s', 9), lastval(); SELECT nextval('s'); SELECT setval('s', 30), lastval();"
+    "SELECT lastval(), currval('s'), setval('s', 41), currval('s')",
     "restarts": "SELECT nextval('s'); ALTER SEQUENCE s RESTART WITH 70; SELECT currval('s'); SELECT nextval('s'), lastval();"
     "INSERT INTO g (n) VALUES (1), (2), (3); TRUNCATE g RESTART IDENTITY; INSERT INTO g (n) VALUES (4) RETURNING id",
     "triggers of single tables": "CREATE FUNCTION tr() RETURNS trigger LANGUAGE plpgsql"
@@ -147,3 +150,15 @@ def test_a_schema_change_that_fails_leaves_sequences_alone(dsns: tuple[str, str]
             assert connection.execute("INSERT INTO m (v) VALUES ('y') RETURNING id").fetchone() == (2,)
         assert connection.execute("INSERT INTO m (v) VALUES ('y') RETURNING id").fetchone() in ((2,), (3,))
         connection.execute("DROP TABLE m")
+
+
+def test_the_last_value_is_moved_in_another_backend(dsns: tuple[str, str]) -> None:
+    with psycopg.connect(dsns[1], autocommit=True) as one, psycopg.connect(dsns[1]) as other:
+        one.execute("CREATE SEQUENCE moved")
+        try:
+            assert one.execute("SELECT nextval('moved')").fetchone() == (1,)
+            other.execute("SELECT last_value FROM moved")  # its transaction keeps the backend that has drawn
+            assert one.execute("SELECT setval('moved', 30), lastval()").fetchone() == (30, 30)
+            other.rollback()
+        finally:
+            one.execute("DROP SEQUENCE moved")

@@ -50,6 +50,7 @@ class Query:
     sql: str
     types: tuple[str, ...]
     ordered: bool
+    writes: tuple[str, ...] = ()  # to these tables
 
 
 class Generator:
@@ -63,10 +64,14 @@ class Generator:
         self._ctes: list[Source] = []
 
     def statement(self) -> Query:
-        """A query, or a write with RETURNING."""
-        if self.random.random() < 0.25:
+        """A query, a write with RETURNING, or both in one: WITH."""
+        kind = self.random.random()
+        if kind < 0.25:
             return self._write()
-        return self.query(3)
+        return self._with_writes() if kind < 0.35 else self.query(3)
+
+    def writes(self, count: int) -> list[Query]:
+        return [self._with_writes() if self._chance(0.3) else self._write() for _ in range(count)]
 
     def _name(self, prefix: str) -> str:
         self._names += 1
@@ -363,14 +368,29 @@ class Generator:
     # --- writes ------------------------------------------------------------------------------------------------
 
     def _write(self) -> Query:
-        name = self.random.choice(("a", "p", "w", "r", "s"))
-        made = self.random.choice((self._insert, self._update, self._delete, self._merge))
-        target = Source(name, TABLES[name], KEYS[name])
+        name = self.random.choice(tuple(TABLES))
+        if self._chance(0.25):
+            return Query(self._merge(Source(name, TABLES[name], KEYS[name])), (), ordered=False, writes=(name,))
+        return self._returning(name)
+
+    def _returning(self, name: str) -> Query:
+        made = self.random.choice((self._insert, self._update, self._delete))
+        sql = made(Source(name, TABLES[name], KEYS[name]))
         returned = " RETURNING " + ", ".join(f"{name}.{column}" for column in TABLES[name])
-        sql = made(target)
-        if sql.startswith("MERGE"):
-            return Query(sql, (), ordered=False)
-        return Query(sql + returned, tuple(TABLES[name].values()), ordered=False)
+        return Query(sql + returned, tuple(TABLES[name].values()), ordered=False, writes=(name,))
+
+    def _with_writes(self) -> Query:
+        """To different tables: which of two writes to one row comes first is not said. What they read is as it was before."""
+        names = self.random.sample(tuple(TABLES), k=self.random.randint(1, 2))
+        before, texts = list(self._ctes), []
+        for name in names:
+            cte = self._name("made")
+            texts.append(f"{cte} AS ({self._returning(name).sql})")
+            self._ctes.append(Source(cte, TABLES[name]))
+        others = [name for name in TABLES if name not in names]
+        last = self._returning(self.random.choice(others)) if self._chance(0.3) else self._select(1)
+        self._ctes = before
+        return Query(f"WITH {', '.join(texts)} {last.sql}", last.types, last.ordered, (*names, *last.writes))
 
     def _plain_columns(self, target: Source) -> list[str]:
         return [name for name in target.columns if name not in target.unique]

@@ -40,7 +40,7 @@ from hanse.pgwire.verifier import make_verifier
 from hanse.replication.failover import Attempt, Observation, Report, choose
 from hanse.replication.record import RuleRecord
 from hanse.replication.rejoin import LeaderHistory, LocalData, Rejoin, rejoin
-from hanse.replication.rule import Policy, establishing_clause, rule_of
+from hanse.replication.rule import Policy, rule_of
 from support.processes import free_ports, wait_until
 
 SECRET = "s3cret"
@@ -78,7 +78,7 @@ class Group:
         self.record = RuleRecord(term=1, serial=0, leader=self.names[0], promotion_id="founding", rule=rule)
         lsn = await write_record(first, row_of(self.record))
         await asyncio.gather(*(self.clone(name) for name in self.names[1:]))
-        clause = establishing_clause(rule, self.record.leader)
+        clause = self.record.establishing()
         await establish(first, lsn, clause.names, clause.count)
         await first.require(self.record.clause().text)
 

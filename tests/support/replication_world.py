@@ -45,9 +45,7 @@ class Faults:
 
     serves_unestablished: bool = False
     reports_before_fence: bool = False
-    trusts_one_walsender: bool = False
     ignores_lease: bool = False
-    acknowledges_before_consistent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +75,9 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """A step of our own: until the clause in use has all that was written."""
+    """A step of our own: until so many have all that was written that a failover finds it."""
+
+    found_by: RuleRecord
 
 
 @dataclass(slots=True, eq=False)
@@ -118,6 +118,7 @@ class Server:
     stream: tuple[str, int] | None = None  # (leader, connection)
     job: tuple[Rejoin, Leading] | None = None  # under way
     unfenced: tuple[str, int] | None = None  # a stream that a fault has left running
+    ended: bool = False  # its agent is asked before it has started the server again
     led: Leading | None = None  # it served as this when it ended in order
 
     def record(self) -> RuleRecord | None:
@@ -147,9 +148,10 @@ class World:
         faults: Faults = Faults(),
         *,
         shape: tuple[int, int] | None = None,
+        policy: Policy = Policy.QUORUM,
         operators: bool = False,
     ) -> None:
-        """`shape`: members and spares, with the policy `quorum`."""
+        """`shape`: members and spares, with the policy `policy`."""
         self.draw = draw = random.Random(seed)
         self.faults = faults
         self.operators = operators
@@ -160,7 +162,7 @@ class World:
         n = draw.choice((1, 2, 3, 3, 3, 3, 4, 4, 5, 5, 6, 7))
         spares = draw.choice((0, 0, 1, 2, 3))
         if shape is not None:
-            (n, spares), self.policy = shape, Policy.QUORUM
+            (n, spares), self.policy = shape, policy
         names = [f"m{i}" for i in range(1, n + spares + 1)]
         self.rule = rule_of(self.policy, names[:n])
         self.durable = self.policy is not Policy.ASYNC
@@ -277,13 +279,16 @@ class World:
             server.unfenced = server.stream
         self._end_stream(server)
         now = self.clock(server.name)
-        usable = server.usable
+        if self.operators and self.draw.random() < 0.1 * self.trouble:
+            server.ended = True
+        usable, server.ended = server.usable and not server.ended, False
         report = Report(
             name=server.name,
             term=message.term,
             attempt=message.attempt,
             record=server.record() if usable else None,
             lsn=server.flushed,
+            alone=server.pledge.alone,
             superseded=None if usable else server.superseded,
             lease_left_s=server.grants.left_s(now),
             lease_to=server.grants.to(now),
@@ -446,7 +451,7 @@ class World:
         stream = server.stream or server.unfenced
         if server.up and stream is not None:
             server.flushed = len(server.wal)
-            if server.flushed < server.consistent_at and not self.faults.acknowledges_before_consistent:
+            if server.flushed < server.consistent_at:
                 return  # it streams under another name until then
             self.acks.append((server.name, stream[0], stream[1], server.flushed))
 
@@ -525,9 +530,8 @@ class World:
 
     def _done(self, leading: Leading, step: membership.Step | Wait) -> bool:
         if isinstance(step, membership.Write | Wait):
-            return self._met(leading, leading.clause, leading.step_lsn)
-        seen = [clause == step.clause for _, clause in leading.senders.values()]
-        return any(seen) or not seen if self.faults.trusts_one_walsender else all(seen)
+            return self._met(leading, step.found_by.establishing(), leading.step_lsn)
+        return all(clause == step.clause for _, clause in leading.senders.values())
 
     def _next_step(self, server: Server, leading: Leading) -> None:
         assert leading.steps is not None
@@ -535,6 +539,9 @@ class World:
         if leading.step is None:
             leading.steps = None
             self.story["rule changed"] += 1
+        elif isinstance(leading.step, membership.Keep):
+            server.pledge = replace(server.pledge, alone=leading.step.record)
+            self._next_step(server, leading)
         elif isinstance(leading.step, Wait):
             leading.step_lsn = len(server.wal)
         elif isinstance(leading.step, membership.Use):
@@ -562,10 +569,26 @@ class World:
             leading.steps = membership.change(leading.record, rule)
             self._next_step(server, leading)
 
+    def _go_alone(self) -> None:
+        """The other member is given up, and may be there all the same."""
+        server = self.leader()
+        leading = server.leading
+        if leading is None or not self.serving(server) or leading.cut_off:
+            return
+        rule = Rule(frozenset((server.name,)), 0)
+        if membership.may_go_alone(leading.record, rule):
+            leading.steps = membership.alone(leading.record, rule)
+            self._next_step(server, leading)
+            self.story["alone"] += 1
+
     def _go_on_with_change(self, server: Server, leading: Leading) -> None:
         """The next agent goes by the newest record in the data."""
-        newest = server.record()
+        newest, kept = server.record(), server.pledge.alone
         assert newest is not None
+        if kept is not None and kept.order > newest.order:
+            server.wal.append(Entry(kept.term, kept))
+            server.flushed = len(server.wal)
+            newest = kept
         leading.record = newest
         if newest.previous is not None:
             leading.steps = self._go_on(newest)
@@ -577,10 +600,10 @@ class World:
     def _go_on(self, both: RuleRecord) -> Iterator[membership.Step | Wait]:
         """As `agent/rule_change.py` does: the record with both rules may not be established yet."""
         yield membership.Use(both.clause())
-        yield Wait()
+        yield Wait(both)
         yield from membership.finish(both)
 
-    def _other_rule(self, rule: Rule, leader: str | None) -> Rule:
+    def _other_rule(self, rule: Rule, leader: str) -> Rule:
         members = set(rule.members)
         for _ in range(self.draw.choice((1, 1, 1, 2, 3))):
             name = self.draw.choice(sorted(self.servers))
@@ -670,12 +693,12 @@ class World:
 
     # --- repairers -------------------------------------------------------------------------------------------------
 
-    def begin(self, repairer: Repairer, *, wanted: Rule | None = None) -> None:
+    def begin(self, repairer: Repairer) -> None:
         repairer.number += 1
         term = max([1, *repairer.terms.values()]) + 1
         prefer = self.draw.choice([None, *self.servers])
         identity = f"{repairer.name}.{repairer.number}"
-        repairer.attempt = Attempt(id=identity, term=term, wanted=wanted, prefer=prefer)
+        repairer.attempt = Attempt(id=identity, term=term, prefer=prefer)
         repairer.answers = {}
 
     def _hear(self, repairer: Repairer, answer: object) -> None:
@@ -748,6 +771,7 @@ class World:
             (self._kill_agent, 1.0),
             (self._remove, 0.3),
             (self._end_in_order, 0.3),
+            (self._go_alone, 1.0),
         ]
 
     def _switch_over(self) -> None:
@@ -864,8 +888,7 @@ class World:
             self._end_stream(server)
 
     def _begin_for_no_reason(self) -> None:
-        wanted = self._other_rule(self.rule, None) if self.draw.random() < 0.2 else None
-        self.begin(self.draw.choice(self.repairers), wanted=wanted)
+        self.begin(self.draw.choice(self.repairers))
 
     def _forget(self) -> None:
         """A repairer crashes; what it knew of terms is gone as well."""
@@ -902,6 +925,107 @@ class World:
         self._some(events, 300)
         self._heal()
 
+    def lag(self) -> None:
+        """In place of chance: one that lags reports, and what it is sent after that must count for nothing."""
+        self.trouble = 0.0
+        self._some(self.ordinary(), 400)
+        old, ahead, behind = (self.servers[name] for name in ("m1", "m2", "m3"))
+        if not self.serving(old) or ahead.stream is None or behind.stream is None:
+            return
+        for _ in range(10):
+            self.commit(old)
+            self.transmit(ahead)
+            self.flush(ahead)
+        repairer = self.repairers[0]
+        self.cut = {("m1", "r1"), ("r1", "m1")}
+        self.begin(repairer)
+        for _ in range(2000):
+            self.repair(repairer)
+            if repairer.attempt is not None and repairer.attempt.record is not None:
+                break
+            self.deliver()
+            self.now += 0.001 * LEASE_S
+        else:
+            return
+        self.story["lag"] += 1
+        for _ in range(50):
+            self.commit(old)
+            self.transmit(behind)
+            self.flush(behind)
+            self.acknowledge()
+            self.answer()
+        self._some(self.ordinary(), 300)
+        self._heal()
+
+    def loss(self) -> None:
+        """In place of chance: of two the leader goes on alone, and its server has just ended when the other is back."""
+        self.trouble = 0.0
+        self._some(self.ordinary(), 400)
+        old = self.servers["m1"]
+        if not self.serving(old):
+            return
+        self.cut = {("m1", "m2"), ("m2", "m1")}
+        self._go_alone()
+        for _ in range(20):
+            self.commit(old)
+            self.answer()
+        self.crash(old)
+        self.cut.clear()
+        self.start(old)
+        old.ended = True
+        self.story["loss"] += 1
+        self.begin(self.repairers[0])
+        self._some(self.ordinary(), 300)
+        self._heal()
+
+    def relief(self) -> None:
+        """In place of chance: of some under `all` one is lost for good, the leader perhaps, and the rule has to do without it."""
+        self.trouble, self.pace = 0.0, 0.002 * LEASE_S
+        self._some(self.ordinary(), 1000)
+        lost = self.one()
+        self.crash(lost)
+        for other in (*self.servers.keys() - {lost.name}, "r1", "r2"):
+            self.cut |= {(lost.name, other), (other, lost.name)}
+        self._some(self.ordinary(), 300)
+        others, first = self.servers.keys() - {lost.name}, self.commits
+        rule = self.draw.choice((Rule(frozenset(others), len(others) - 1), rule_of(Policy.QUORUM, self.servers)))
+
+        def relieved() -> bool:
+            leading = next((each.leading for each in self.servers.values() if self.serving(each)), None)
+            if leading is not None and leading.steps is None and leading.record.rule != rule:
+                leading.steps = membership.change(leading.record, rule)
+                self._next_step(self.servers[leading.name], leading)
+            return self.acknowledged_since(first)
+
+        self._until(relieved)
+        self.story["relief"] += 1
+        self.cut.clear()
+        self.start(lost)
+        if self.draw.random() < 0.5:
+            self._turn()
+        self._some(self.ordinary(), 300)
+        self._heal()
+
+    def retreat(self) -> None:
+        """In place of chance: five under `all` become two, and the three who go are on the other side meanwhile."""
+        self.trouble, self.pace = 0.0, 0.002 * LEASE_S
+        events = self.ordinary()
+        self._some(events, 1000)
+        server = self.servers["m1"]
+        if not self.serving(server) or "m2" not in server.leading.senders:  # type: ignore[union-attr]
+            return
+        assert server.leading is not None
+        for one in ("m3", "m4", "m5", "r1"):
+            for other in ("m1", "m2"):
+                self.cut |= {(one, other), (other, one)}
+        server.leading.steps = membership.change(server.leading.record, Rule(frozenset(("m1", "m2")), 1))
+        self._next_step(server, server.leading)
+        self._some(events, self.draw.randint(100, 400))
+        self.story["retreat"] += 1
+        self.begin(self.repairers[0])
+        self._some(events, 600)
+        self._heal()
+
     def growth(self) -> None:
         """In place of chance: three become five, and the two old followers are cut off while that is under way."""
         self.trouble, self.pace = 0.0, 0.002 * LEASE_S
@@ -934,17 +1058,24 @@ class World:
         """Nothing goes wrong any more: the group has to serve, and its members to become equal."""
         self.trouble = 0.0
         self.cut.clear()
-        self.pace = 0.0005 * LEASE_S
         for server in self.servers.values():
             self.start(server)
         first = self.commits
+
+        def recovered() -> bool:
+            serves = any(self.serving(server) for server in self.servers.values())
+            return serves and self.acknowledged_since(first) and self._equal()
+
+        self._until(recovered)
+
+    def _until(self, condition: Callable[[], bool]) -> None:
+        self.pace = 0.0005 * LEASE_S
         events = [*self.ordinary(), (self.deliver, 60)]
         for _ in range(HEALING_EVENTS_MAX // 50):
             self._some(events, 50)
             self._repair_if_needed()
-            if any(self.serving(server) for server in self.servers.values()) and self.acknowledged_since(first):
-                if self._equal():
-                    return
+            if condition():
+                return
         raise AssertionError(f"the group does not recover: {self.picture()}")
 
     def acknowledged_since(self, first: int) -> bool:

@@ -36,6 +36,8 @@ OTHERS_OPTIONS = {
     "--runs",
     "--fault",
     "--no-profile",
+    "--auto-compaction-retention",
+    "--prefix",
     "--output",
     "--quick",
     "--modes",

@@ -75,6 +75,12 @@ def test_no_path_of_a_machine() -> None:
     assert found == []
 
 
+def test_test_files_have_names_of_their_own() -> None:
+    """pytest imports them by their base names: of two that are called alike it refuses the second."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert [name for name in names if names.count(name) > 1] == []
+
+
 def test_no_unfinished_work() -> None:
     """TODO and its kin: what is not done is said in the documents, or is an issue."""
     marks = re.compile(r"\b(?:TODO|FIXME|XXX|HACK)\b")

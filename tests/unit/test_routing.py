@@ -6,8 +6,7 @@ import pytest
 from hanse.catalog import keys
 from hanse.catalog.model import Bound, Strategy
 from hanse.catalog.partition_hash import hash_bytes, hash_int, partition_index, remainders
-from hanse.catalog.routing import NO_SHARD, check_bounds, router_for
-from hanse.core.errors import PgError
+from hanse.catalog.routing import NO_SHARD, router_for
 from support.sharded import hashed, sharded
 
 
@@ -33,7 +32,6 @@ def test_hot_path_equals_the_general_path() -> None:
 def test_mixed_moduli_and_a_missing_remainder() -> None:
     bounds = [Bound(modulus=2, remainder=0), Bound(modulus=4, remainder=1), Bound(modulus=8, remainder=3)]
     relation = sharded(Strategy.HASH, [keys.INT8], bounds)
-    check_bounds(relation)
     router = router_for(relation)
     for value in range(-500, 500):
         remainder = partition_index((value,), (keys.INT8,), 8)
@@ -81,8 +79,6 @@ def test_range_of_several_columns() -> None:
     assert router.shard_of((2, b"zzz")) == 1
     assert router.shard_of((3, b"a")) is None
     assert router.shard_of((2, None)) is None
-    with pytest.raises(PgError, match="would overlap"):
-        check_bounds(sharded(Strategy.RANGE, [keys.INT4, keys.TEXT], bounds))
     assert router.shards_between(2, 2) == {0, 1}
     assert router.shards_between(3, None) == set()
 
@@ -128,49 +124,3 @@ def test_the_router_is_made_once() -> None:
     relation = hashed([keys.INT4], 4)
     assert router_for(relation) is router_for(relation)
     assert router_for(relation).group_of(3) == "g2"
-
-
-@pytest.mark.parametrize(
-    ("strategy", "bounds", "message"),
-    [
-        (Strategy.RANGE, [span("0", "10"), span("9", "12")], 'partition "t_p1" would overlap partition "t_p0"'),
-        (Strategy.RANGE, [span("9", "12"), span(None, None)], 'partition "t_p1" would overlap partition "t_p0"'),
-        (Strategy.RANGE, [span("5", "5")], 'empty range bound specified for partition "t_p0"'),
-        (
-            Strategy.LIST,
-            [Bound(values=("1", "2")), Bound(values=("2",))],
-            'partition "t_p1" would overlap partition "t_p0"',
-        ),
-        (
-            Strategy.LIST,
-            [Bound(values=(None,)), Bound(values=(None,))],
-            'partition "t_p1" would overlap partition "t_p0"',
-        ),
-        (
-            Strategy.HASH,
-            [Bound(modulus=4, remainder=0), Bound(modulus=8, remainder=4)],
-            'partition "t_p1" would overlap partition "t_p0"',
-        ),
-        (
-            Strategy.HASH,
-            [Bound(modulus=4, remainder=0), Bound(modulus=6, remainder=1)],
-            "every hash partition modulus must be a factor of the next larger modulus",
-        ),
-        (
-            Strategy.RANGE,
-            [Bound(default=True), Bound(default=True)],
-            'partition "t_p1" conflicts with existing default partition "t_p0"',
-        ),
-    ],
-)
-def test_bounds_that_postgresql_refuses(strategy: Strategy, bounds: list[Bound], message: str) -> None:
-    with pytest.raises(PgError) as caught:
-        check_bounds(sharded(strategy, [keys.INT4], bounds))
-    assert (caught.value.sqlstate, caught.value.message) == ("42P17", message)
-
-
-def test_good_bounds_pass() -> None:
-    check_bounds(hashed([keys.INT4], 6))
-    check_bounds(sharded(Strategy.RANGE, [keys.INT4], [span("10", None), span(None, "0"), span("0", "10")]))
-    check_bounds(sharded(Strategy.RANGE, [keys.INT4], []))
-    check_bounds(sharded(Strategy.HASH, [keys.INT4], []))

@@ -16,7 +16,7 @@ from ..catalog.machine import AnyCommand, CatalogMachine, decode_outcome, encode
 from ..catalog.model import Node, Snapshot
 from ..catalog.node_commands import AddNode
 from ..config import ControlNode, NodeConfig, load_secrets
-from ..consensus.raft.node import Node as RaftNode
+from ..consensus.contract import Consensus
 from ..core.errors import PgError, UserMistake
 from ..core.limits import CONTROL_VOTERS_MAX, NODES_MAX
 from .certificates import sign
@@ -28,10 +28,10 @@ NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")  # it is a DNS name in certificates, 
 
 
 class Admission:
-    def __init__(self, config: NodeConfig, machine: CatalogMachine, raft: RaftNode) -> None:
+    def __init__(self, config: NodeConfig, machine: CatalogMachine, consensus: Consensus) -> None:
         self._config = config
         self._machine = machine
-        self._raft = raft
+        self._consensus = consensus
         self._authority = Path(config.authority).parent
         self._turn = asyncio.Lock()  # two machines would be given one name
 
@@ -63,23 +63,23 @@ class Admission:
         return joined
 
     async def _let_in(self, question: p.Join) -> p.Joined:
-        await self._raft.read(lease=False)  # what this node knows may be old
+        await self._consensus.read(lease=False)  # what this node knows may be old
         catalog = self._machine.catalog
         name = question.name or _free_name(catalog)
         if not NAME.fullmatch(name):
             raise UserMistake(f"a node's name has small letters, digits and hyphens, not {name!r}")
         if len(catalog.nodes) >= NODES_MAX:
             raise UserMistake(f"the cluster has {NODES_MAX} nodes already")
-        may_vote = sum(bool(node.raft_port) for node in catalog.nodes) < CONTROL_VOTERS_MAX
+        may_vote = sum(bool(node.control_port) for node in catalog.nodes) < CONTROL_VOTERS_MAX
         joined = await asyncio.to_thread(self._certified, question, name, may_vote)
         node = Node(
             name=name,
             host=question.host,
             gateway_port=question.gateway_port,
             control_port=question.control_port if may_vote else 0,
-            raft_port=question.raft_port if may_vote else 0,
+            raft_port=0 if not may_vote or joined.secrets.control_plane else question.raft_port,
         )
-        await propose(self._raft, AddNode(node=node))
+        await propose(self._consensus, AddNode(node=node))
         return joined
 
     def _certified(self, question: p.Join, name: str, may_vote: bool) -> p.Joined:
@@ -120,6 +120,6 @@ def _control_nodes(catalog: Snapshot) -> tuple[ControlNode, ...]:
     )
 
 
-async def propose(node: RaftNode, command: AnyCommand) -> int:
+async def propose(node: Consensus, command: AnyCommand) -> int:
     """From any node of the control plane. Raises the PgError that the command met."""
     return decode_outcome(await node.propose(encode(command))).value()

@@ -12,10 +12,6 @@ class Backoff:
         self.failures = 0
         self._started_at: float | None = None
 
-    @property
-    def failing(self) -> bool:
-        return self.failures >= RESTARTS_IN_A_ROW_MAX
-
     def started(self, now: float) -> None:
         self._started_at = now
 

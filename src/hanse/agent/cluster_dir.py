@@ -28,6 +28,9 @@ from ..config import (
     load_secrets,
     save,
 )
+from ..consensus.etcd import address as etcd
+from ..consensus.etcd import reach
+from ..consensus.etcd.seen import read_seen
 from ..core.errors import UserMistake
 from ..engines.postgres.binaries import find_binaries
 from ..engines.postgres.initdb import DISK_FREE_BYTES_MIN, check_disk
@@ -76,32 +79,39 @@ class Prepared:
     lock: int
 
 
-def prepare(data_dir: Path, request: Request) -> Prepared:
-    """Raises UserMistake; then nothing has changed, except that an empty directory may have been made."""
+def prepare(data_dir: Path, request: Request, *, ask_etcd: bool = True) -> Prepared:
+    """Raises UserMistake; then nothing has changed, except that an empty directory may have been made.
+
+    `ask_etcd`: where an etcd keeps the catalog, it must answer.
+    """
     check_request(request)
     data_dir = data_dir.absolute()
     fresh = not cluster_exists(data_dir)
     if fresh:
         _check_new(data_dir, request)
+        if request.control_plane is not None:
+            reach.check(etcd.parse(request.control_plane), cluster="", seen=0)
         _make_directory(data_dir)
     check_owner(data_dir)
     lock = _lock(data_dir)
     try:
-        return _prepare_locked(data_dir, request, lock)
+        return _prepare_locked(data_dir, request, lock, ask_etcd=ask_etcd)
     except BaseException:
         os.close(lock)
         raise
 
 
-def _prepare_locked(data_dir: Path, request: Request, lock: int) -> Prepared:
+def _prepare_locked(data_dir: Path, request: Request, lock: int, *, ask_etcd: bool) -> Prepared:
     fresh = not cluster_exists(data_dir)
     cluster = _plan_new(data_dir, request) if fresh else _plan_existing(data_dir, request)
-    secrets = _make_secrets(request) if fresh else load_secrets(data_dir / SECRETS_FILE)
+    secrets = _make_secrets(request) if fresh else _existing_secrets(data_dir, request)
     for node in cluster.nodes:
         make_open_directory(data_dir / node.name)
     configs = node_configs(cluster, data_dir, _socket_chooser(data_dir, cluster))
     _check_running(data_dir, configs)
-    if fresh:
+    if ask_etcd and secrets.control_plane and not fresh:
+        _check_etcd(cluster, configs, secrets)
+    if fresh or secrets != load_secrets(data_dir / SECRETS_FILE):
         save(data_dir / SECRETS_FILE, secrets, mode=0o600)
     certificates.provide(cluster, data_dir)
     certificates.provide_for_nodes(cluster, data_dir)
@@ -234,6 +244,7 @@ def _make_secrets(request: Request) -> Secrets:
         user_password=user_password,
         system_verifier=make_verifier(system_password),
         user_verifier=make_verifier(user_password),
+        control_plane=request.control_plane or "",
     )
 
 
@@ -257,6 +268,23 @@ def _plan_existing(data_dir: Path, request: Request) -> ClusterConfig:
     _check_versions(data_dir, cluster)
     _check_gateway_ports(data_dir, cluster)
     return _free_internal_ports(data_dir, cluster)
+
+
+def _existing_secrets(data_dir: Path, request: Request) -> Secrets:
+    """An etcd may be found elsewhere than before."""
+    secrets = load_secrets(data_dir / SECRETS_FILE)
+    if request.control_plane in (None, secrets.control_plane):
+        return secrets
+    if not secrets.control_plane:
+        raise UserMistake(
+            "this cluster's nodes have the control plane themselves, and --control-plane cannot change that"
+        )
+    return msgspec.structs.replace(secrets, control_plane=request.control_plane)
+
+
+def _check_etcd(cluster: ClusterConfig, configs: tuple[NodeConfig, ...], secrets: Secrets) -> None:
+    lengths = [read_seen(Path(each.control_dir)) for each in configs if each.control_dir is not None]
+    reach.check(etcd.parse(secrets.control_plane), cluster=cluster.cluster_id, seen=max(lengths, default=0))
 
 
 def _check_versions(data_dir: Path, cluster: ClusterConfig) -> None:

@@ -64,7 +64,7 @@ def join(data_dir: Path, address: str, token: Token, request: Request) -> Cluste
         certificates.keep(files[0], joined.gateway_certificate)
         certificates.write(files[1], gateway_key, 0o600)
     save(data_dir / CLUSTER_FILE, cluster)
-    return released(prepare(data_dir, Request()))
+    return released(prepare(data_dir, Request(), ask_etcd=False))  # it has joined; its start needs the etcd
 
 
 def _plan(joined: p.Joined, request: Request, offered: list[int]) -> ClusterConfig:
@@ -75,7 +75,7 @@ def _plan(joined: p.Joined, request: Request, offered: list[int]) -> ClusterConf
         name=joined.name,
         gateway_port=request.port,
         control_port=control_port if joined.may_vote else 0,
-        raft_port=raft_port if joined.may_vote else 0,
+        raft_port=0 if not joined.may_vote or joined.secrets.control_plane else raft_port,
         http_port=http_port,
         instances=(workspace,),
     )

@@ -21,6 +21,7 @@ from pathlib import Path
 from ..catalog.commands import SetLeader, SettleGroup
 from ..catalog.model import Group, Snapshot
 from ..config import SYSTEM_ROLE, InstanceConfig, MemberConfig, NodeConfig, Secrets
+from ..core.clock import to_tick
 from ..core.errors import PgError, UserMistake
 from ..core.limits import MEMBER_START_S_MAX, START_TIMEOUT_S
 from ..engines.postgres.bootstrap import Bootstrap
@@ -101,7 +102,9 @@ class MemberPart:
     def _leads(self) -> Leads:
         assert self._replica is not None
         replica = self._replica
-        return Leads(self.name, replica.term, replica.serving, replica.lease_left_s, replica.hears)
+        return Leads(
+            self.name, replica.term, replica.serving, replica.lease_left_s, replica.hears, begins=replica.begins
+        )
 
     def is_alive(self) -> bool:
         return self._tasks is not None and not self._tasks.done()
@@ -241,7 +244,7 @@ class MemberPart:
     async def _announce(self, replica: Replica) -> None:
         told = 0
         while True:
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(to_tick(POLL_S))
             if not replica.serving:
                 continue
             try:

@@ -25,6 +25,7 @@ from ..catalog.node_commands import PlaceNode, change_nodes
 from ..catalog.service import REMOVED
 from ..catalog.told import newest, services
 from ..config import WORKSPACE_PLACE, InstanceConfig, NodeConfig, Secrets
+from ..core.clock import to_tick
 from ..core.errors import PgError, UserMistake
 from ..core.limits import START_FAILURES_MAX
 from .backoff import Backoff
@@ -139,7 +140,7 @@ class NodeAgent:
     async def _start_control(self) -> None:
         if self.config.control_dir is None:
             return
-        self._control = Control(self.config)
+        self._control = Control(self.config, self.secrets)
         try:
             await self._try_start(self._control)
         except UserMistake as mistake:
@@ -177,12 +178,12 @@ class NodeAgent:
             log.info("the catalog knows where node %s is now, version %d", config.name, version)
 
     async def _watch_membership(self) -> None:
-        """The catalog may not have this node any more. While it leads the control plane it gives its vote away first."""
+        """The catalog may not have this node any more. While it leads the voters it gives its vote away first."""
         while True:
             await asyncio.sleep(MEMBERSHIP_WATCH_S)
             told = await asyncio.to_thread(newest, Path(self.config.data_dir) / "run")
             removed = told is not None and told.nodes and all(each.name != self.config.name for each in told.nodes)
-            if removed and not (self._control is not None and self._control.leads):
+            if removed and not (self._control is not None and self._control.leads_voters):
                 raise UserMistake(f"{REMOVED}: {self.config.name}")
 
     async def _try_start(self, part: Part) -> None:
@@ -207,7 +208,7 @@ class NodeAgent:
         backoff.started(loop.time())
         while True:
             while part.is_alive():
-                await asyncio.sleep(WATCH_S)
+                await asyncio.sleep(to_tick(WATCH_S))
             pause = backoff.ended(loop.time())
             log.warning("%s has ended; next start in %.1f s", part.name, pause)
             await asyncio.sleep(pause)

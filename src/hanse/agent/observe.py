@@ -1,19 +1,22 @@
-"""What a local cluster looks like from outside: the answer to `hanse status`.
+"""What a cluster looks like from outside: the answer to `hanse status`.
+
+Of the nodes in this data directory everything is seen. That there are others, on other machines, the catalog says, and how their
+instances are, the groups' leaders; what nobody says is `unknown`.
 
 `ClusterStatus` is the documented, stable shape of `hanse status --json`: fields are added, never renamed or removed.
-States are `running`, `starting`, `stopping`, `failed` and `stopped`.
+States are `running`, `starting`, `stopping`, `failed`, `stopped` and `unknown`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import msgspec
 
 from ..catalog.client_link import NotLeading, open_link
-from ..catalog.model import Kind, Relation, Snapshot
+from ..catalog.model import Group, Kind, Node, Relation, Snapshot
 from ..catalog.protocol import ProtocolViolation, Welcome
 from ..config import SYSTEM_ROLE, WORKSPACE_PLACE, ClusterConfig, ClusterNode, ControlNode, InstanceConfig, Secrets
 from ..core.errors import PgError
@@ -31,6 +34,7 @@ from .presence import find_process, living, read_record
 from .workers import worker_name
 
 CATALOG_TIMEOUT_S = 3.0
+UNKNOWN = "unknown"
 SHOWN_KINDS = (Kind.SHARDED, Kind.REFERENCE, Kind.SINGLE)
 
 
@@ -42,7 +46,7 @@ class InstanceStatus(msgspec.Struct, frozen=True, kw_only=True):
     pid: int | None
     role: str
     state: str
-    directory: str  # where its data really lie
+    directory: str  # where its data really lie; '' on another machine
     replication: str | None = None  # of a group's member: leads, streaming, catchup …, away, lost; None: nobody says
     member: bool | None = None  # whether the group's rule counts it
     lag_bytes: int | None = None  # of the leader's WAL, not replayed here yet
@@ -72,7 +76,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     host: str
     gateway_port: int
-    http_port: int  # of its agent: /health, /ready, /leader/<group>; 0: none
+    http_port: int  # of its agent: /health, /ready, /leader/<group>; 0: none, or on another machine
     pid: int | None  # of its agent
     state: str
     note: str  # what it is doing, or why it failed
@@ -109,7 +113,7 @@ class ControlStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 class ClusterStatus(msgspec.Struct, frozen=True, kw_only=True):
     dsn: str
-    state: str  # running: every part is; stopped: none is; partial: anything between
+    state: str  # running: every part on this machine is; stopped: none is; partial: anything between
     data: str
     elsewhere: str | None  # the instances' data lie here, because PostgreSQL's user may not enter `data`
     control: ControlStatus
@@ -151,13 +155,57 @@ async def with_catalog(status: ClusterStatus, cluster: ClusterConfig) -> Cluster
     found = {each.name: answer for each, answer in zip(cluster.control, answers, strict=True) if answer is not None}
     status = msgspec.structs.replace(status, control=_control_status(cluster, found))
     snapshots = [answer.snapshot for answer in found.values() if isinstance(answer, Welcome)]
-    return _with_snapshot(status, snapshots[0]) if snapshots else status
+    return with_snapshot(status, snapshots[0]) if snapshots else status
 
 
-def _with_snapshot(status: ClusterStatus, snapshot: Snapshot) -> ClusterStatus:
-    durability = {group.name: group.durability for group in snapshot.groups}
-    groups = [msgspec.structs.replace(group, durability=durability.get(group.name)) for group in status.groups]
-    return msgspec.structs.replace(status, groups=groups, tables=table_statuses(snapshot))
+def with_snapshot(status: ClusterStatus, snapshot: Snapshot) -> ClusterStatus:
+    """The status with the catalog's tables, nodes and groups; of nodes on other machines nobody has said yet how they are."""
+    here = {node.name for node in status.nodes}
+    groups = {group.name: group for group in status.groups}
+    for group in snapshot.groups:
+        known = groups.get(group.name, GroupStatus(name=group.name, leader=None, instances=[]))
+        groups[group.name] = _with_instances_elsewhere(known, group, here)
+    return msgspec.structs.replace(
+        status,
+        nodes=[*status.nodes, *(_node_elsewhere(node) for node in snapshot.nodes if node.name not in here)],
+        groups=sorted(groups.values(), key=lambda group: (len(group.name), group.name)),
+        tables=table_statuses(snapshot),
+    )
+
+
+def _node_elsewhere(node: Node) -> NodeStatus:
+    return NodeStatus(
+        name=node.name,
+        host=node.host,
+        gateway_port=node.gateway_port,
+        http_port=0,
+        pid=None,
+        state=UNKNOWN,
+        note="on another machine",
+        workspace=None,
+    )
+
+
+def _with_instances_elsewhere(known: GroupStatus, group: Group, here: Collection[str]) -> GroupStatus:
+    """Who leads here is seen; else the catalog says who leads."""
+    elsewhere = [
+        InstanceStatus(
+            name=each.name,
+            node=each.node,
+            host=each.host,
+            port=each.port,
+            pid=None,
+            role=each.role,
+            state=UNKNOWN,
+            directory="",
+        )
+        for each in group.instances
+        if each.node not in here
+    ]
+    leads_here = any((each.role, each.state) == ("leader", "running") for each in known.instances)
+    leader = known.leader if leads_here or not elsewhere else group.leader.name
+    instances = [*known.instances, *elsewhere]
+    return msgspec.structs.replace(known, leader=leader, instances=instances, durability=group.durability)
 
 
 async def _ask(node: ControlNode, tls: NodeTls) -> Welcome | NotLeading | None:
@@ -196,7 +244,9 @@ async def with_replication(status: ClusterStatus, cluster: ClusterConfig, secret
 
 async def _told(group: GroupStatus, replicated: set[str], cluster: ClusterConfig, secrets: Secrets) -> GroupStatus:
     leader = next((each for each in group.instances if each.name == group.leader), None)
-    if leader is None or leader.name not in replicated or leader.state != "running":
+    if leader is None or leader.state not in ("running", UNKNOWN):
+        return group
+    if leader.name not in replicated and len(group.instances) == 1:
         return group
     access = Access(
         host=leader.host,
@@ -216,6 +266,7 @@ async def _told(group: GroupStatus, replicated: set[str], cluster: ClusterConfig
         instances.append(
             msgspec.structs.replace(
                 each,
+                state="running" if each.state == UNKNOWN and found.state in ("leads", "streaming") else each.state,
                 replication=found.state,
                 member=each.name in state.members,
                 lag_bytes=found.lag_bytes,

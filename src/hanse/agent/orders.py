@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 
 from ..config import DEFAULT_USER, ClusterConfig, Secrets
-from ..core.errors import UserMistake
+from ..core.errors import UserMistake, in_a_line
 from .probe import TRY_S, any_certificate
 
 
@@ -33,13 +33,13 @@ async def _connected(cluster: ClusterConfig, secrets: Secrets) -> AsyncIterator[
     try:
         yield connection
     except asyncpg.PostgresError as error:
-        raise UserMistake(": ".join(filter(None, (str(error), error.detail, error.hint)))) from None
+        raise UserMistake(in_a_line(error.args[0], error.detail, error.hint)) from None
     finally:
         await connection.close(timeout=TRY_S)
 
 
 async def _first(cluster: ClusterConfig, secrets: Secrets) -> Any:
-    last: Exception | None = None
+    refusal: Exception | None = None
     for node in cluster.nodes:
         try:
             return await asyncpg.connect(
@@ -51,6 +51,10 @@ async def _first(cluster: ClusterConfig, secrets: Secrets) -> Any:
                 timeout=TRY_S,
                 ssl=any_certificate() if cluster.tls == "require" else False,
             )
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
-            last = error
-    raise UserMistake(f"no gateway lets us in: {last or 'start the cluster with `hanse up`'}")
+        except (OSError, TimeoutError):
+            continue
+        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            refusal = error
+    if refusal is None:
+        raise UserMistake("no gateway answers: start the cluster with `hanse up`")
+    raise UserMistake(f"no gateway lets us in: {refusal}")

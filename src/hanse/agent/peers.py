@@ -7,8 +7,9 @@ import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
-from ..core.limits import PEER_ANSWER_S_MAX, PEER_IDLE_S_MAX
+from ..core.limits import PEER_ANSWER_S_MAX, PEER_CONNECTIONS_MAX, PEER_IDLE_S_MAX
 from ..core.node_tls import NodeTls
+from ..core.serving import NodeServer
 from ..engines.postgres.streaming import Access
 from ..replication.asking import Address, Asker, HandOver, Leads, Reply, WhoLeads, encode, read
 from ..replication.pledge import Heartbeat, Message, Promote, Recruit
@@ -36,38 +37,22 @@ class PeerServer:
         self._handle = handle
         self._leads = leads
         self._hand_over = hand_over
-        self._tls = tls
-        self._server: asyncio.Server | None = None
-        self._accepted: set[asyncio.Task[None]] = set()
+        self.server = NodeServer(
+            self._serve, tls.server, handshake_s_max=PEER_ANSWER_S_MAX, connections_max=PEER_CONNECTIONS_MAX
+        )
 
     async def start(self, host: str, port: int) -> None:
-        self._server = await asyncio.start_server(
-            self._accept, host, port, ssl=self._tls.server, ssl_handshake_timeout=PEER_ANSWER_S_MAX
-        )
+        await self.server.start(host, port)
 
     async def stop(self) -> None:
         """Nobody is answered any more by this member when it returns."""
-        if self._server is not None:
-            self._server.close()
-            for task in self._accepted:
-                task.cancel()
-            await asyncio.gather(*self._accepted, return_exceptions=True)
-            await self._server.wait_closed()
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._accepted.add(task)
-        try:
-            with contextlib.suppress(OSError, EOFError, ValueError, TimeoutError):
-                await self._serve(reader, writer)
-        except asyncio.CancelledError:
-            pass  # stop(): raised further it would be logged as an error by asyncio's server
-        finally:
-            self._accepted.discard(task)
-            writer.transport.abort()
+        await self.server.stop()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ValueError):  # it is of another version
+            await self._answer_all(reader, writer)
+
+    async def _answer_all(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             async with asyncio.timeout(PEER_IDLE_S_MAX):
                 message = await read(reader)

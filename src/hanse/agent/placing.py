@@ -28,8 +28,9 @@ import msgspec
 
 from ..catalog.commands import PlaceInstance
 from ..catalog.model import Group, Instance, number_of
-from ..catalog.told import Told, newest
+from ..catalog.told import Told, newest, stamp
 from ..config import WORKSPACE_PLACE, InstanceConfig, MemberConfig, NodeConfig, Secrets, save
+from ..core.clock import to_tick
 from ..core.errors import PgError, UserMistake
 from .catalog_link import tell_catalog
 from .founding import Founding, discard, drop_slot, member_access
@@ -104,14 +105,21 @@ class Placing:
 
     async def run(self) -> None:
         """The parts have been started. Until it is cancelled."""
+        run = Path(self._config.data_dir) / "run"
         async with asyncio.TaskGroup() as tasks:
             for config in self._here():
                 self._begin(tasks, config)
                 if config.members:
                     self._keep_config(msgspec.structs.replace(config, role="joiner"))  # it is founded
+            changed_at: object = None
+            at_rest = False
             while True:
-                await asyncio.sleep(WATCH_S)
-                told = await asyncio.to_thread(newest, Path(self._config.data_dir) / "run")
+                await asyncio.sleep(to_tick(WATCH_S))
+                before, changed_at = changed_at, stamp(run)
+                was_at_rest, at_rest = at_rest, changed_at == before
+                if at_rest and was_at_rest and not self._again:
+                    continue
+                told = await asyncio.to_thread(newest, run)
                 if told is None or (told.version <= self._version and not self._again):
                     continue
                 self._again = False

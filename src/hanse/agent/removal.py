@@ -15,7 +15,7 @@ import msgspec
 from ..catalog.client import ControlClient
 from ..catalog.node_commands import RemoveNode
 from ..config import CLUSTER_FILE, load_cluster_config, save
-from ..core.errors import PgError, UserMistake
+from ..core.errors import PgError, UserMistake, in_a_line
 from .certificates import tls_of_a_node
 from .cluster_dir import load_existing
 
@@ -32,7 +32,7 @@ async def remove_node(data_dir: Path, name: str) -> None:
         finally:
             await control.close()
     except PgError as error:
-        raise UserMistake(": ".join(filter(None, (error.message, error.detail, error.hint)))) from None
+        raise UserMistake(in_a_line(error.message, error.detail, error.hint)) from None
     _forget(data_dir, name)
 
 

@@ -31,17 +31,17 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeVar
 
+from ..core.clock import to_tick
 from ..core.errors import PgError, UserMistake
 from ..core.limits import (
     CLOCK_DRIFT_MAX,
     HEARTBEAT_S,
     LEASE_S,
-    PEER_ANSWER_S_MAX,
     PREFERRED_S_MAX,
     PROBE_S,
-    PROBE_S_MAX,
     STREAMLESS_S_MAX,
 )
 from ..engines.postgres.group_files import (
@@ -52,10 +52,18 @@ from ..engines.postgres.group_files import (
 )
 from ..engines.postgres.instance import StopMode
 from ..engines.postgres.postmaster import PortTaken
-from ..engines.postgres.promotion import establish, history, local_timeline, promote, promotions, write_record
+from ..engines.postgres.promotion import (
+    establish,
+    history,
+    local_timeline,
+    promote,
+    promotions,
+    until_promoted,
+    write_record,
+)
 from ..engines.postgres.streaming import Data, Member, has_wal, make_slot, source_of, system_identifier
-from ..replication.asking import HandOver, Heard, Leads, Renewed, Reply
-from ..replication.failover import Attempt, Established, Observation, Refusal, Report, decide
+from ..replication.asking import HandOver, Heard, Renewed, Reply
+from ..replication.failover import Attempt, Established, Refusal, Report
 from ..replication.lease import Grants, Lease
 from ..replication.membership import Use, finish
 from ..replication.pledge import Act, Heartbeat, Message, Promote, Recruit, judge
@@ -63,6 +71,7 @@ from ..replication.record import RuleRecord
 from ..replication.rejoin import LeaderHistory, LocalData, Rejoin, rejoin
 from ..replication.rule import Policy
 from ..replication.suspicion import Detector
+from .attempts import fail_over
 from .canvass import canvass
 from .group_records import record_of, reigns, row_of
 from .peers import Peers
@@ -71,18 +80,17 @@ from .rejoining import copied, rewound
 from .resumption import begin_again
 from .rule_change import change_rule, next_rule
 from .tasks import end, in_thread
+from .trial import cannot_write
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 WATCH_S = 0.05
+SERVER_WATCH_S = 0.02  # writes pause from the end of a leading server on
 CHANGE_POLL_S = 0.2
 STREAM_LOOK_S = 2.0
 LATE_S = 1.0  # of a loop that pauses for WATCH_S: others on this machine were in the way
-PROBES_MAX = 2  # that fail one after another
-_CANNOT_WRITE = ("53100", "58030", "08006")  # the disk is full, or fails; the connection breaks
-ATTEMPT_S_MAX = 15.0  # for one failover; then it is begun anew, above the terms that were heard of
 TROUBLE = (PgError, UserMistake, OSError, EOFError, ValueError, TimeoutError)
 
 
@@ -91,6 +99,7 @@ class Leading:
     record: RuleRecord
     attempt: str
     serve_at: float
+    recorded: bool = False  # in its own WAL
     established: bool = False
     lease: Lease = field(default_factory=Lease)
 
@@ -114,8 +123,11 @@ class Replica:
         self._now = now
         self._grants = Grants.after_start(now())
         self._leading: Leading | None = None
-        self._known: RuleRecord | None = pledges.pledge.record  # the newest rule it has seen
+        self._known: RuleRecord | None = None  # the newest rule it has seen
+        self._know(pledges.pledge.record)
+        self._know(pledges.pledge.alone)
         self._following: tuple[int, str] | None = None
+        self._heard = asyncio.Event()  # of a leader that it does not follow yet
         self._streamed_at = self._look_at = 0.0
         self._trouble = ""  # the last of its way back; said once
         self._quiet = False  # fenced, and nothing was done since
@@ -145,6 +157,12 @@ class Replica:
         return now >= leading.serve_at and leading.lease.covers(now, leading.record.lease_clauses())
 
     @property
+    def begins(self) -> bool:
+        """It leads in its term, from the rule's record on; what it commits may be shown when it serves."""
+        leading = self._leading
+        return leading is not None and leading.recorded and leading.record.term == self.term
+
+    @property
     def lease_left_s(self) -> float | None:
         """For how long it will serve, if it does. None: for ever."""
         leading = self._leading
@@ -169,7 +187,9 @@ class Replica:
         return None if self._leading is None else self._leading.record
 
     def want(self, members: frozenset[str], policy: Policy) -> None:
-        """What the group's rule is to become, if this member leads."""
+        """What the group's rule is to become, if this member leads. A change to something else may wait for ever, and ends."""
+        if self._wanted not in (None, (members, policy)) and self._leading is not None and self._job is not None:
+            self._job.cancel()
         self._wanted = (members, policy)
 
     async def run(self) -> None:
@@ -188,6 +208,7 @@ class Replica:
             await end(self._job)
             for task in tuple(self._beats):
                 await end(task)
+            self._member.hang_up()
 
     # --- questions
 
@@ -209,6 +230,8 @@ class Replica:
             self._promotion = asyncio.create_task(self._lead(message))
         if act is Act.FOLLOW and isinstance(message, Heartbeat):
             self._detector.heard(message.leader, self._now())
+            if not self.follows:
+                self._heard.set()
             if message.sent_at is not None:
                 self._grants.grant(message.leader, self._now())
                 return Renewed(self.name, term)
@@ -223,6 +246,7 @@ class Replica:
         await end(self._promotion)
         await end(self._job)
         report = Report(name=self.name, term=message.term, attempt=message.attempt, record=None, lsn=0)
+        report = replace(report, alone=self._pledges.pledge.alone)
         async with self._work:
             instance = self._member.instance
             mark = rewind_mark(instance)
@@ -268,7 +292,7 @@ class Replica:
         elif not self._quiet:
             try:
                 self._data = None
-                await self._member.fence()
+                self._data = await self._member.fence()
                 self._quiet = True
             except (PgError, TimeoutError):
                 await self._alone()
@@ -302,14 +326,17 @@ class Replica:
             data = None if recovers else await self._member.data()
             if data is None or data.row is None:
                 return
-            record, pledge = record_of(data.row), self._pledges.pledge
+            record, pledge, lsn = record_of(data.row), self._pledges.pledge, data.lsn
             self._know(record)
             if (pledge.leader, pledge.term) != (self.name, record.term) or record.leader != self.name:
                 await self._alone()
                 return
+            if pledge.alone is not None and pledge.alone.order > record.order:  # it was cut off before it wrote that
+                record = pledge.alone
+                lsn = await write_record(self._member, row_of(record))
             leading = Leading(record, pledge.attempt, self._now())
             self._leading = leading
-            self._promotion = asyncio.create_task(self._guarded(self._lead_again(leading, data.lsn)))
+            self._promotion = asyncio.create_task(self._guarded(self._lead_again(leading, lsn)))
 
     # --- leading
 
@@ -328,27 +355,29 @@ class Replica:
     async def _begin_to_lead(self, message: Promote) -> None:
         record = message.record
         leading = Leading(record, message.attempt, self._now() + message.wait_s * (1 + 2 * CLOCK_DRIFT_MAX))
-        async with self._work:
-            self._know(record)
-            self._quiet = False
-            await self._member.follow(None, record.clause().text)
-            async with self._member.access.kept() as access:
+        async with contextlib.AsyncExitStack() as kept:
+            async with self._work:
+                self._know(record)
+                self._quiet = False
+                await self._member.follow(None, record.clause().text)
+                access = await kept.enter_async_context(self._member.access.kept())
                 member = Member(self._member.instance, access)
                 await promote(member, record.term)
                 self._leading = leading
                 self._beat_all(leading)
                 lsn = await write_record(member, row_of(record))
-        await self._establish(leading, lsn)
+                leading.recorded = True
+            await self._establish(leading, lsn, member)
 
     async def _lead_again(self, leading: Leading, lsn: int) -> None:
         """A change of the rule that was cut off may have left commits waiting for what its record does not say."""
         await self._member.require(leading.record.clause().text)
-        await self._establish(leading, lsn)
+        await self._establish(leading, lsn, self._member)
 
-    async def _establish(self, leading: Leading, lsn: int) -> None:
+    async def _establish(self, leading: Leading, lsn: int, member: Member) -> None:
         record = leading.record
         clause = record.establishing()
-        await establish(self._member, lsn, clause.names, clause.count)
+        await establish(member, lsn, clause.names, clause.count)
         if record.previous is not None:
             for step in finish(record):
                 if isinstance(step, Use):
@@ -369,20 +398,20 @@ class Replica:
         if leading.record.previous is not None or message.to not in leading.record.rule.members:
             return Refusal(self.name, self.term)
         if not self._working(self._handover):
-            self._handover = asyncio.create_task(self._guarded(self._hand_over(leading.record, message.to)))
+            self._handover = asyncio.create_task(self._guarded(self._hand_over(leading.record, message)))
         return Heard(self.name, self.term)
 
-    async def _hand_over(self, record: RuleRecord, to: str) -> None:
+    async def _hand_over(self, record: RuleRecord, message: HandOver) -> None:
         """A server that is stopped in order sends its followers all that it has, and then ends."""
-        log.info("%s hands over to %s", self.name, to)
-        streaming = {each.name for each in await self._member.followers() if each.state == "streaming"}
+        log.info("%s hands over to %s", self.name, message.to)
+        streaming = set(message.streaming)
         async with self._work:
             await in_thread(self._member.instance.stop)
             self._leading = None
             self._detector.excuse(self._now())
             if not record.recruited(streaming | {self.name}, streaming):
                 await self._alone()  # what it has is needed for the choice
-        await self._attempt(prefer=to)
+        await self._attempt(prefer=message.to)
 
     async def _beat(self) -> None:
         """A leader's questions. Each follower is asked by itself: one that hangs delays nobody else's answer."""
@@ -390,7 +419,7 @@ class Replica:
             leading = self._leading
             if leading is not None:
                 self._beat_all(leading)
-            await asyncio.sleep(HEARTBEAT_S)
+            await asyncio.sleep(to_tick(HEARTBEAT_S))
 
     def _beat_all(self, leading: Leading) -> None:
         for name in sorted(self._peers.names - {self.name}):
@@ -411,7 +440,7 @@ class Replica:
     async def _lead_on(self) -> None:
         """Watch the own server and the own lease."""
         while True:
-            await asyncio.sleep(WATCH_S)
+            await asyncio.sleep(to_tick(WATCH_S if self._leading is None else SERVER_WATCH_S))
             leading = self._leading
             if leading is None or self._working(self._handover):
                 continue
@@ -431,23 +460,18 @@ class Replica:
 
     async def _probe_on(self) -> None:
         """A leading server that is there and cannot write (it is stopped, its disk hangs or is full) counts as lost."""
-        failures = 0
         while True:
             await asyncio.sleep(PROBE_S)
-            if self._leading is None or not self._leading.established:
-                failures = 0
+            leading = self._leading
+            if leading is None or not leading.established:
                 continue
-            try:
-                await self._member.probe(PROBE_S_MAX)
-                failures = 0
-            except (TimeoutError, PgError) as error:
-                if isinstance(error, PgError) and error.sqlstate not in _CANNOT_WRITE:
-                    continue
-                failures += 1
-                if failures == PROBES_MAX and self._leading is not None:
-                    log.warning("the leading server of %s cannot write: %s", self.name, error or "no answer")
-                    failures = 0
-                    await in_thread(self._member.instance.kill)
+            reason = await cannot_write(self._member, partial(self._leads_as, leading), self._now)
+            if reason is not None:
+                log.warning("the leading server of %s cannot write: %s", self.name, reason)
+                await in_thread(self._member.instance.kill)
+
+    def _leads_as(self, leading: Leading) -> bool:
+        return self._leading is leading
 
     def _expired(self, leading: Leading) -> bool:
         """A new leader is given time for its first lease."""
@@ -459,7 +483,7 @@ class Replica:
     async def _change_on(self) -> None:
         """A leader brings the group's rule to what is wanted, one change at a time: first who is to come, then who is to go."""
         while True:
-            await asyncio.sleep(CHANGE_POLL_S)
+            await asyncio.sleep(to_tick(CHANGE_POLL_S))
             leading = self._leading
             if leading is None or self._wanted is None or not self.serving or self._working(self._handover):
                 continue
@@ -480,13 +504,22 @@ class Replica:
             leading.record = record
             self._know(record)
 
-        await change_rule(self._member, target, go_by)
+        await change_rule(self._member, target, go_by, self._keep)
+
+    async def _keep(self, record: RuleRecord) -> None:
+        async with self._judging:
+            if self.term != record.term:
+                raise PgError("55000", "it leads no more")
+            await in_thread(self._pledges.store, replace(self._pledges.pledge, alone=record))
 
     # --- following
 
     async def _follow_on(self) -> None:
         while True:
-            await asyncio.sleep(WATCH_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(to_tick(WATCH_S)):
+                    await self._heard.wait()
+            self._heard.clear()
             pledge = self._pledges.pledge
             if self._leading is not None or self._recruits_itself or self._working(self._promotion):
                 continue
@@ -540,16 +573,16 @@ class Replica:
             ended = not self._member.instance.is_alive()
             local = await self._local() if ended else None  # it starts beside its leader
             async with self._peers.access(leader).kept() as access:
+                await until_promoted(access)
                 branches, ids = await history(access), await promotions(access)
                 identifier = await system_identifier(access)
                 slot = await make_slot(access, self.name)
-            known = LeaderHistory(system_identifier=identifier, reigns=reigns(branches, ids))
-            if not ended:
-                local = await self._local()
-            way = rejoin(local, known)
-            if way is Rejoin.STREAM and local is not None and not await has_wal(self._peers.access(leader), local.lsn):
-                log.info("%s was away for too long: %s does not have the WAL any more", self.name, leader)
-                way = Rejoin.CLONE
+                if not ended:
+                    local = await self._local()
+                way = rejoin(local, LeaderHistory(system_identifier=identifier, reigns=reigns(branches, ids)))
+                if way is Rejoin.STREAM and local is not None and not await has_wal(access, local.lsn):
+                    log.info("%s was away for too long: %s does not have the WAL any more", self.name, leader)
+                    way = Rejoin.CLONE
             log.info("%s comes to %s of term %d: %s", self.name, leader, term, way.value)
             self._quiet = False
             source = source_of(access, self.name, slot)
@@ -593,7 +626,7 @@ class Replica:
             await self._attempt()  # it led when it ended; if others have gone on, they say so
         while True:
             began = self._now()
-            await asyncio.sleep(WATCH_S)
+            await asyncio.sleep(to_tick(WATCH_S))
             now = self._now()
             if now - began > LATE_S:  # this process did not run: silence means nothing
                 self._detector.excuse(now)
@@ -627,53 +660,14 @@ class Replica:
         self._highest_term = max(self._highest_term, self.term) + 1
         until = 0.0 if prefer is None else self._now() + PREFERRED_S_MAX
         attempt = Attempt(id=uuid.uuid4().hex, term=self._highest_term, prefer=prefer, prefer_until=until)
-        answers: dict[str, Reply] = {}
-        under_way: dict[asyncio.Task[Reply], str] = {}
-        deadline = self._now() + ATTEMPT_S_MAX
         try:
-            while self._now() < deadline:
-                seen = Observation(self._now(), _answers(answers), self._peers.names)
-                decision = decide(attempt, seen)
-                attempt = decision.attempt
-                self._know(
-                    attempt.record
-                )  # one that is no member any more finds out here, and leaves the others in peace
-                if decision.done or decision.lost_to is not None:
-                    self._highest_term = max(self._highest_term, decision.lost_to or 0)
-                    return
-                for name, message in decision.send:
-                    if name not in under_way.values():
-                        under_way[asyncio.create_task(self._ask(name, message))] = name
-                if under_way:  # else everybody has answered, and it is not enough
-                    done, _ = await asyncio.wait(under_way, timeout=WATCH_S, return_when=asyncio.FIRST_COMPLETED)
-                    for task in done:
-                        self._take(answers, under_way.pop(task), task)
-                await asyncio.sleep(WATCH_S / 5)
+            lost_to = await fail_over(attempt, self._peers, self.name, self._handle_own, self._know, self._now)
+            self._highest_term = max(self._highest_term, lost_to)
         finally:
             self._detector.excuse(self._now())
             self._recruits_itself = False
-            for task in under_way:
-                task.cancel()
-            await asyncio.gather(*under_way, return_exceptions=True)
 
-    def _take(self, answers: dict[str, Reply], name: str, task: asyncio.Task[Reply]) -> None:
-        if task.exception() is not None:
-            return
-        reply = task.result()
-        if name == self.name:
-            self._recruits_itself = False
-        if isinstance(reply, Report):
-            reply = replace(reply, received_at=self._now())
-        if not isinstance(reply, Heard | Renewed):
-            answers[name] = reply
-
-    async def _ask(self, name: str, message: Message) -> Reply:
-        if name == self.name:
-            return await self.handle(message)
-        reply = await self._peers.ask(name, message, PEER_ANSWER_S_MAX)
-        assert not isinstance(reply, Leads)
+    async def _handle_own(self, message: Message) -> Reply:
+        reply = await self.handle(message)
+        self._recruits_itself = False
         return reply
-
-
-def _answers(replies: dict[str, Reply]) -> dict[str, Report | Refusal | Established]:
-    return {name: each for name, each in replies.items() if isinstance(each, Report | Refusal | Established)}

@@ -6,12 +6,12 @@ Cut off anywhere, the newest record in the data says how far it came, and the ne
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from ..core.limits import JOIN_BEHIND_BYTES_MAX
 from ..engines.postgres.promotion import establish, write_record
 from ..engines.postgres.streaming import Member
-from ..replication.membership import Use, change, finish
+from ..replication.membership import Keep, Use, alone, change, finish, may_go_alone
 from ..replication.record import RuleRecord
 from ..replication.rule import Policy, Rule, rule_of
 from .group_records import record_of, row_of
@@ -35,15 +35,22 @@ async def next_rule(leader: Member, rule: Rule, own: str, wanted: frozenset[str]
     return rule_of(policy, rule.members | (coming & near))
 
 
-async def change_rule(leader: Member, target: Rule, go_by: Callable[[RuleRecord], None]) -> None:
-    """`go_by` is told of each record that the leader is to go by from then on: its lease has to meet it."""
+async def change_rule(
+    leader: Member,
+    target: Rule,
+    go_by: Callable[[RuleRecord], None],
+    keep: Callable[[RuleRecord], Awaitable[None]],
+) -> None:
+    """`go_by` is told of each record that the leader is to go by from then on: its lease has to meet it. `keep`: in its pledge."""
     data = await leader.data()
     assert data.row is not None
     record = record_of(data.row)
     go_by(record)
-    clause = record.clause()
-    if record.previous is not None:
-        await leader.require(clause.text)
+    if may_go_alone(record, target):
+        steps = alone(record, target)
+    elif record.previous is not None:
+        await leader.require(record.clause().text)
+        clause = record.establishing()
         await establish(leader, data.lsn, clause.names, clause.count)
         steps = finish(record)
     elif record.rule != target:
@@ -51,13 +58,16 @@ async def change_rule(leader: Member, target: Rule, go_by: Callable[[RuleRecord]
     else:
         return
     for step in steps:
+        if isinstance(step, Keep):
+            await keep(step.record)
+            continue
         if isinstance(step, Use):
-            clause = step.clause
-            await leader.require(clause.text)
+            await leader.require(step.clause.text)
             continue
         if step.record.previous is not None:
             go_by(step.record)
         lsn = await write_record(leader, row_of(step.record))
+        clause = step.found_by.establishing()
         await establish(leader, lsn, clause.names, clause.count)
         go_by(step.record)
         record = step.record

@@ -15,9 +15,9 @@ import psutil
 
 from ..config import CLUSTER_FILE, NodeConfig, load_cluster_config
 from ..core.errors import UserMistake
-from ..core.limits import START_FAILURES_MAX
+from ..core.limits import AGENT_STOP_S, START_FAILURES_MAX
 from .backoff import Backoff
-from .children import is_alive, last_line, spawn
+from .children import end_all, is_alive, last_line, spawn
 from .cluster_dir import AGENT, Prepared
 from .presence import Record, find_process, forget_record, read_record
 from .shutdown import end_nodes
@@ -34,31 +34,31 @@ class _Agent:
         self.run = Path(config.data_dir) / "run"
         self.log_file = Path(config.data_dir) / "log" / "agent.log"
         self._config_file = node_file(data_dir, config.name)
-        self._process: psutil.Process | None = None
+        self.process: psutil.Process | None = None
         self._child: subprocess.Popen[bytes] | None = None
         self.backoff = Backoff()
         self.next_start = 0.0
 
     def start(self) -> None:
-        self._process = find_process(read_record(self.run, AGENT))
+        self.process = find_process(read_record(self.run, AGENT))
         self._child = None
-        if self._process is None:
+        if self.process is None:
             forget_record(self.run, AGENT)
             self._child = spawn(("node", "--config", str(self._config_file)), self.log_file)
-            self._process = psutil.Process(self._child.pid)
+            self.process = psutil.Process(self._child.pid)
         self.backoff.started(time.monotonic())
 
     def is_alive(self) -> bool:
-        if self._child is not None and self._child.poll() is not None:
-            return False
-        return self._process is not None and is_alive(self._process)
+        if self._child is not None:
+            return self._child.poll() is None
+        return self.process is not None and is_alive(self.process)
 
     def record(self) -> Record | None:
         return read_record(self.run, AGENT)
 
 
 class Supervisor:
-    """`start`, then `poll` again and again, then `stop`. Single-threaded; no method waits except `stop`."""
+    """`start`, then `poll` or `keep_up` again and again, then `stop`. Single-threaded; no method waits except `stop`."""
 
     def __init__(self, prepared: Prepared) -> None:
         self._prepared = prepared
@@ -70,14 +70,18 @@ class Supervisor:
             agent.start()
 
     def poll(self) -> dict[str, str]:
-        """Restart what has ended. What each node is doing: 'ready', or what it starts.
+        """`keep_up`; what each node is doing: 'ready', or what it starts."""
+        self.keep_up()
+        return {agent.name: _describe(agent.record()) for agent in self._agents}
+
+    def keep_up(self) -> None:
+        """Restart what has ended.
 
         Raises UserMistake with the agent's words when one cannot start, unless the cluster was ready before.
         """
         for agent in list(self._agents):
             if not agent.is_alive():
                 self._restart(agent)
-        return {agent.name: _describe(agent.record()) for agent in self._agents}
 
     def note_ready(self) -> None:
         self._was_ready = True
@@ -110,6 +114,8 @@ class Supervisor:
             raise UserMistake(f"node {agent.name} ended: {last_line(agent.log_file)} (its log is {agent.log_file})")
 
     def stop(self) -> None:
+        # An agent that has just been started has not written its record yet: nobody else could find it.
+        end_all([agent.process for agent in self._agents if agent.process is not None], timeout_s=AGENT_STOP_S)
         end_nodes(self._prepared.data_dir, self._prepared.cluster)
 
 

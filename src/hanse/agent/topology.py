@@ -5,7 +5,7 @@ With 3 nodes, 2 groups and 2 replicas::
 
     n1: g1.1, n1.workspace      n2: g1.2, g2.1, n2.workspace      n3: g2.2, n3.workspace
 
-The first nodes, an odd number of them, have votes in the control plane.
+The first nodes, an odd number of them, have votes in the control plane; where an etcd has the votes, the first few can lead it.
 
 Ports come from a function that is given.
 """
@@ -35,6 +35,7 @@ from ..config import (
     NodeConfig,
     load_node_config,
 )
+from ..consensus.etcd import address as etcd
 from ..core.errors import UserMistake
 from ..core.limits import CONTROL_VOTERS_MAX, GATEWAY_WORKERS_MAX, GROUPS_MAX, INSTANCES_PER_GROUP_MAX, NODES_MAX
 from .certificates import SELF_MADE, authority_file, check_options, files_of, node_files
@@ -59,6 +60,7 @@ class Request:
     tls_key: str | None = None
     host: str | None = None
     node: str | None = None  # the name of the only node
+    control_plane: str | None = None  # an etcd's URL
 
 
 DEFAULT_NODES = 3
@@ -85,6 +87,8 @@ def check_request(request: Request) -> None:
     if request.password is not None and (not request.password or "\0" in request.password):
         raise UserMistake("--password must not be empty")
     check_options(request.tls, request.tls_cert, request.tls_key)
+    if request.control_plane is not None:
+        etcd.parse(request.control_plane).tls()
 
 
 def _check_range(option: str, value: int | None, most: int) -> None:
@@ -99,9 +103,12 @@ def plan_cluster(request: Request, *, cluster_id: str, choose_ports: ChoosePorts
     replicas = request.replicas or (DEFAULT_REPLICAS if node_count >= DEFAULT_REPLICAS else 1)
     first_port = request.port or DEFAULT_PORT
     ports_of_instance = 1 if replicas == 1 else 2
-    voters = control_nodes_of(node_count)
+    by_etcd = request.control_plane is not None
+    voters = min(node_count, CONTROL_VOTERS_MAX) if by_etcd else control_nodes_of(node_count)
     ports = iter(choose_ports(2 * voters + group_count * replicas * ports_of_instance + 2 * node_count))
-    controls = [(next(ports), next(ports)) if number < voters else (0, 0) for number in range(node_count)]
+    controls = [
+        (next(ports), 0 if by_etcd else next(ports)) if number < voters else (0, 0) for number in range(node_count)
+    ]
     names = [request.node] if request.node else [f"n{number + 1}" for number in range(node_count)]
     placed: list[list[InstanceConfig]] = [[] for _ in range(node_count)]
     for number, replica in itertools.product(range(1, group_count + 1), range(replicas)):

@@ -41,8 +41,8 @@ class GatewayPart:
         self._begun = False
 
     def is_alive(self) -> bool:
-        if self._child is not None and self._child.poll() is not None:
-            return False
+        if self._child is not None:
+            return self._child.poll() is None
         return self._process is not None and is_alive(self._process)
 
     def begin(self) -> None:

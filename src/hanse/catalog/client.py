@@ -136,12 +136,6 @@ class ControlClient:
         """Whether nobody was told that a newer version holds: the leader waits for our word, or for this lease's end."""
         return clock() < self._lease_ends
 
-    async def next_change(self) -> Snapshot:
-        """The next version that is taken over after this call."""
-        known = self._taken_over
-        await self._until(lambda: self._taken_over > known, None)
-        return self.snapshot
-
     async def wait_version(self, version: int, timeout_s: float = CONTROL_REQUEST_WAIT_S_MAX) -> Snapshot:
         """Until `version`, or a later one, is taken over. Raises PgError 57P03 after `timeout_s`."""
         await self._until(lambda: self._taken_over >= version, timeout_s)

@@ -25,9 +25,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ..core.errors import PgError
 from ..core.limits import KEY_HASHES_CACHED_MAX
-from .keys import BYTES_TYPES, CHAR, Canonical, NotEvaluable, from_text, modifier_of
+from .keys import BYTES_TYPES, CHAR, Canonical, from_text, modifier_of
 from .model import Bound, Relation, Shard, Strategy
 from .partition_hash import COMBINE, KeyColumnValues, hash_bytes, hash_of, int_slot, remainders, row_hash
 
@@ -136,7 +135,7 @@ def _hash_slots(shards: Sequence[Shard], modulus: int) -> list[int | None]:
     slots: list[int | None] = [None] * modulus
     for index, shard in enumerate(shards):
         assert shard.bound.modulus is not None and shard.bound.remainder is not None
-        assert modulus % shard.bound.modulus == 0, "check_bounds() refuses such moduli"
+        assert modulus % shard.bound.modulus == 0, "PostgreSQL refuses such moduli"
         for remainder in range(shard.bound.remainder, modulus, shard.bound.modulus):
             slots[remainder] = index
     return slots
@@ -275,82 +274,3 @@ def router_for(relation: Relation) -> ShardRouter:
         router = _ROUTERS[relation.strategy](relation)
         relation.__dict__["_router"] = router
     return router
-
-
-def _invalid(message: str, detail: str | None = None) -> PgError:
-    return PgError("42P17", message, detail=detail)
-
-
-def _overlap(one: Shard, other: Shard) -> PgError:
-    return _invalid(f'partition "{one.name}" would overlap partition "{other.name}"')
-
-
-def check_bounds(relation: Relation) -> None:
-    """Raise PgError 42P17 where PostgreSQL would (check_new_partition_bound), over the shards of all groups.
-
-    Each group knows its own partitions only, so overlaps across groups are for the catalog to find.
-    """
-    defaults = [shard for shard in relation.shards if shard.bound.default]
-    if len(defaults) > 1:
-        names = defaults[1].name, defaults[0].name
-        raise _invalid(f'partition "{names[0]}" conflicts with existing default partition "{names[1]}"')
-    bounded = [shard for shard in relation.shards if not shard.bound.default]
-    try:
-        if relation.strategy is Strategy.HASH:
-            _check_hash(bounded)
-        elif relation.strategy is Strategy.RANGE:
-            _check_range(bounded, relation.key_types)
-        else:
-            _check_list(bounded, relation.key_types[0])
-    except NotEvaluable as error:
-        raise PgError(
-            "0A000", "a partition bound is not in a form that the gateway can route by", detail=str(error)
-        ) from (error)
-
-
-def _check_hash(shards: Sequence[Shard]) -> None:
-    moduli = sorted({shard.bound.modulus or 1 for shard in shards})
-    for smaller, larger in zip(moduli, moduli[1:], strict=False):
-        if larger % smaller:
-            raise _invalid(
-                "every hash partition modulus must be a factor of the next larger modulus",
-                f"The modulus {smaller} is not a factor of {larger}.",
-            )
-    owners: dict[int, Shard] = {}
-    for shard in shards:
-        assert shard.bound.modulus is not None and shard.bound.remainder is not None
-        for remainder in range(shard.bound.remainder, moduli[-1], shard.bound.modulus):
-            if remainder in owners:
-                raise _overlap(shard, owners[remainder])
-            owners[remainder] = shard
-
-
-def _check_range(shards: Sequence[Shard], types: Sequence[int]) -> None:
-    spans = []
-    for position, shard in enumerate(shards):
-        lower, upper = _span(shard.bound, types)
-        if _visible(lower) >= _visible(upper):
-            raise _invalid(f'empty range bound specified for partition "{shard.name}"')
-        spans.append((_visible(lower), _visible(upper), position))
-    spans.sort()
-    for (_, upper, position), (next_lower, _, next_position) in zip(spans, spans[1:], strict=False):
-        if next_lower < upper:
-            later, earlier = max(position, next_position), min(position, next_position)
-            raise _overlap(shards[later], shards[earlier])
-
-
-def _visible(edge: Edge) -> Edge:
-    """An edge up to its first MINVALUE or MAXVALUE: what comes after it has no meaning."""
-    for length, part in enumerate(edge, start=1):
-        if part[0] != 0:
-            return edge[:length]
-    return edge
-
-
-def _check_list(shards: Sequence[Shard], type_oid: int) -> None:
-    owners: dict[Canonical, Shard] = {}
-    for shard in shards:
-        for value in {_list_value(type_oid, text) for text in shard.bound.values or ()}:
-            if value in owners:
-                raise _overlap(shard, owners[value])
-            owners[value] = shard

@@ -1,7 +1,7 @@
 """The control service of one node: what clients connect to. `protocol.py` has the rules.
 
-Each node of the control plane has one; only that of Raft's leader answers, in a *tenure* (`tenure.py`, which has the argument).
-The others tell who leads, as far as they know. Nodes that were removed are told so.
+Each node of the control plane has one; only that of the consensus' leader answers, in a *tenure* (`tenure.py`, which has the
+argument). The others tell who leads, as far as they know. Nodes that were removed are told so.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import Any, Protocol
+from typing import Protocol
 
 from ..core.errors import PgError, UserMistake
 from ..core.limits import (
@@ -22,6 +22,7 @@ from ..core.limits import (
     RAFT_RETRY_PAUSE_S,
 )
 from ..core.node_tls import NodeTls, certified_names
+from ..core.serving import NodeServer
 from . import protocol as p
 from .machine import CatalogMachine
 from .service_session import ServiceSession
@@ -54,21 +55,22 @@ class ControlService:
     ) -> None:
         self._consensus = consensus
         self._machine = machine
-        self._tls = tls
         self._door = door
         self._ack_wait_s = ack_wait_s
         self._lease_s = lease_s
         self.vacated = vacated  # the term of the last tenure here that ended with nobody to be waited for
-        self._accepted: set[asyncio.Task[Any]] = set()
+        self._server = NodeServer(
+            self._serve,
+            tls.server if door is None else tls.door,
+            handshake_s_max=CONTROL_HANDSHAKE_S_MAX,
+            connections_max=CONTROL_CLIENTS_MAX,
+        )
         self.tenure: Tenure | None = None  # while clients are answered here
 
     async def start(self, host: str, port: int) -> None:
         """Listens. Raises UserMistake where that is impossible."""
         try:
-            tls = self._tls.server if self._door is None else self._tls.door
-            self._server = await asyncio.start_server(
-                self._accept, host, port, ssl=tls, ssl_handshake_timeout=CONTROL_HANDSHAKE_S_MAX
-            )
+            await self._server.start(host, port)
         except OSError as error:
             raise UserMistake(f"the control service cannot listen on {host}:{port}: {error.strerror}") from error
         self._following = asyncio.create_task(self._follow_leadership())
@@ -76,7 +78,7 @@ class ControlService:
     @property
     def port(self) -> int:
         """The port in use, where `start` was given 0."""
-        return int(self._server.sockets[0].getsockname()[1])
+        return self._server.port
 
     async def stop(self) -> None:
         """Ends every connection. The consensus must still run."""
@@ -87,10 +89,8 @@ class ControlService:
             with contextlib.suppress(PgError, TimeoutError):  # not told: another leader waits for leases in vain
                 async with asyncio.timeout(CONTROL_VACATE_S_MAX):
                     await tenure.say_vacant()
-        for task in (self._following, *self._accepted):
-            task.cancel()
-        await asyncio.gather(self._following, *self._accepted, return_exceptions=True)
-        await self._server.wait_closed()
+        self._following.cancel()
+        await asyncio.gather(self._following, self._server.stop(), return_exceptions=True)
 
     # --- leadership --------------------------------------------------------------------------------------------------
 
@@ -132,19 +132,6 @@ class ControlService:
             tenure.end()
 
     # --- connections -------------------------------------------------------------------------------------------------
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._accepted.add(task)
-        try:
-            if len(self._accepted) <= CONTROL_CLIENTS_MAX:
-                await self._serve(reader, writer)
-        except asyncio.CancelledError:
-            pass  # stop(): raised further it would be logged as an error by asyncio's server
-        finally:
-            self._accepted.discard(task)
-            writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -1,11 +1,11 @@
 """What a control service has while its node leads: clients, their leases, the lock for schema changes, freezes.
 
-A *tenure* is one term of one node as the leader of the control plane's Raft. Nothing of it outlives the term: on its end all
+A *tenure* is one term of one node as the leader of the control plane. Nothing of it outlives the term: on its end all
 connections are dropped, and with them the lock and the freezes; clients find the next leader. What must outlive it is in the
 state machine (`machine.py`).
 
-A change is made in this order: decided by Raft, told to all watchers, acknowledged by all of them (or their leases have run out),
-answered. A connection that ends takes with it what it held, but never a proposal, which runs on to its end.
+A change is made in this order: decided by the consensus, told to all watchers, acknowledged by all of them (or their leases have
+run out), answered. A connection that ends takes with it what it held, but never a proposal, which runs on to its end.
 
 **Why no gateway with a lease plans on an old catalog**, whoever leads. Say a change was answered at time t; nobody may plan on the
 catalog before it after t.
@@ -17,8 +17,8 @@ catalog before it after t.
    ends within `lease_s` of this tenure's beginning, and all of them are waited for (`Watchers.haunt`). This is left out only when
    the state machine says that there can be none (`machine.Attend`), or when the tenure of the term before was this node's own and
    had none when it ended (`vacated`): all nodes may have ended together, and no majority was left to be told.
-3. *A lease that a leader gives who was deposed and does not know it.* There is none, for its reads fail: they need a majority,
-   or the leader's lease of Raft, during which nobody is elected.
+3. *A lease that a leader gives who was deposed and does not know it.* There is none, for a read tells him, or fails: Raft's
+   need a majority, or the leader's lease of Raft, during which nobody is elected; etcd's tell who leads.
 4. *A change that a deposed leader still finishes.* A command is proposed only under the term in which its client held the
    lock. It is in the log of the next leader, or it is lost for ever; the next tenure begins with a `read` and so after all such
    commands. Its first Welcome already shows them, and gateways keep freezes until then. So a schema change commits while its

@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from .options import data_option, listen_option, where
+from .options import cluster_options, data_option, listen_option, node_options, where
 
 
 @click.command("init")
 @data_option
 @listen_option
 @click.option("--node", default="n1", show_default=True, help="The node's name.")
-@click.option("--groups", type=int, help="Replica groups, over which tables are sharded.  [default: 2]")
-@click.option("--password", envvar="HANSE_PASSWORD", help="Of user hanse.  [default: random]")
-@click.option("--workers", type=int, help="Gateway processes.  [default: 1]")
-@click.option("--postgres", metavar="BINDIR", help="A PostgreSQL server's bin directory.  [default: the wheel's]")
-@click.option("--postgres-user", metavar="NAME", help="Who runs PostgreSQL when root runs Hanse.  [default: postgres]")
-@click.option("--tls", metavar="off|on|require", help="TLS for clients; require: no others.  [default: on]")
-def command(
-    data_dir: Path,
-    listen: str,
-    node: str,
-    groups: int | None,
-    password: str | None,
-    workers: int | None,
-    postgres: str | None,
-    postgres_user: str | None,
-    tls: str | None,
-) -> None:
+@cluster_options
+@node_options
+def command(data_dir: Path, listen: str, node: str, **wishes: Any) -> None:
     """Make the first node of a new cluster, which `hanse node` or `hanse up` then starts.
 
     Other machines join it with a token: see `hanse token`.
@@ -43,18 +30,7 @@ def command(
         raise UserMistake(f"a node's name has small letters, digits and hyphens, not {node!r}")
     host, port = where(listen)
     check_new_directory(data_dir.absolute())
-    request = Request(
-        nodes=1,
-        groups=groups,
-        host=host,
-        port=port,
-        node=node,
-        workers=workers,
-        password=password,
-        postgres_bindir=None if postgres is None else str(Path(postgres).absolute()),
-        postgres_user=postgres_user,
-        tls=tls,
-    )
+    request = Request(nodes=1, host=host, port=port, node=node, **wishes)
     released(prepare(data_dir, request))
     tell_how_to_start(data_dir, node)
 

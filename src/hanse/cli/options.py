@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,44 @@ listen_option: Decorator = click.option(
     metavar="HOST:PORT",
     required=True,
     help="Of the node's gateway. All its parts listen on HOST, by which the other nodes reach them.",
+)
+
+
+# --- fields of a `Request`, by whose names commands take them
+
+
+def _absolute(_context: click.Context, _option: click.Parameter, path: str | None) -> str | None:
+    return None if path is None else str(Path(path).absolute())
+
+
+def _together(*options: Decorator) -> Decorator:
+    return lambda command: functools.reduce(lambda made, option: option(made), reversed(options), command)
+
+
+node_options: Decorator = _together(
+    click.option("--workers", type=int, help="Gateway processes on each node.  [default: 1]"),
+    click.option(
+        "--postgres",
+        "postgres_bindir",
+        metavar="BINDIR",
+        callback=_absolute,
+        help="A PostgreSQL server's bin directory.  [default: the wheel's]",
+    ),
+    click.option(
+        "--postgres-user", metavar="NAME", help="Who runs PostgreSQL when root runs Hanse.  [default: postgres]"
+    ),
+)
+
+cluster_options: Decorator = _together(
+    click.option("--groups", type=int, help="Replica groups, over which tables are sharded.  [default: 2]"),
+    click.option("--password", envvar="HANSE_PASSWORD", help="Of user hanse.  [default: random]"),
+    click.option(
+        "--control-plane",
+        metavar="URL",
+        envvar="HANSE_CONTROL_PLANE",
+        help="etcd://HOST:PORT[,…]: an etcd keeps the catalog.  [default: the nodes themselves]",
+    ),
+    click.option("--tls", metavar="off|on|require", help="TLS for clients; require: no others.  [default: on]"),
 )
 
 

@@ -18,8 +18,10 @@ def command(node: str, data_dir: Path) -> None:
     Its name is not used again. Its directory stays, and may be deleted.
     """
     import asyncio
+    import logging
 
     from ..agent.removal import remove_node
 
+    logging.getLogger("hanse").addHandler(logging.NullHandler())  # each vain try to connect; the error says it once
     asyncio.run(remove_node(data_dir.absolute(), node))
     click.echo(f"{node} is no node of the cluster any more.")

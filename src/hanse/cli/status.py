@@ -39,8 +39,8 @@ def command(data_dir: Path, as_json: bool) -> None:
     cluster, secrets = load_existing(data_dir)
     status = observe_processes(data_dir, cluster, secrets)
     if status.state != "stopped":
-        status = asyncio.run(with_replication(status, cluster, secrets))
         status = asyncio.run(with_catalog(status, cluster))
+        status = asyncio.run(with_replication(status, cluster, secrets))
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(status), indent=2))
     else:

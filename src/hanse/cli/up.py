@@ -3,64 +3,39 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ..core.errors import UserMistake
-from .options import data_option
+from .options import cluster_options, data_option, node_options
 
 
 @click.command("up")
 @click.option("--nodes", type=int, help="Nodes, each with a gateway.  [default: 3]")
-@click.option("--groups", type=int, help="Replica groups, over which tables are sharded.  [default: 2]")
 @click.option(
     "--replicas", type=int, help="Instances in each group, each on its own node.  [default: 3, or 1 with fewer nodes]"
 )
 @click.option("--port", type=int, help="The first gateway's port; the others follow.  [default: 5432]")
 @data_option
-@click.option("--password", envvar="HANSE_PASSWORD", help="Of user hanse.  [default: random]")
-@click.option("--workers", type=int, help="Gateway processes on each node.  [default: 1]")
-@click.option("--postgres", metavar="BINDIR", help="A PostgreSQL server's bin directory.  [default: the wheel's]")
-@click.option("--postgres-user", metavar="NAME", help="Who runs PostgreSQL when root runs Hanse.  [default: postgres]")
-@click.option("--tls", metavar="off|on|require", help="TLS for clients; require: no others.  [default: on]")
+@cluster_options
+@node_options
 @click.option("--tls-cert", metavar="FILE", help="The gateways' certificate, in PEM form.  [default: self-made]")
 @click.option("--tls-key", metavar="FILE", help="Its private key, which others must not be able to read.")
 @click.option("--detach", is_flag=True, help="Return when it serves; it goes on in the background.")
-def command(
-    nodes: int | None,
-    groups: int | None,
-    replicas: int | None,
-    port: int | None,
-    data_dir: Path,
-    password: str | None,
-    workers: int | None,
-    postgres: str | None,
-    postgres_user: str | None,
-    tls: str | None,
-    tls_cert: str | None,
-    tls_key: str | None,
-    detach: bool,
-) -> None:
+def command(data_dir: Path, tls_cert: str | None, tls_key: str | None, detach: bool, **wishes: Any) -> None:
     """Start a whole local cluster and print its DSN.
 
     The first start makes the data directory. Later ones take what it says; of the options only --port, --workers,
-    --postgres and those of TLS may change then. Ctrl-C stops the cluster, its data stay.
+    --postgres, those of TLS and where etcd is may change then. Ctrl-C stops the cluster, its data stay.
     """
     from ..agent.certificates import SELF_MADE
     from ..agent.topology import Request
 
     request = Request(
-        nodes=nodes,
-        groups=groups,
-        replicas=replicas,
-        port=port,
-        workers=workers,
-        password=password,
-        postgres_bindir=None if postgres is None else str(Path(postgres).absolute()),
-        postgres_user=postgres_user,
-        tls=tls,
         tls_cert=tls_cert if tls_cert in (None, SELF_MADE) else str(Path(tls_cert).absolute()),
         tls_key=None if tls_key is None else str(Path(tls_key).absolute()),
+        **wishes,
     )
     bring_up(data_dir, request, detach=detach)
 

@@ -1,1 +1,1 @@
-"""Agreement among nodes on one sequence of commands: `raft` is the protocol, and its storage and driver."""
+"""Agreement among nodes on one sequence of commands: `contract` is what others see of it, `raft` and `etcd` are two ways to it."""

@@ -1,14 +1,26 @@
 """What the catalog needs of a consensus, whoever provides it: commands in one order on every node, and reads that see them.
 
-`raft.node.Node` is the implementation; a store outside (etcd) is to be the second, and passes the same tests.
+There are two: `raft.node.Node`, among the nodes themselves, and `etcd.node.Node`, by an etcd that is there anyway. Both pass
+`tests/integration/test_consensus_contract.py`.
 
-A command is bytes that the state machine understands. `apply` is called with every command exactly once on every node, in
-the same order; it must be a pure function of the state before, and gives what whoever proposed it is told. It never raises:
-a command that is refused is refused on every node, and its result says so.
+**The log.** A command is bytes that the state machine understands. `apply` is called with every command exactly once on every
+node, in the same order; it must be a pure function of the state before, and gives what whoever proposed it is told. It never
+raises: a command that is refused is refused on every node, and its result says so. A node that was away may be given a snapshot
+in the place of the commands that led to it.
+
+**Leadership.** At most one node leads in a term, and terms only grow. Nothing is promised of time: a node may believe that it
+leads when another does already. What the catalog builds on (`catalog/tenure.py`) is this:
+
+1. A command under a term is in the log before any command of a later leader that has answered a `read`, or it never is.
+2. When a `read` returns, `leadership` is at least as new as the call: who had been deposed before the call knows it now.
+3. A term that a node was told to lead is over for good when it is told that it leads no more. Who leads again has a later term.
+
+Nobody on a statement's path waits for any of it.
 """
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,16 +42,6 @@ class StateMachine(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Membership:
-    """Names and addresses; `leader` is None where this node knows of none."""
-
-    voters: tuple[str, ...]
-    learners: tuple[str, ...]
-    addresses: dict[str, str]
-    leader: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Leadership:
     """`leader` is None where this node knows of none; `leads`: it is this node, in the term `term`, as far as it knows."""
 
@@ -50,6 +52,17 @@ class Leadership:
 
 class Consensus(Protocol):
     """One node's view. Errors are PgError: 57P03, nothing was done and trying again is right; 08007, see `propose`."""
+
+    failed: asyncio.Future[None]
+    """Of a node that was started. Done: it takes part no more, and must be started anew."""
+
+    async def start(self) -> None:
+        """Takes part; does not wait for anybody. Raises UserMistake."""
+        ...
+
+    async def stop(self) -> None:
+        """Whoever waits for something here is told 57P03 or 08007. A leader leaves at once."""
+        ...
 
     async def propose(self, command: bytes, *, term: int | None = None) -> bytes:
         """The result of `command`, which is durable on a majority and applied here. With `term` it is proposed only by this
@@ -80,17 +93,6 @@ class Consensus(Protocol):
 
     async def leadership_changed(self, known: Leadership) -> Leadership:
         """Waits until it is another than `known`; gives it. Raises 57P03 when this node takes part no more."""
-        ...
-
-    @property
-    def membership(self) -> Membership: ...
-
-    async def add(self, node: str, address: str) -> None:
-        """Makes `node` a member: it learns, and votes when it has caught up. Raises 57P03, 55000 where not the leader."""
-        ...
-
-    async def remove(self, node: str) -> None:
-        """As `add`. A node that is no member has left already."""
         ...
 
 

@@ -62,6 +62,13 @@ class ShortcutFailed(PgError):
     if any."""
 
 
+class NotTogether(ShortcutFailed):
+    """The same of rows that were sent together with those of other clients; who is to blame is not known."""
+
+    def __init__(self) -> None:
+        super().__init__("40001", "rows of several clients could not be inserted together")
+
+
 def of_shortcut(error: PgError) -> PgError:
     """What is raised where a shorter way failed. A lost connection, a conflict, a cancel are what they are."""
     if error.sqlstate[:2] in ("08", "40", "57"):
@@ -85,6 +92,11 @@ def as_error(error: PgError | RecursionError) -> PgError:
 
 class UserMistake(Exception):
     """A mistake of whoever runs the command line: shown as one sentence, never as a traceback."""
+
+
+def in_a_line(*parts: str | None) -> str:
+    """An error's message, detail and hint, those that there are, for the command line."""
+    return ". ".join(part.removesuffix(".") for part in parts if part)
 
 
 def not_supported(message: str, *, detail: str | None = None, hint: str | None = None) -> PgError:

@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, SupportsIndex
 
+from .clock import to_tick
+
 log = logging.getLogger(__name__)
 
 LINKS_FILE = "links.json"
@@ -55,7 +57,7 @@ class Links:
             if now != seen:
                 seen = now
                 self.use(_read(path))
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(to_tick(POLL_S))
 
     def use(self, faults: Mapping[str, Fault]) -> None:
         if faults:

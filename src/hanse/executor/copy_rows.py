@@ -25,6 +25,9 @@ import numpy.typing as npt
 
 from .copy_formats import CopyOptions, bad_copy, unescape_text, unquote_csv
 
+MATCHED_AT_ONCE = 1 << 20
+_TEXT_BODY = re.compile(rb"(?:[^\\\r\n]++|\\[^.])*+", re.DOTALL)
+
 Offsets: TypeAlias = npt.NDArray[np.int64]
 
 
@@ -83,6 +86,18 @@ def row_pattern(options: CopyOptions) -> re.Pattern[bytes]:
     return re.compile(rb"((?:[^\\\r\n]++|\\[^.])*+)(\r\n|\n|\r|\\\.)", re.DOTALL)
 
 
+def _end_of_text_row(data: bytes) -> int:
+    """Where the first row's end is to be looked for: as one match it would keep the interpreter while a long row is read."""
+    at = 0
+    while True:
+        stop = at + MATCHED_AT_ONCE
+        found = _TEXT_BODY.match(data, at, stop)
+        assert found is not None, "the pattern matches the empty text"
+        if found.end() < stop - 1 or found.end() >= len(data):  # one before: a backslash whose character is behind it
+            return found.end()
+        at = found.end()
+
+
 def _quoted(options: CopyOptions) -> bytes:
     quote, escape = re.escape(options.quote), re.escape(options.escape)
     if quote == escape:
@@ -127,7 +142,8 @@ class RowScanner:
 
     def _begin(self, data: bytes, final: bool) -> bytes:
         """Learn the newline style; take the header line away."""
-        found = self._row.match(data)
+        whole = self._csv or bool(self._header)
+        found = self._row.match(data, 0 if whole else _end_of_text_row(data))
         if found is not None and found[2] == b"\r" and found.end() == len(data) and not final:
             return data  # LF may follow
         if found is not None and found[2] != b"\\.":
@@ -194,7 +210,8 @@ class RowScanner:
         """None: the piece needs the exact way."""
         newline = self.newline[-1]
         buffer = np.frombuffer(data, dtype=np.uint8)
-        separators = (buffer == self._delimiter) | (buffer == newline)
+        separators = buffer == self._delimiter
+        separators |= buffer == newline
         outside: npt.NDArray[np.bool_] | None = None
         if self._csv and self.options.quote in data:
             if self.options.quote != self.options.escape:

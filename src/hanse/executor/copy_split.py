@@ -111,6 +111,7 @@ class CopySplitter:
         self._pieces: list[bytes] = []
         self._buffered = 0
         self._threshold = COPY_BATCH_BYTES
+        self._may_end = True  # a row, in what is held and was not looked at
         self._started: set[int] = set()
         self._held = _Held([], [], 0)
         self._finishing = False
@@ -137,13 +138,31 @@ class CopySplitter:
         assert not self.unrouted, "resolve() first"
         if self._scanner.ended and not self._binary:
             return []  # PostgreSQL reads on and ignores what follows the end marker
+        waits = self._waits(chunk)
         self._pieces.append(chunk)
         self._buffered += len(chunk)
-        return self._process(final=False) if self._buffered >= self._threshold else []
+        if waits:
+            self._may_end = self._may_end or self._has_end(chunk)
+            return []
+        return self._process(final=False)
+
+    @property
+    def held(self) -> int:
+        """Bytes of rows whose end has not come."""
+        return self._buffered
+
+    def _waits(self, chunk: bytes) -> bool:
+        """With this chunk there is too little to be looked at, or still no end of a row."""
+        if self._buffered + len(chunk) < self._threshold:
+            return True
+        return not self._may_end and not self._has_end(chunk)
+
+    def _has_end(self, chunk: bytes) -> bool:
+        return self._binary or b"\n" in chunk or b"\r" in chunk or b"." in chunk  # `\\.` ends the stream
 
     def rows_at_most(self, chunk: bytes) -> int:
         """So many rows, or fewer, will be drawn from `Added` when this chunk is fed; b"" for finish()."""
-        if self._buffered + len(chunk) < self._threshold and chunk:
+        if chunk and self._waits(chunk):
             return 0
         pieces = (*self._pieces, chunk)
         if self._binary:
@@ -171,6 +190,7 @@ class CopySplitter:
 
     def _process(self, *, final: bool) -> list[Batch]:
         data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces = []  # not twice, while there is more of it
         lines = self._scanner.lines
         block, rest = self._scanner.scan(data, final)
         self._keep(rest)
@@ -189,6 +209,7 @@ class CopySplitter:
             raise PgError("54000", "a COPY row is too long", detail=f"The limit is {MESSAGE_BYTES_MAX} bytes.")
         self._pieces = [rest] if rest else []
         self._buffered = len(rest)
+        self._may_end = False
         self._threshold = max(COPY_BATCH_BYTES, 2 * len(rest))  # a long row is scanned again only when it has doubled
 
     # -- keys --

@@ -47,24 +47,25 @@ async def finish_copy_in(backend: Backend) -> int:
 
 async def end_copy(backend: Backend) -> int:
     count = 0
-    failure: PgError | None = None
-    while True:
-        kind, raw = await backend.next()
+    async for kind, raw in backend.answers():
         if kind == ord("C"):
             last = raw[5:-1].rpartition(b" ")[2]
             count = int(last) if last.isdigit() else 0
-        elif kind == ERROR:
-            failure = failure or parse_error(raw)
-        elif kind == READY:
-            break
-    if failure is not None:
-        raise failure
     return count
 
 
 async def start_copy_out(backend: Backend, sql: str) -> bytes:
     """Sends COPY … TO STDOUT; gives the CopyOutResponse."""
+    begin_copy_out(backend, sql)
+    return await copy_out_begun(backend)
+
+
+def begin_copy_out(backend: Backend, sql: str) -> None:
     backend.write(frontend.query(sql.encode()))
+
+
+async def copy_out_begun(backend: Backend) -> bytes:
+    """After `begin_copy_out`: the CopyOutResponse."""
     return await _expect(backend, COPY_OUT)
 
 
@@ -73,19 +74,11 @@ async def copy_out_pieces(backend: Backend, counts: list[int] | None = None) -> 
 
     The number of rows is appended to `counts`.
     """
-    failure: PgError | None = None
-    while True:
-        kind, raw = await backend.next()
+    async for kind, raw in backend.answers():
         if kind == COPY_DATA:
             yield raw
         elif kind == ord("C") and counts is not None:
             counts.append(int(raw[5:-1].rpartition(b" ")[2]))
-        elif kind == ERROR:
-            failure = failure or parse_error(raw)
-        elif kind == READY:
-            break
-    if failure is not None:
-        raise failure
 
 
 async def binary_copy(backend: Backend) -> AsyncIterator[bytes]:
@@ -100,17 +93,9 @@ async def binary_rows(backend: Backend) -> AsyncIterator[bytes]:
     A DataRow message carries what a tuple of binary COPY is: the number of fields, then each with its length.
     """
     yield HEADER
-    failure: PgError | None = None
-    while True:
-        kind, raw = await backend.next()
+    async for kind, raw in backend.answers():
         if kind == ROWS:
             yield _payload(raw)
-        elif kind == ERROR:
-            failure = failure or parse_error(raw)
-        elif kind == READY:
-            break
-    if failure is not None:
-        raise failure
     yield TRAILER
 
 

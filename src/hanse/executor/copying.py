@@ -7,6 +7,8 @@ key) are drawn ahead and appended to each row.
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import tempfile
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -18,11 +20,10 @@ from ..catalog.ddl.steps import MoveRows
 from ..catalog.model import Bound, Column, Kind, Relation, Shard, Snapshot, Strategy
 from ..core.errors import PgError, not_supported
 from ..core.ids import quote_identifier, quote_literal, quote_qualified
-from ..core.limits import RESULT_MEMORY_BYTES_MAX
+from ..core.limits import LONG_MESSAGE_BYTES, RESULT_MEMORY_BYTES_MAX
 from ..engines.postgres.backend import Backend
 from ..pgwire import backend as server_messages
 from ..pgwire import frontend
-from ..pgwire.diagnostics import parse_error
 from ..planner.plan import CopyIn, Planned
 from .copy_binary import HEADER, TRAILER
 from .copy_formats import CopyOptions, copy_context
@@ -37,7 +38,7 @@ from .copy_stream import (
 from .copy_streams import CopyStreams
 from .environment import Environment
 from .insert_rows import in_iso
-from .request import COPY_IN, ERROR, READY, Places, Request, Sink
+from .request import COPY_IN, Places, Request, Sink
 
 COPY_OUT_SEND_BYTES = 1 << 16
 KEYS_ASKED_AT_ONCE = 500
@@ -143,17 +144,27 @@ async def _feed(
                 await streams.send(None, data)
             else:
                 await supply.prepare(ask, splitter.rows_at_most(data))
-                await send(splitter.feed(data))
+                await send(await _split(environment, splitter, data))
         elif kind == ord("c"):
             if splitter is not None:
                 await supply.prepare(ask, splitter.rows_at_most(b""))
-                await send(splitter.finish())
+                await send(await _split(environment, splitter, None))
             return
         elif kind == ord("f"):
             reason = frontend.parse_copy_fail(message.raw).decode(errors="replace")
             raise PgError("57014", f"COPY from stdin failed: {reason}")
         elif kind not in (ord("S"), ord("H")):
             raise frontend.unexpected_in_copy(kind)
+
+
+async def _split(environment: Environment, splitter: CopySplitter, data: bytes | None) -> list[tuple[int, bytes]]:
+    """Feeds the splitter; None: the end. A long row is counted, and read beside the event loop."""
+    work = splitter.finish if data is None else functools.partial(splitter.feed, data)
+    size = splitter.held + (0 if data is None else len(data))
+    if size < LONG_MESSAGE_BYTES:
+        return work()
+    await environment.hold(size)
+    return await asyncio.to_thread(work)
 
 
 async def _canonical(ask: Ask, relation: Relation, splitter: CopySplitter) -> list[Sequence[bytes | None]]:
@@ -270,23 +281,15 @@ async def forward(environment: Environment, backend: Backend, sql: str, sink: Si
     """COPY of a table that one place has: the streams pass through."""
     backend.write(frontend.query(sql.encode()))
     tag = b""
-    failure: PgError | None = None
-    while True:
-        kind, raw = await backend.next()
+    async for kind, raw in backend.answers():
         if kind == COPY_IN:
             environment.write_to_client(raw)
             await _pass_input(environment, backend)
-        elif kind == ERROR:
-            failure = failure or parse_error(raw)
-        elif kind == READY:
-            break
         elif kind == ord("C"):
             tag = raw[5:-1]
         else:
             environment.write_to_client(raw)
             await environment.drain_client()
-    if failure is not None:
-        raise failure
     return tag
 
 

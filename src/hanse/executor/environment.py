@@ -81,6 +81,9 @@ class Environment(Protocol):
 
     async def next_copy_message(self) -> Message: ...
 
+    async def hold(self, size: int) -> None:
+        """So many bytes of long values are kept for this statement. Raises 53200 where there is no room."""
+
     def write_to_client(self, data: bytes) -> None: ...
 
     async def drain_client(self) -> None: ...

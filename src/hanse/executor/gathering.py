@@ -26,11 +26,11 @@ async def run_gather(environment: Environment, planned: Planned, request: Reques
     plan = planned.plan
     assert isinstance(plan, Gather)
     async with gathered(environment, plan, request, places) as backend:
-        backend.write(_final(request, None if plan.sql is None else plan.sql.encode()))
+        backend.write_pieces(_final(request, None if plan.sql is None else plan.sql.encode()))
         return await pump(backend, sink)
 
 
-def _final(request: Request, sql: bytes | None) -> bytes:
+def _final(request: Request, sql: bytes | None) -> list[bytes]:
     """The statement for the workspace: parameters are already part of its text."""
     inlined = Request(
         text=request.text,
@@ -172,7 +172,7 @@ async def run_two_phase(
         name = await _load_partial(room, columns, groups, partial, places)
         backend = await environment.room_backend(room)
         text = final.replace(b"hanse_partial", name.encode(), 1)
-        backend.write(_final(request, text))
+        backend.write_pieces(_final(request, text))
         return await pump(backend, sink)
     finally:
         await environment.release_room(room)

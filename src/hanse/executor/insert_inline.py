@@ -28,6 +28,8 @@ from ..planner.plan import InsertRows
 from ..planner.values import Parameters
 from .insert_keys import ROWS_MIN
 
+VALUE_BYTES_MAX = 1 << 16  # longer ones are not worth being copied and parsed
+
 _PARAMETER = re.compile(rb"(?<![\w$\x80-\xff])\$([0-9]+)(?![\w$\x80-\xff])")
 _INTEGERS = {20: struct.Struct("!q"), 21: struct.Struct("!h"), 23: struct.Struct("!i")}
 _TEXTS = frozenset((25, 1043))
@@ -133,6 +135,8 @@ def constants(parameters: Parameters) -> list[bytes] | None:
     for index, value in enumerate(parameters.values):
         type_oid = parameters.type_of(index)
         if type_oid and type_oid not in _TYPES:
+            return None
+        if value is not None and len(value) > VALUE_BYTES_MAX:
             return None
         if value is not None and parameters.format_of(index):
             value = as_text(value, type_oid)

@@ -72,7 +72,7 @@ def keys_of_rows(
 def _numbers(tokens: Sequence[bytes]) -> Keys | None:
     if not all(tokens) or not b"".join(tokens).isdigit() or max(map(len, tokens)) > _DIGITS_MAX:
         return None
-    return np.array(list(map(int, tokens)), dtype=np.int64)
+    return np.fromstring(b" ".join(tokens), dtype=np.int64, sep=" ")
 
 
 def _all_wide(parameters: Parameters, columns: _Columns) -> bool:

@@ -37,7 +37,7 @@ from ..planner.plan import (
 )
 from ..planner.values import NO_PARAMETERS, Parameters, evaluate
 from .environment import Environment
-from .insert_copy import copy_texts
+from .insert_copy import copy_data, copy_texts
 from .insert_inline import constants, inline_texts
 from .insert_keys import Keys, keys_of_rows
 from .request import Copy, Request
@@ -182,12 +182,10 @@ class Insert:
         texts = copy_texts(self.plan, self.relation, self.parts)
         if texts is None:
             return None
-        parameters = self.request.parameters or NO_PARAMETERS
-        messages = [texts.messages(self.literals, parameters, self.keys, rows) for rows in shares]
-        found = [Copy(texts.sql, each) for each in messages if each is not None]
-        return found if len(found) == len(shares) else None
+        lines = texts.lines(self.literals, self.request.parameters or NO_PARAMETERS, self.keys)
+        return None if lines is None else [Copy(texts.sql, copy_data(lines, rows)) for rows in shares]
 
-    def message(self, sql: bytes) -> bytes:
+    def message(self, sql: bytes) -> list[bytes]:
         """What is sent to run it."""
         if self.request.parameters is None:
             return self.request.message(sql)
@@ -395,7 +393,7 @@ def _renumbered_slowly(sql: bytes, renumber: Callable[[re.Match[bytes]], bytes])
     return b"".join((*pieces, text[done:].encode()))
 
 
-def _with_parameters(sql: bytes, request: Request) -> bytes:
+def _with_parameters(sql: bytes, request: Request) -> list[bytes]:
     """Only the parameters that the text still mentions, numbered anew; their bytes pass as they came."""
     parameters = request.parameters
     assert parameters is not None
@@ -410,18 +408,15 @@ def _with_parameters(sql: bytes, request: Request) -> bytes:
         text = _PARAMETER.sub(renumber, sql) if b"'" not in sql else _renumbered_slowly(sql, renumber)
     used = list(order)
     types = [request.parameter_types[index] if index < len(request.parameter_types) else 0 for index in used]
-    return b"".join(
-        (
-            frontend.parse(b"", text, types),
-            frontend.bind(
-                b"",
-                b"",
-                [parameters.values[index] for index in used],
-                parameter_formats=[parameters.format_of(index) for index in used],
-                result_formats=request.result_formats,
-            ),
-            frontend.describe_portal(b""),
-            frontend.execute(),
-            frontend.sync(),
-        )
-    )
+    return [
+        frontend.parse(b"", text, types),
+        *frontend.bind_pieces(
+            b"",
+            b"",
+            [parameters.values[index] for index in used],
+            parameter_formats=[parameters.format_of(index) for index in used],
+            result_formats=request.result_formats,
+        ),
+        frontend.describe_portal(b"") + frontend.execute(),
+        frontend.sync(),
+    ]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..catalog.model import Relation, Strategy
@@ -30,7 +30,7 @@ from .scatter import add_tags, open_all
 
 # Who has prepared in one group holds its gate, and snapshots over groups wait for that. So the other may not wait for long.
 HURRY = b"SET LOCAL lock_timeout = %d; " % (1000 * PREPARED_WAIT_S_MAX)
-HELD_BYTES_MAX = 32 << 10  # of rows: a longer COPY is worth being run at the same time as the other group's
+HELD_BYTES_MAX = 8 << 10  # of rows: a longer COPY is worth being run at the same time as the other group's
 
 
 async def run(environment: Environment, planned: Planned, request: Request, places: Places, sink: Sink) -> bytes:
@@ -51,41 +51,46 @@ async def run(environment: Environment, planned: Planned, request: Request, plac
         ((group, rows),) = by_group.items()
         message = await places.alone(group, insert.message(await insert.sql(rows)))
         backend = await places.backend(group)
-        backend.write(message)
+        backend.write_pieces(message)
         return await pump(backend, sink)
-    await places.begin()
     groups = [group for group in request.snapshot.group_names if group in by_group]
+    copies = insert.copies([by_group[group] for group in groups]) if places.begins() else None
+    if copies is not None:
+        await _copy(places, request, dict(zip(groups, copies, strict=True)))
+        return b"INSERT 0 %d" % insert.count
+    await places.begin()
     backends = await open_all(places, groups)
     early = None if request.plainly else places.prepare_early(groups)
-    if places.alone_in_transaction() and (copies := insert.copies([by_group[group] for group in groups])) is not None:
-        await _copy(places, dict(zip(groups, backends, strict=True)), copies, early)
-        return b"INSERT 0 %d" % insert.count
     shares = [_Share(backend, by_group[group]) for group, backend in zip(groups, backends, strict=True)]
     for share in shares:
         await share.send(insert, early, first=share is shares[0])
     return await _collect(shares, functools.partial(places.prepared, groups[0]), sink)
 
 
-async def _copy(places: Places, backends: dict[str, Backend], copies: list[Copy], early: str | None) -> None:
+async def _copy(places: Places, request: Request, own: Mapping[str, Copy]) -> None:
     """Raises ShortcutFailed where the rows are to be sent as they came.
 
     Where one of two groups prepares early, and there is little to send, the other has nothing to do before it is told to commit: it
     gets all that in one message.
     """
-    of_group = dict(zip(backends, copies, strict=True))
-    first, last = next(iter(backends)), list(backends)[-1]
-    if early is not None:
-        of_group[last] = Copy(HURRY + of_group[last].sql, of_group[last].data)
-    sent = list(backends)
-    if early is not None and len(of_group[last].data) <= HELD_BYTES_MAX:
-        places.hold(last, of_group[last])
-        sent.remove(last)
-    for group in sent:
-        of_group[group].send(backends[group], early if early is not None and group == first else "")
+    found = await places.share(request, own)
+    if found is None:
+        return
+    copies = {group: Copy(HURRY + copy.sql, copy.data) for group, copy in found.items()}
+    groups = [group for group in request.snapshot.group_names if group in copies]
+    await places.begin()
+    backends = dict(zip(groups, await open_all(places, groups), strict=True))
+    early = places.prepare_early(groups)
+    first, last = groups[0], groups[-1]
+    if early is not None and len(copies[last].data) <= HELD_BYTES_MAX:
+        places.hold(last, copies[last])
+        del backends[last]
+    for group, backend in backends.items():
+        copies[group].send(backend, early if early is not None and group == first else "")
     failure: PgError | None = None
-    for group in sent:
+    for group, backend in backends.items():
         try:
-            await pump_tags(backends[group], Rows(), copying=True)
+            await pump_tags(backend, Rows(), copying=True)
         except PgError as error:
             failure = failure or error
         else:
@@ -109,10 +114,10 @@ async def _everywhere(insert: Insert, groups: Sequence[str], places: Places, sin
     await places.begin()
     message = insert.message(await insert.sql(range(insert.count)))
     backends = await open_all(places, groups)
-    backends[0].write(message)
+    backends[0].write_pieces(message)
     tag = await pump(backends[0], sink)
     for backend in backends[1:]:
-        backend.write(message)
+        backend.write_pieces(message)
     for backend in backends[1:]:
         await pump(backend, Rows())
     return tag
@@ -150,8 +155,8 @@ class _Share:
         message = insert.message(await insert.sql(self.rows))
         if then is not None:
             self.messages = 2
-            message += frontend.query(then.encode())
-        self.backend.write(message)
+            message.append(frontend.query(then.encode()))
+        self.backend.write_pieces(message)
 
     async def receive(self) -> bytes:
         """The statement's tag. Reads everything, and raises the first error."""

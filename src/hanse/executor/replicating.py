@@ -38,10 +38,10 @@ async def run_replicate(
     if plan.volatile:
         return await _ship(request, request.snapshot.relation_by_identity[plan.relation], first, others, sink)
     message = request.message()
-    first.write(message)
+    first.write_pieces(message)
     tag = await pump(first, sink)
     for backend in others:
-        backend.write(message)
+        backend.write_pieces(message)
     for backend in others:
         await pump(backend, Discard())
     return tag
@@ -58,7 +58,7 @@ async def _ship(request: Request, relation: Relation, first: Backend, others: Se
     node = parse_sql(request.text.decode())[0].stmt
     statement, extra = _returning(node, relation, key)
     rows = Rows()
-    first.write(request.message(statement.encode()))
+    first.write_pieces(request.message(statement.encode()))
     tag = await pump(first, rows)
     await _answer(node, rows, extra, sink)
     changed = [_values(m, extra) for chunk in rows.chunks for m in split_messages(chunk)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -90,7 +90,7 @@ class Places(Protocol):
     async def start_copies(self, queries: Sequence[Query], sql: str) -> list[tuple[Backend, bytes]]:
         """`sql` copies what `queries` give; it is sent to their places, which have answered with CopyOutResponse."""
 
-    async def alone(self, place: str, message: bytes) -> bytes:
+    async def alone(self, place: str, message: list[bytes]) -> list[bytes]:
         """The statement's only message, as it is to be sent to `place`. Before the first `backend()`."""
 
     def prepare_early(self, places: Sequence[str]) -> str | None:
@@ -99,8 +99,14 @@ class Places(Protocol):
     def prepared(self, place: str) -> None:
         """It has succeeded."""
 
-    def alone_in_transaction(self) -> bool:
-        """Whether the statement is all that its transaction does, so that it can be run again in another way."""
+    def begins(self) -> bool:
+        """Whether `begin` will make a transaction for this statement only, so that it can be run again in another way."""
+
+    async def share(self, request: Request, copies: Mapping[str, Copy]) -> Mapping[str, Copy] | None:
+        """The rows, by group, may be inserted together with those of other clients. Before `begin`.
+
+        Gives what this statement is to insert; None: its rows were committed by another client's.
+        """
 
     def hold(self, place: str, copy: Copy) -> None:
         """The deciding place is sent this together with the order to commit; of_shortcut() says what comes of an error."""
@@ -111,11 +117,11 @@ class Copy:
     """A COPY FROM STDIN with all its data."""
 
     sql: bytes
-    data: bytes  # CopyData and CopyDone
+    data: bytes  # CopyData
 
     def send(self, backend: Backend, then: str) -> None:
         """Together with a BEGIN that goes ahead, and with what comes after it: one text, one answer."""
-        backend.write_statement(self.sql + b"; " + then.encode(), self.data)
+        backend.write_statement(self.sql + b"; " + then.encode(), self.data + frontend.copy_done())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,30 +175,31 @@ class Request:
     result_formats: tuple[int, ...] = ()
     bound: frontend.Bind | None = None  # the parameters as they came, for plans that must write them into the text
     rows: LongRows | None = None  # of a long VALUES list; plan and parts are then those of a short one
+    alone: bool = False  # it has failed together with others
     plainly: bool = False  # shorter ways have failed
     extended: bool = False  # the client uses the extended protocol: no RowDescription unless asked
 
-    def message(self, sql: bytes | None = None) -> bytes:
-        """The messages that run `sql` (default: the client's text) with this request's values on a backend."""
+    def message(self, sql: bytes | None = None) -> list[bytes]:
+        """The messages that run `sql` (default: the client's text) with this request's values on a backend.
+
+        In pieces, for several places may be sent the same values, which may be large; the last is a Sync where there is one.
+        """
         text = self.text if sql is None else sql
         if not self.extended:
-            return frontend.query(text)
+            return frontend.query_pieces(text)
         values = self.parameters
-        return b"".join(
-            (
-                frontend.parse(b"", text, self.parameter_types),
-                *frontend.bind_pieces(
-                    b"",
-                    b"",
-                    values.values if values else (),
-                    parameter_formats=values.formats if values else (),
-                    result_formats=self.result_formats,
-                ),
-                frontend.describe_portal(b""),
-                frontend.execute(b"", 0),
-                frontend.sync(),
-            )
-        )
+        return [
+            frontend.parse(b"", text, self.parameter_types),
+            *frontend.bind_pieces(
+                b"",
+                b"",
+                values.values if values else (),
+                parameter_formats=values.formats if values else (),
+                result_formats=self.result_formats,
+            ),
+            frontend.describe_portal(b"") + frontend.execute(b"", 0),
+            frontend.sync(),
+        ]
 
     def query(self, place: str, sql: bytes | None = None) -> Query:
         """The same, for a place where its snapshot comes first."""

@@ -83,11 +83,11 @@ def add_tags(tags: Sequence[bytes]) -> bytes:
     return tags[0].rpartition(b" ")[0] + b" %d" % total
 
 
-async def concatenate(groups: Sequence[str], message: bytes, places: Places, sink: Sink) -> bytes:
+async def concatenate(groups: Sequence[str], message: list[bytes], places: Places, sink: Sink) -> bytes:
     """The same statement in each group, rows one group after another."""
     backends = await open_all(places, groups)
     for backend in backends:
-        backend.write(message)
+        backend.write_pieces(message)
     return await answered(backends, sink)
 
 

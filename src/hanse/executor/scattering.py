@@ -31,7 +31,7 @@ async def run(environment: Environment, planned: Planned, request: Request, plac
             return await answered(await places.start(queries), sink)
         await places.begin()
         await places.bind([(await places.backend(query.place), query) for query in queries])
-        message = queries[0].rows()
+        message = [queries[0].rows()]
     elif planned.writes and len(groups) > 1:
         await places.begin(groups)
     elif planned.writes:
@@ -43,7 +43,7 @@ async def run(environment: Environment, planned: Planned, request: Request, plac
         return await concatenate(groups, message, places, sink)
     backends = await open_all(places, groups)
     for backend in backends:
-        backend.write(message)
+        backend.write_pieces(message)
     sources = [_Source(backend) for backend in backends]
     try:
         count = await _merge(merge, request, sources, sink)

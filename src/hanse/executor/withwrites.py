@@ -56,7 +56,7 @@ async def _kept(environment: Environment, item: WithItem, text: str, request: Re
         if not buffer.description:
             return ""  # without RETURNING nobody can speak of it
         fields = server_messages.parse_row_description(buffer.description)
-        types = await environment.type_names(tuple(field.type_oid for field in fields))
+        types = await environment.field_type_names(fields)  # with lengths: a column of the result may be one of them
         columns = item.columns or f" ({', '.join(quote_identifier(field.name) for field in fields)})"
         return f"{item.name}{columns} AS ({_rows(item, buffer, types)})"
     finally:

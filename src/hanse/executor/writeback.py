@@ -379,7 +379,7 @@ class _Write:
         taken = Rows()
         text = f"DELETE FROM {self._target()} USING {source} WHERE {same} RETURNING {names[0]}, {listed}"
         backend = await self.places.backend(group)
-        backend.write(Request(text=text.encode(), snapshot=self.request.snapshot).message())
+        backend.write_pieces(Request(text=text.encode(), snapshot=self.request.snapshot).message())
         await pump(backend, taken)
         found: list[tuple[int, dict[str, str | None]]] = []
         for chunk in taken.chunks:
@@ -404,7 +404,7 @@ class _Write:
             result_formats=self.request.result_formats,
             extended=self.request.extended,
         )
-        backend.write(request.message())
+        backend.write_pieces(request.message())
         return await pump(backend, _DescribedOnce(self, sink))
 
     def _count(self, tags: Sequence[bytes]) -> None:

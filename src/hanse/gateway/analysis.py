@@ -16,7 +16,6 @@ from ..engines.postgres.backend import Backend
 from ..pgwire import backend as server_messages
 from ..pgwire import frontend
 from ..pgwire.backend import Field
-from ..pgwire.diagnostics import parse_error
 from ..planner.plan import Session as SessionPlan
 from ..planner.plan import SessionVerb
 from ..sql.longlists import head_end
@@ -63,7 +62,11 @@ async def _analyze(session: Session, statement: Statement) -> Analysis:
     parsed = only(await aside.parse(plans, statement.text))
     asks = parsed.node is not None and not drawn.asks_drawn(statement.text)
     if asks and not cursors.names_current_of(parsed):  # where the cursor is only matters when it runs
-        plan = plans.make(parsed).plan
+        try:
+            plan = plans.make(parsed).plan
+        except PgError:
+            await _ask(session, statement, parsed)  # what PostgreSQL says against it goes first
+            raise
         if isinstance(plan, SessionPlan):
             return await _of_verb(session, plan, statement)
     return await _ask(session, statement, parsed)
@@ -118,19 +121,11 @@ async def describe(backend: Backend, text: bytes, types: tuple[int, ...]) -> Ana
     backend.write(frontend.parse(b"", text, types) + frontend.describe_statement(b"") + frontend.sync())
     parameter_types: tuple[int, ...] = ()
     fields: tuple[Field, ...] | None = None
-    failure: PgError | None = None
-    while True:
-        kind, raw = await backend.next()
+    async for kind, raw in backend.answers():
         if kind == ord("t"):
             parameter_types = server_messages.parse_parameter_description(raw)
         elif kind == ord("T"):
             fields = server_messages.parse_row_description(raw)
-        elif kind == ord("E"):
-            failure = failure or parse_error(raw)
-        elif kind == ord("Z"):
-            break
-    if failure is not None:
-        raise failure
     return Analysis(parameter_types, fields)
 
 
@@ -222,15 +217,7 @@ async def _as_text(session: Session, types: tuple[int, ...], bind: frontend.Bind
             + frontend.sync()
         )
         row: list[bytes | None] = []
-        failure: PgError | None = None
-        while True:
-            kind, raw = await backend.next()
+        async for kind, raw in backend.answers():
             if kind == ord("D"):
                 row = server_messages.parse_data_row(raw)
-            elif kind == ord("E"):
-                failure = failure or parse_error(raw)
-            elif kind == ord("Z"):
-                break
-    if failure is not None:
-        raise failure
     return [None if value is None else value.decode() for value in row]

@@ -29,6 +29,7 @@ from ..pgwire.server_handshake import (
 )
 from . import durability, roles
 from .encoding import canonical
+from .holding import first_answer
 from .modes import DEFAULTS, STANDARD, with_defaults
 from .role_slots import Slot
 from .session import Session
@@ -285,9 +286,8 @@ class Client(asyncio.Protocol):
 
     async def _greet(self, session: Session) -> None:
         gateway = self.gateway
-        backend = await session.acquire(gateway.snapshot.home_group)
+        backend, (search_path, *modes) = await first_answer(session, gateway.snapshot.home_group, _GREETING)
         try:
-            ((search_path, *modes),) = await backend.query(_GREETING)
             session.default_search_path = search_path or ""
             given = with_defaults(STANDARD, {name: value or "" for name, value in zip(DEFAULTS, modes, strict=True)})
             session.base_state = session.state = backend.state = with_role_modes(session.state, given)

@@ -1,7 +1,7 @@
 """Cursors: DECLARE, FETCH, MOVE, CLOSE.
 
 A cursor whose query one place answers *is* a cursor there, in the transaction's branch: lazy, scrolling as PostgreSQL does,
-good for `WHERE CURRENT OF`.
+good for `WHERE CURRENT OF`. So is one that a function has opened and given back (refcursor), where it was.
 
 The rows of any other cursor are computed when it is declared and kept in a `ResultBuffer` (memory, then disk), so a cursor
 over many shards moves in any direction and may outlive its transaction (WITH HOLD). The price: DECLARE takes as long as the
@@ -21,14 +21,13 @@ from pglast import ast
 
 from ..catalog.model import Relation, Shard
 from ..core.errors import PgError
-from ..core.ids import quote_identifier
-from ..engines.postgres.backend import Backend, split_messages
+from ..core.ids import quote_identifier, quote_literal
+from ..engines.postgres.backend import split_messages
 from ..executor.buffer import ResultBuffer
-from ..executor.request import ERROR, READY, ROWS, Discard, Request, Rows, Sink, pump
+from ..executor.request import ROWS, Discard, Request, Rows, Sink, pump
 from ..pgwire import backend as server_messages
 from ..pgwire import frontend
 from ..pgwire.backend import Field
-from ..pgwire.diagnostics import parse_error
 from ..planner.leaving import Leaves, of_text
 from ..planner.plan import Forward, Planned
 from ..planner.plan import Session as SessionPlan
@@ -36,6 +35,7 @@ from ..sql.parse import Parsed, parse_one
 from ..sql.render import NotRenderable, render, replace_tables
 from ..sql.scope import table_refs
 from ..sql.walk import walk
+from . import error_places
 from .prepared import Portal, Statement
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ async def declare(session: Session, plan: SessionPlan, request: Request, sink: S
         number=session.cursors_declared,
     )
     if hold or not await _declare_in_place(session, cursor, plan, request, sink):
-        await _compute(session, cursor, request)
+        with error_places.counted_in(request.text.decode(), plan.argument):
+            await _compute(session, cursor, request)
     session.cursors[plan.name] = cursor
     return b"DECLARE CURSOR"
 
@@ -122,7 +123,7 @@ async def _in_place(session: Session, place: str, request: Request, sink: Sink) 
     backend = session.transaction.branches[place].backend
     session.running[place] = backend
     try:
-        backend.write(request.message())
+        backend.write_pieces(request.message())
         return await pump(backend, sink)
     finally:
         session.running.pop(place, None)
@@ -143,11 +144,23 @@ async def _compute(session: Session, cursor: Cursor, request: Request) -> None:
         raise
 
 
-def _cursor(session: Session, name: str) -> Cursor:
+async def _cursor(session: Session, name: str) -> Cursor:
     cursor = session.cursors.get(name)
     if not isinstance(cursor, Cursor):
-        raise PgError("34000", f'cursor "{name}" does not exist')
+        cursor = session.cursors[name] = await _of_a_function(session, name)
     return cursor
+
+
+async def _of_a_function(session: Session, name: str) -> Cursor:
+    """One that a function has opened (refcursor), in a branch of the transaction. Raises 34000."""
+    branches = {} if session.transaction is None or session.transaction.failed else session.transaction.branches
+    for place, branch in branches.items():
+        query = f"SELECT statement FROM pg_catalog.pg_cursors WHERE name = {quote_literal(name)}"
+        for (text,) in await branch.backend.query(query):
+            session.cursors_declared += 1
+            shown = (text or "").encode()
+            return Cursor(Statement(shown, (), 0, shown=shown), number=session.cursors_declared, place=place)
+    raise PgError("34000", f'cursor "{name}" does not exist')
 
 
 async def fields_of(session: Session, name: str) -> tuple[Field, ...]:
@@ -155,7 +168,7 @@ async def fields_of(session: Session, name: str) -> tuple[Field, ...]:
     portal = session.portals.get(name.encode())
     if portal is not None:
         return (portal.statement.analysis.fields or ()) if portal.statement.analysis is not None else ()
-    cursor = _cursor(session, name)
+    cursor = await _cursor(session, name)
     if cursor.place is not None:
         return await _fields_in_place(session, cursor.place, name)
     assert cursor.buffer is not None
@@ -249,7 +262,7 @@ async def _open(session: Session, name: str) -> Portal:
 
     portal = session.portals.get(name.encode())
     if portal is None or name in session.cursors:
-        return _cursor(session, name)
+        return await _cursor(session, name)
     if portal.buffer is None:
         portal.buffer = ResultBuffer()
         portal.tag = await run_portal(session, portal, portal.buffer)
@@ -284,25 +297,9 @@ async def _converted(session: Session, fields: tuple[Field, ...], wanted: tuple[
     backend = await session.statement_backend()
     try:
         backend.write(b"".join(pieces) + frontend.sync())
-        return await _rows_of(backend)
+        return b"".join([raw async for kind, raw in backend.answers() if kind == ROWS])
     finally:
         session.end_statement_backend(backend)
-
-
-async def _rows_of(backend: Backend) -> bytes:
-    rows: list[bytes] = []
-    failure: PgError | None = None
-    while True:
-        kind, raw = await backend.next()
-        if kind == ROWS:
-            rows.append(raw)
-        elif kind == ERROR:
-            failure = failure or parse_error(raw)
-        elif kind == READY:
-            break
-    if failure is not None:
-        raise failure
-    return b"".join(rows)
 
 
 def _move(cursor: Portal, plan: SessionPlan, size: int) -> range:
@@ -361,7 +358,7 @@ async def close_cursor(session: Session, name: str) -> None:
     if portal is not None:
         portal.close()
         return
-    cursor = _cursor(session, name)
+    cursor = await _cursor(session, name)
     if cursor.place is not None:
         sql = f"CLOSE {quote_identifier(name)}".encode()
         await _in_place(session, cursor.place, Request(text=sql, snapshot=session.plans.snapshot), Discard())

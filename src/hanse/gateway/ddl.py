@@ -20,7 +20,6 @@ from msgspec.structs import replace
 
 from ..catalog import introspection
 from ..catalog.ddl import guard_defaults, plan_ddl
-from ..catalog.ddl import make_default_shards as shards_procedure
 from ..catalog.ddl.steps import (
     Ask,
     DdlContext,
@@ -95,39 +94,20 @@ async def run(session: Session, plan: Ddl, text: bytes, sink: Sink) -> bytes:
     return tag
 
 
-async def make_default_shards(session: Session, relation: tuple[str, str]) -> None:
-    """The shards of a HASH table that gets its first row. Somebody else may have been faster."""
-    own = session.transaction is None
-    if own:
-        session.transaction = Transaction("", session.state, explicit=False)
-    try:
-        await _begin_change(session)
-        context = _context(session)
-        found = context.snapshot.relation_by_identity.get(relation)
-        if found is not None and not found.shards:
-            await _carry_out(session, lambda: shards_procedure(relation, context), None, aligned=True)
-    except BaseException:
-        if own:
-            await rollback_transaction(session)
-        raise
-    if own:
-        await commit_transaction(session)
-
-
 async def _run(session: Session, statement: Parsed, plan: Ddl, sink: Sink) -> bytes:
-    await _begin_change(session)
+    await begin_change(session)
 
     def procedure() -> Procedure:
-        return plan_ddl(statement.node, statement.sql, _context(session))
+        return plan_ddl(statement.node, statement.sql, context_of(session))
 
-    result = await _carry_out(session, procedure, sink, aligned=makes_types(statement.node))
+    result = await carry_out(session, procedure, sink, aligned=makes_types(statement.node))
     if result.columns:
         _write_rows(result, sink)
         await _rows(result, sink)
     return (result.tag or plan.verb).encode()
 
 
-async def _carry_out(
+async def carry_out(
     session: Session, procedure: Callable[[], Procedure], sink: Sink | None, *, aligned: bool
 ) -> DdlResult:
     """Runs a procedure; again, where it waited too long for a lock (patience.py), or if the types that it made got OIDs
@@ -171,7 +151,7 @@ async def _rows(result: DdlResult, sink: Sink) -> None:
         await sink.rows(server_messages.data_row([None if value is None else value.encode() for value in row]))
 
 
-async def _begin_change(session: Session) -> None:
+async def begin_change(session: Session) -> None:
     """The DDL lock, the newest catalog, and a branch in the schema-complete database that is up to date."""
     transaction = session.transaction
     assert transaction is not None
@@ -194,7 +174,7 @@ async def _begin_change(session: Session) -> None:
         raise
 
 
-def _context(session: Session) -> DdlContext:
+def context_of(session: Session) -> DdlContext:
     transaction = session.transaction
     assert transaction is not None and transaction.change is not None
     return DdlContext(
@@ -262,7 +242,7 @@ class _Driver:
         """The catalog as it is after the statement, and what follows from it."""
         after = await self.introspect()
         refuse_new(self._before, after, self.session.context.search_path)
-        await self._drive(guard_defaults(self._before, after, _context(self.session)))
+        await self._drive(guard_defaults(self._before, after, context_of(self.session)))
 
     async def end_alignment(self) -> None:
         if self._alignment is not None:
@@ -468,7 +448,7 @@ async def workspace_only(
     """
     session.transaction = transaction
     try:
-        await _begin_change(session)
+        await begin_change(session)
         driver = _Driver(session, None)
         await driver.drive(_only(RunWorkspace(sql)))
         await driver.introspect()

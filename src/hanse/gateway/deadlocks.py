@@ -40,6 +40,7 @@ class Watch:
         self._units: dict[Session, int] = {}  # what each was busy with at the last look
         self._found: set[Deadlock] = set()  # at the last look
         self._sessions: dict[str, Backend] = {}
+        self._trouble = ""  # of the last look
         self._written = False
         self._name = f"{gateway.config.name}/{gateway.worker}"
 
@@ -53,9 +54,16 @@ class Watch:
             try:
                 async with asyncio.timeout(DEADLOCK_ASK_S_MAX):
                     await self._look(suspects)
+                self._trouble = ""
             except (PgError, TimeoutError) as error:  # a group is away, or stands still: what waits there will end
-                log.info("waits for locks could not be looked at: %s", error or "no answer")
+                self._say(str(error) or "no answer")
                 self._drop()
+
+    def _say(self, trouble: str) -> None:
+        """Once, and again when it is another, or comes back."""
+        if trouble != self._trouble:
+            log.info("waits for locks could not be looked at: %s", trouble)
+        self._trouble = trouble
 
     def _suspects(self) -> list[Session]:
         """Those that are busy with the same as at the last look; of patient ones the others must know in time."""

@@ -11,15 +11,19 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from ..config import WORKSPACE_PLACE
-from ..core.errors import PgError
+from ..core.errors import FatalError, PgError
 from ..core.ids import quote_literal
 from ..core.limits import RESOLVE_PAUSE_S, RESOLVE_WAIT_S_MAX
+from ..engines.postgres.backend import Backend
 from ..executor.request import Discard, pump_tags, run
+from ..pgwire.backend import command_complete
+from ..pgwire.diagnostics import error_response
 from ..transactions.commit import (
     CATALOG_DECIDER,
     Decide,
     Errors,
     GlobalId,
+    OutcomeUnknown,
     Protocol,
     Resolve,
     Run,
@@ -27,11 +31,13 @@ from ..transactions.commit import (
     commit,
     ended_by_recovery,
     is_lost,
+    never_decided,
     new_global_id,
 )
 from ..transactions.recovery import outcome_sql, record_abort_sql
 from . import durability, gating, leaving, witnesses
-from .transaction import Branch, Transaction
+from .shown import as_one_table
+from .transaction import Branch, Stopped, Transaction
 
 if TYPE_CHECKING:
     from .session import Session
@@ -50,7 +56,6 @@ async def commit_transaction(session: Session) -> bytes:
     if transaction.failed:
         await rollback_transaction(session)
         return _ROLLBACK
-    committed = False
     try:
         if transaction.left:
             await durability.set_again(session, transaction)
@@ -60,18 +65,30 @@ async def commit_transaction(session: Session) -> bytes:
             await _commit_several(session, transaction)
         else:
             await _commit_single(session, transaction)
-        committed = True
+        transaction.committed = True
         if transaction.left:
             await leaving.after_commit(session, transaction)
     finally:
-        if not committed:
+        if not transaction.committed:
             session.set_state(transaction.state_before)
-        finish(session, transaction, committed=committed)
+        finish(session, transaction, committed=transaction.committed)
         if transaction.ending and session.closed:
             session.end_backends()
             raise asyncio.CancelledError  # the client is gone: what he sent after this commit is not run
     await _look_at_pinned(session)
     return _COMMIT
+
+
+async def answer_commit(session: Session, acknowledged: bytes) -> None:
+    """A COMMIT that has only branches to end, from the beginning of its answer, `acknowledged`, to ReadyForQuery."""
+    session.write(acknowledged)
+    try:
+        session.write(command_complete((await commit_transaction(session)).decode()))
+    except FatalError:
+        raise
+    except PgError as error:
+        session.write(error_response(as_one_table(session.judged(error), session.plans.snapshot)))
+    session.write_ready()
 
 
 async def _look_at_pinned(session: Session) -> None:
@@ -156,8 +173,26 @@ def _home_last(session: Session, transaction: Transaction, writers: tuple[str, .
     return (*(place for place in writers if place != home), home)
 
 
+def in_order(session: Session, transaction: Transaction) -> tuple[str, ...]:
+    """The participants, with the decider last."""
+    return _home_last(session, transaction, _global_order(session, transaction.participants))
+
+
 async def _commit_several(session: Session, transaction: Transaction) -> None:
-    writers = _home_last(session, transaction, _global_order(session, transaction.participants))
+    try:
+        if transaction.stopped is not None:
+            await _go_on(session, transaction, transaction.stopped)
+        else:
+            await _commit_all(session, transaction)
+    except PgError as error:
+        # A statement of its own is run again for 40001, and would wait until recovery has ended what was prepared.
+        if transaction.explicit and is_lost(error) and not isinstance(error, OutcomeUnknown):
+            raise never_decided(error) from error
+        raise
+
+
+async def _commit_all(session: Session, transaction: Transaction) -> None:
+    writers = in_order(session, transaction)
     readers = tuple(place for place in transaction.branches if place not in writers)
     identity = transaction.identity or new_global_id(writers[-1])
     committed = False
@@ -176,6 +211,7 @@ def _protocol(session: Session, transaction: Transaction, writers: tuple[str, ..
         already=prepared,
         deferrable=session.gateway.snapshot.has_deferrable,
         serializable=transaction.serializable,
+        impatient=not transaction.explicit or gating.impatient(session),  # an INSERT of its own may have hurried
     )
 
 
@@ -216,13 +252,20 @@ async def _commit_change(session: Session, transaction: Transaction) -> None:
         session.gateway.forget_change(transaction)
 
 
-async def _drive(session: Session, transaction: Transaction, identity: GlobalId, protocol: Protocol) -> None:
-    """Performs the protocol's steps until it ends; its exception is ours."""
+async def _go_on(session: Session, transaction: Transaction, stopped: Stopped) -> None:
+    errors = await _done_again(session, stopped.step, stopped.errors)
+    await _drive(session, transaction, stopped.identity, stopped.protocol, errors)
+
+
+async def _drive(
+    session: Session, transaction: Transaction, identity: GlobalId, protocol: Protocol, answer: Errors | None = None
+) -> None:
+    """Performs the protocol's steps until it ends; its exception is ours. `answer`: of a step that was performed elsewhere."""
     gateway = session.gateway
     transaction.ending = True
     gateway.committing += 1
     try:
-        step = next(protocol)
+        step = next(protocol) if answer is None else protocol.send(answer)
         while True:
             gateway.fault(f"before_{step.stage}")
             answer = await _step(session, transaction, identity, step)
@@ -245,7 +288,11 @@ async def _step(session: Session, transaction: Transaction, identity: GlobalId, 
         return {identity.decider: ended_by_recovery()}
     if step.stage == "decide":
         return await _order_to_commit(session, transaction, step)
-    errors = await _perform(transaction, step)
+    return await _done_again(session, step, await _perform(transaction, step))
+
+
+async def _done_again(session: Session, step: Run, errors: Errors) -> Errors:
+    """COMMIT PREPARED, where its answer was lost; other steps are not done again."""
     if step.stage == "finish" and errors:
         await asyncio.gather(*(_finish(session, place, step.sql) for place in errors))
     return errors
@@ -360,4 +407,9 @@ async def _run_one(branch: Branch, step: Run) -> None:
     else:
         tag = (await run(branch.backend, step.sql)).decode()
     if step.expect_tag is not None and tag != step.expect_tag:
-        raise PgError("40000", f"the transaction was rolled back in {branch.backend.place}")
+        raise rolled_back(branch.backend)
+
+
+def rolled_back(backend: Backend) -> PgError:
+    """It said so in the answer to COMMIT or PREPARE TRANSACTION."""
+    return PgError("40000", f"the transaction was rolled back in {backend.place}")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from ..core.errors import FatalError, LostSynchronization, PgError, as_error
 from ..core.limits import STATEMENTS_PER_CLIENT_MAX
 from ..executor.buffer import ResultBuffer
-from ..executor.request import Request
+from ..executor.request import Request, Sink
 from ..pgwire import backend as server_messages
 from ..pgwire import frontend
 from ..pgwire.backend import Field
@@ -26,7 +26,7 @@ from ..planner.plan import Planned
 from ..planner.plan import Session as SessionPlan
 from ..planner.values import NO_PARAMETERS, Parameters
 from ..sql.parse import only, parse_one
-from . import aside, cursors, drawn, sqlprepare
+from . import aside, cursors, drawn, longmessages, sqlprepare
 from .analysis import analyze
 from .encoding import Codec, Recoder
 from .longinsert import run_long
@@ -67,6 +67,8 @@ async def run_batch(session: Session, batch: list[Message]) -> None:
                 await _sync(session, message)
         elif not session.skip_to_sync:
             try:
+                if not message.raw:
+                    raise longmessages.out_of_memory()
                 await _HANDLERS[message.kind](session, message)
             except FatalError:
                 raise
@@ -123,14 +125,14 @@ async def _parse(session: Session, message: Message) -> None:
         raise PgError("42P05", f'prepared statement "{name}" already exists')
     if len(session.statements) >= STATEMENTS_PER_CLIENT_MAX:
         raise PgError("53400", f"more than {STATEMENTS_PER_CLIENT_MAX} prepared statements in one session")
-    _check_failed(session, parsed.sql)
+    check_failed(session, parsed.sql)
     statement = session.make_statement(parsed.sql, parsed.parameter_types)
     statement.analysis = await analyze(session, statement)
     session.statements[parsed.name] = statement
     session.write(server_messages.parse_complete())
 
 
-def _check_failed(session: Session, text: bytes) -> None:
+def check_failed(session: Session, text: bytes) -> None:
     """In a failed transaction only its end may be parsed."""
     if session.transaction is None or not session.transaction.failed:
         return
@@ -146,11 +148,11 @@ def _unknown_statement(name: bytes) -> PgError:
 
 
 async def _bind(session: Session, message: Message) -> None:
-    bind = frontend.parse_bind(message.raw)
+    bind = await longmessages.parse_bind(message.raw)
     statement = session.statements.get(bind.statement)
     if statement is None:
         raise _unknown_statement(bind.statement)
-    _check_failed(session, statement.text)
+    check_failed(session, statement.text)
     if bind.portal and (bind.portal in session.portals or bind.portal.decode(errors="replace") in session.cursors):
         raise PgError("42P03", f'portal "{bind.portal.decode(errors="replace")}" already exists')
     analysis = statement.analysis
@@ -166,7 +168,7 @@ async def _bind(session: Session, message: Message) -> None:
         bind = _translated(session.codec, bind, analysis.parameter_types)
     for index, value in enumerate(bind.values):
         if value is not None and bind.parameter_format(index) == 0:
-            frontend.check_text(value)
+            await longmessages.check_text(value)
     old = session.portals.pop(bind.portal, None)
     if old is not None:
         old.close()
@@ -252,6 +254,8 @@ async def _execute(session: Session, message: Message) -> None:
         return
     tag = portal.tag = await run_portal(session, portal, ExecuteSink(session))
     portal.complete = session.transaction is not None and portal.statement.analysis is not None
+    if portal.complete:
+        portal.forget_values()
     _write_tag(session, tag)
 
 
@@ -268,6 +272,7 @@ async def _execute_in_pieces(session: Session, portal: Portal, max_rows: int) ->
         except BaseException:
             buffer.close()
             raise
+        portal.forget_values()
         portal.buffer = buffer  # not before: a COMMIT ends all portals, itself among them
     total = len(buffer)
     portal.position = min(portal.position, total)  # MOVE may have gone past the end
@@ -286,7 +291,7 @@ async def _execute_in_pieces(session: Session, portal: Portal, max_rows: int) ->
     _write_tag(session, verb + b" %d" % taken if verb == b"SELECT" and count_text.isdigit() else portal.tag)
 
 
-async def run_portal(session: Session, portal: Portal, sink: ExecuteSink | ResultBuffer) -> bytes:
+async def run_portal(session: Session, portal: Portal, sink: Sink) -> bytes:
     """The portal's statement with its values; gives the command tag."""
     statement = portal.statement
     if not statement.text.strip(b" \t\r\n;"):
@@ -316,7 +321,7 @@ async def run_portal(session: Session, portal: Portal, sink: ExecuteSink | Resul
     return await run_parsed(session, only(await aside.parse(session.plans, request.text)), sink, request)
 
 
-async def run_drawn(session: Session, portal: Portal, sink: ExecuteSink | ResultBuffer) -> bytes:
+async def run_drawn(session: Session, portal: Portal, sink: Sink) -> bytes:
     """A statement with currval() or lastval(), with the values that are known in it."""
     parsed = parse_one(await drawn.replaced(session, portal.statement.text))
     request = _request(session, portal, parsed.text, parsed.parts)
@@ -341,9 +346,7 @@ def _request(session: Session, portal: Portal, text: bytes, parts: Sequence[byte
     )
 
 
-async def execute_portal(
-    session: Session, planned: Planned, request: Request, sink: ExecuteSink | ResultBuffer
-) -> bytes:
+async def execute_portal(session: Session, planned: Planned, request: Request, sink: Sink) -> bytes:
     if await session.gateway.wait_thawed(planned, session.exempt):
         planned, request.parts = plan_statement(session, parse_one(request.text))
         request.literals = request.parts[1::2]

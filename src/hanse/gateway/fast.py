@@ -24,9 +24,9 @@ from ..pgwire.framing import Framer
 from ..planner.plan import Forward, Planned, SessionVerb
 from ..planner.plan import Session as SessionPlan
 from ..planner.values import NO_PARAMETERS, Parameters
-from . import drawing, gating, intake
+from . import drawing, gating, intake, quick_commit
 from .autoprepare import USES_BEFORE, Prepared, consider, parameterised
-from .ending import finish
+from .ending import answer_commit, finish
 from .holding import is_farewell, may_read_again
 from .interruption import check
 from .plans import LONG_TEXT_BYTES, Plans
@@ -177,7 +177,7 @@ class FastPath:
         return True
 
     def _try_verb(self, plan: SessionPlan, text: bytes, acknowledged: bytes = b"") -> bool:
-        """BEGIN, and the end of a transaction that has touched one place at most. `acknowledged`: what is answered first."""
+        """BEGIN, and the end of a transaction: of one in several places as a task, by COMMIT. `acknowledged` is answered first."""
         session = self.session
         transaction = session.transaction
         if plan.verb is SessionVerb.BEGIN:
@@ -189,8 +189,14 @@ class FastPath:
         commits = plan.verb is SessionVerb.COMMIT
         if not commits and plan.verb is not SessionVerb.ROLLBACK:
             return False
-        if transaction is None or not self._ends_simply(transaction, commits) or plan.argument:
+        if transaction is None or plan.argument or not self._ends_plainly(transaction, commits):
             return False
+        if len(transaction.branches) > 1 or (commits and gating.impatient(session)):
+            if not commits or transaction.savepoints or session.reads is not None:
+                return False
+            if not quick_commit.start(session, transaction, acknowledged):
+                session.start(answer_commit(session, acknowledged))
+            return True
         self.ending = commits
         self.parts = []
         if not transaction.branches:
@@ -206,17 +212,15 @@ class FastPath:
             self._relay(branch.backend, _COMMIT_QUERY if commits else _ROLLBACK_QUERY, None)
         return True
 
-    def _ends_simply(self, transaction: Transaction, commits: bool) -> bool:
+    def _ends_plainly(self, transaction: Transaction, commits: bool) -> bool:
         session = self.session
         return (
             transaction.explicit
-            and len(transaction.branches) <= 1
             and transaction.change is None
             and not (commits and transaction.failed)
             and not session.cursors
             and not session.pinned
             and not transaction.left
-            and not (commits and gating.impatient(session))
         )
 
     def _end(self, transaction: Transaction) -> None:
@@ -270,6 +274,7 @@ class FastPath:
         skip: int = 0,
         swallow: int = 0,
         hidden: int = 0,
+        expected: bytes = b"",
     ) -> None:
         session = self.session
         self.backend = backend
@@ -279,7 +284,7 @@ class FastPath:
         session.unit += 1
         session.sentence = None
         session.running[backend.place] = backend
-        backend.relay_to(self, skip_ready=skip, swallow=swallow, hidden=hidden)
+        backend.relay_to(self, skip_ready=skip, swallow=swallow, expected=expected, hidden=hidden)
         try:
             backend.write(message)
         except PgError:
@@ -389,30 +394,37 @@ class FastPath:
         self, backend: Backend, place: str, message: bytes, planned: Planned, swallow: int = 0, *, strip: bool = False
     ) -> None:
         transaction = self.session.transaction
-        skip = 0
+        skip, expected, usual = 0, b"", not swallow
         if transaction is not None:
             branch = transaction.branches.get(place)
             if branch is None:
                 branch = transaction.branches[place] = Branch(backend)
                 self.session.note_branch(transaction)
-                message = frontend.query(transaction.begin_sql.encode()) + message
-                skip = 1
+                begin = transaction.begin_sql.encode()
+                if message[0] == 81:
+                    message = frontend.query(begin) + message
+                    skip = 1
+                else:  # before the same Sync: one answer, one wake-up on either side
+                    opening, count = _opening(backend, begin)
+                    message = opening + message
+                    swallow += count
+                    expected, usual = _BEGIN_ANSWER, usual and count == 2
             branch.wrote |= planned.writes
             branch.used = True
             transaction.touched[id(planned)] = planned
         ahead = planned.draws is not None and drawing.begin(self.session, backend, planned.draws)
+        if strip:
+            swallow += 1
+            expected += _BOUND
         hidden = 0
         if gating.due_alone(self.session, planned, place):
             message, added = gating.behind(backend, message)
             swallow += added
             hidden = LAST
-            self._again = _Again(message, swallow + strip)
-        if strip:
-            if skip or ahead or swallow:
-                swallow += 1
-            else:
-                backend.strip_bind_complete = True
-        self._relay(backend, message, planned, skip, swallow, hidden)
+            usual = usual and not added
+            self._again = _Again(message, swallow)
+        usual = usual and not skip and not ahead
+        self._relay(backend, message, planned, skip, swallow, hidden, expected if usual else b"")
 
     def _try_parse(self, data: bytes, end: int) -> bool:
         """Parse of the unnamed statement and its Bind … Sync in one chunk, as libpq's PQexecParams sends them."""
@@ -608,6 +620,17 @@ class _Nowhere:
         return
 
 
+def _opening(backend: Backend, begin: bytes) -> tuple[bytes, int]:
+    """BEGIN before a statement of the extended protocol, and how many messages answer it; two where it is prepared already."""
+    if begin != b"BEGIN":
+        return frontend.parse(b"", begin) + _RUN_UNNAMED, 3
+    if backend.knows(_BEGIN_NAME):
+        return _RUN_BEGIN, 2
+    evicted, closed = backend.remember(_BEGIN_NAME, len(begin))
+    parse = close_statement(_BEGIN_NAME) + frontend.parse(_BEGIN_NAME, begin)
+    return evicted + parse + _RUN_BEGIN, 4 + closed
+
+
 def render(route: Route, shard: int, text: bytes, parts: list[bytes]) -> bytes:
     """The text with the partition's name in it, where the plan and the partition allow; else the text."""
     changed = render_parts(route, shard, parts)
@@ -634,6 +657,10 @@ _IDLE = ord("I")
 _OUTSIDE = server_messages.ready_for_query(b"I")
 _STILL_OPEN = server_messages.ready_for_query(b"E")
 _EXECUTE = frontend.execute(b"", 0)
+_RUN_UNNAMED = frontend.bind(b"", b"", ()) + _EXECUTE
+_BEGIN_NAME = b"hanse_begin"
+_RUN_BEGIN = frontend.bind(b"", _BEGIN_NAME, ()) + _EXECUTE
+_BEGIN_ANSWER = _BOUND + server_messages.command_complete("BEGIN")
 _TAILS = frozenset(
     (
         _EXECUTE + frontend.sync(),

@@ -1,6 +1,8 @@
 """Queries of a session that a follower may answer: `hanse.read_from = follower | nearest`.
 
-Only queries of their own that write nothing and leave nothing behind. Over several groups they are for followers only where
+Only queries that write nothing and leave nothing behind, of their own or in a READ ONLY transaction at READ COMMITTED: there each
+statement has a snapshot of its own anyhow, and runs beside the transaction, which has no branch for it. At the higher levels a
+transaction has one moment of all groups, which needs leaders. Over several groups they are for followers only where
 `hanse.read_consistency = 'fast'`: gates, which make one moment of several groups, need leaders.
 
 A follower serves if it is known to have replayed all of
@@ -31,7 +33,8 @@ from ..core.errors import PgError
 from ..core.limits import FOLLOWER_LATE_S, FOLLOWER_WAIT_S_MAX, FOLLOWERS_ASK_S_MAX
 from ..engines.postgres.backend import Backend
 from ..executor.request import Request, Sink
-from ..planner.plan import Planned
+from ..planner.plan import Forward, Plan, Planned, SessionVerb
+from ..planner.plan import Session as SessionPlan
 from ..replication.freshness import NOWHERE, Known, Position
 from ..transactions.commit import is_lost
 from . import holding, snapshots
@@ -41,6 +44,7 @@ from .interruption import check
 from .own_settings import DEFAULTS, GUARANTEE, MAX_STALENESS, MAX_STALENESS_S, READ_FROM, seconds
 from .retrying import Held
 from .settings import SessionState
+from .transaction import Transaction
 
 if TYPE_CHECKING:
     from .session import Session
@@ -48,6 +52,7 @@ if TYPE_CHECKING:
 _CANCELLED = "57014"
 _PAUSE_S = 0.001
 _NOBODY = ""
+_BOUNDS = (SessionVerb.BEGIN, SessionVerb.COMMIT, SessionVerb.ROLLBACK)
 
 
 @dataclass(slots=True)
@@ -101,12 +106,36 @@ def reads_of(state: SessionState, before: FollowerReads | None) -> FollowerReads
 
 
 def may(session: Session, planned: Planned) -> bool:
+    transaction = session.transaction
     return (
-        holding.may_read_again(session, planned)
+        holding.leaves_nothing(session, planned)
         and not planned.of_server
-        and not session.state.modes.serializable
         and session.gateway.is_replicated
+        and (
+            not session.state.modes.serializable
+            if transaction is None
+            else _may_be_beside(transaction) and (type(planned.plan) is Forward or snapshots.reads_fast(session))
+        )
     )
+
+
+def _may_be_beside(transaction: Transaction) -> bool:
+    """A statement of the transaction is the same outside of it."""
+    return (
+        transaction.explicit
+        and not transaction.failed
+        and transaction.modes.read_only
+        and not transaction.keeps_snapshot
+        and not transaction.local
+        and transaction.change is None
+    )
+
+
+def shows_nothing(session: Session, plan: Plan) -> bool:
+    """Of any group: the beginning of a transaction, and the end of one that has no branches."""
+    if not isinstance(plan, SessionPlan) or plan.verb not in _BOUNDS:
+        return False
+    return session.transaction is None or not session.transaction.branches
 
 
 class FollowerFastPath(FastPath):
@@ -140,6 +169,8 @@ async def run(
         await held.release()
         return tag
     reads.forget()
+    if session.transaction is not None:
+        return await execute(request, sink, None)
     return await holding.read_again(request, sink, lambda own, to: execute(own, to, None))
 
 
@@ -174,6 +205,9 @@ class Choice:
         """A follower's, in the session's state; None: the leader serves."""
         group = self._session.gateway.snapshot.group_by_name.get(place)
         if group is None or len(group.instances) < 2:
+            return None
+        if self._session.transaction is not None and place in self._session.transaction.branches:
+            self._leaders.append(place)
             return None
         if self.served and place not in self.served and not snapshots.reads_fast(self._session):
             return None

@@ -39,10 +39,12 @@ from .followers import PLACE as FOLLOWER
 from .followers import Followers
 from .holding import Prober
 from .leaders import Leaders
+from .longmessages import LongMessages
 from .plans import Plans
 from .prepared import Analysis
 from .role_slots import RoleSlots
 from .roles import Logins
+from .shared_commits import SharedCommits
 from .system_sessions import SystemSessions
 from .transaction import Savepoint, Transaction
 
@@ -76,6 +78,7 @@ class Gateway:
     thawed: asyncio.Event = field(default_factory=asyncio.Event)
     clients: int = 0
     doorway: Doorway = field(default_factory=Doorway)
+    long_messages: LongMessages = field(default_factory=LongMessages)
     mock_secret: bytes = b""
     certificates: Certificates | None = None  # None: no TLS
     asked_for_drawn: bool = False  # some client has asked for currval() or lastval(): see drawing.py
@@ -93,6 +96,7 @@ class Gateway:
     barriers: Barriers = field(init=False)
     witnesses: SystemSessions = field(init=False)
     snapshot_watchers: SystemSessions = field(init=False)
+    shared_commits: SharedCommits = field(default_factory=SharedCommits)
     watch: Watch = field(init=False)
     prober: Prober = field(init=False)
     leaders: Leaders = field(init=False)
@@ -156,6 +160,7 @@ class Gateway:
         for sessions in (self.barriers.sessions, self.witnesses, self.snapshot_watchers):
             sessions.leave(group)
         self.pool(group).abandon()
+        self.prober.hurry(group)
 
     @property
     def is_replicated(self) -> bool:

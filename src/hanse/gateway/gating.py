@@ -22,7 +22,8 @@ from ..config import WORKSPACE_PLACE
 from ..engines.postgres.backend import Backend, close_statement
 from ..pgwire import frontend
 from ..planner.plan import Planned
-from ..transactions.commit import GATE, TAKE_GATE
+from ..transactions.commit import GATE, PATIENTLY
+from .roles import Login
 
 if TYPE_CHECKING:
     from .session import Session
@@ -38,7 +39,7 @@ _PARSE = close_statement(_NAME) + frontend.parse(_NAME, _SQL)
 _BEHIND_UNPREPARED = frontend.parse(b"", _SQL) + frontend.bind(b"", b"", ()) + frontend.execute() + _SYNC
 
 COMMIT = frontend.query(GATE.encode() + b"; COMMIT")
-COMMIT_SQL = f"{TAKE_GATE}; COMMIT"  # whatever the client's lock_timeout
+COMMIT_SQL = f"{PATIENTLY}{GATE}; COMMIT"
 
 
 def due(session: Session, place: str) -> bool:
@@ -61,7 +62,10 @@ def needs_transaction(session: Session, planned: Planned) -> bool:
 
 
 def impatient(session: Session) -> bool:
-    """The client's lock_timeout would count for the gate, too, unless it is set otherwise, in a transaction."""
+    """The client's lock_timeout, or his role's, would count for the gate, too, unless it is set otherwise, in a transaction."""
+    login = session.credentials
+    if isinstance(login, Login) and login.identity.settings is not None and "lock_timeout" in login.identity.settings:
+        return True
     settings = session.state.settings
     if settings and session.state.get("lock_timeout"):
         return True
@@ -80,7 +84,8 @@ def behind(backend: Backend, message: bytes) -> tuple[bytes, int]:
     return evicted + _PARSE + message, 2 + closed
 
 
-def behind_unprepared(message: bytes) -> bytes:
-    if message[0] == 81:
-        return frontend.query(message[5:-1] + _BEHIND_TEXT)
-    return b"".join((memoryview(message)[: -len(_SYNC)], _BEHIND_UNPREPARED))  # it may be large: copied once
+def behind_unprepared(message: list[bytes]) -> list[bytes]:
+    """As `behind`, of a message in pieces (`Request.message`)."""
+    if message[0][0] == 81:
+        return frontend.query_pieces(*message[1:-1], _BEHIND_TEXT)
+    return [*message[:-1], _BEHIND_UNPREPARED]

@@ -127,15 +127,15 @@ async def switch_over(gateway: Gateway, group: Group, to: str) -> None:
         await _until_near(backend, group, successor)
         await backend.query("CHECKPOINT")
         await _until_near(backend, group, successor)
+        leads = await _who_leads(gateway, leader)
+        if leads is None or not leads.serving:
+            raise PgError("55000", f"instance {leader.name} does not serve as the leader of {group.name} now")
+        async with gateway.control.frozen((hold_of(group.name),), SWITCHOVER_DRAIN_S_MAX + ACKNOWLEDGE_S_MAX):
+            streaming = tuple(str(name) for name, *_ in await backend.query(_POSITIONS))
+            await _hand_over(gateway, leader, HandOver(leads.term, successor.name, streaming))
+            found = await _next_leader(gateway, group, leads.term)
     finally:
         backend.close()
-    leads = await _who_leads(gateway, leader)
-    if leads is None or not leads.serving:
-        raise PgError("55000", f"instance {leader.name} does not serve as the leader of {group.name} now")
-    async with gateway.control.frozen((hold_of(group.name),), SWITCHOVER_DRAIN_S_MAX + ACKNOWLEDGE_S_MAX):
-        await _hand_over(gateway, leader, successor, leads.term)
-        found = await _next_leader(gateway, group, leads.term)
-        await gateway.control.propose(SetLeader(group=group.name, leader=found.name, term=found.term))
     if found.name != successor.name:
         raise PgError(
             "55000",
@@ -185,9 +185,9 @@ async def _ask(gateway: Gateway, instance: Instance, question: WhoLeads | HandOv
     return await gateway.asker.ask(peer_of(instance), question, timeout_s=PEER_ANSWER_S_MAX)
 
 
-async def _hand_over(gateway: Gateway, leader: Instance, successor: Instance, term: int) -> None:
+async def _hand_over(gateway: Gateway, leader: Instance, message: HandOver) -> None:
     try:
-        answer = await _ask(gateway, leader, HandOver(term, successor.name))
+        answer = await _ask(gateway, leader, message)
     except (OSError, EOFError, ValueError, TimeoutError) as error:
         raise PgError("55000", f"the agent of {leader.name} does not answer", detail=str(error) or None) from None
     if not isinstance(answer, Heard):
@@ -195,19 +195,41 @@ async def _hand_over(gateway: Gateway, leader: Instance, successor: Instance, te
 
 
 async def _next_leader(gateway: Gateway, group: Group, term: int) -> Leads:
-    """One of a later term that serves."""
+    """One of a later term that serves, and that every gateway knows.
+
+    They are told when it has its record, while that goes to the quorum: what its server says before it serves is held
+    (`leaders.py`), and should it never serve, a later term is told of.
+    """
     deadline = asyncio.get_running_loop().time() + SWITCHOVER_S_MAX
-    while asyncio.get_running_loop().time() < deadline:
-        answers = await asyncio.gather(*(_who_leads(gateway, each) for each in group.instances))
-        for answer in answers:
-            if answer is not None and answer.serving and answer.term > term:
-                return answer
-        await asyncio.sleep(POLL_S)
+    telling: asyncio.Task[None] | None = None
+    try:
+        while asyncio.get_running_loop().time() < deadline:
+            answers = await asyncio.gather(*(_who_leads(gateway, each) for each in group.instances))
+            leads = [each for each in answers if each is not None and (each.begins or each.serving)]
+            newest = max(leads, key=lambda each: each.term, default=None)
+            if newest is not None and newest.term > term:
+                _give_up(telling)
+                telling, term = asyncio.create_task(_tell_leader(gateway, group, newest)), newest.term
+            if telling is not None and newest is not None and newest.serving and newest.term == term:
+                await telling
+                return newest
+            await asyncio.sleep(POLL_S)
+    finally:
+        _give_up(telling)
     raise PgError(
         "55000",
         f"group {quote_identifier(group.name)} has no leader yet",
         detail="Its leader was stopped for a switchover; its members choose another when they can.",
     )
+
+
+def _give_up(telling: asyncio.Task[None] | None) -> None:
+    if telling is not None:
+        telling.cancel()
+
+
+async def _tell_leader(gateway: Gateway, group: Group, leads: Leads) -> None:
+    await gateway.control.propose(SetLeader(group=group.name, leader=leads.name, term=leads.term))
 
 
 # --- members and durability

@@ -46,11 +46,22 @@ class Prober:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._under_way: dict[str, asyncio.Future[None]] = {}
+        self._news: dict[str, asyncio.Event] = {}  # of those that are probed
+
+    @property
+    def is_busy(self) -> bool:
+        return bool(self._under_way)
+
+    def hurry(self, group: str) -> None:
+        """It has another leader: whoever probes it tries at once."""
+        if group in self._news:
+            self._news[group].set()
 
     async def until_there(self, group: str) -> None:
         """Returns when a connection could be made."""
         found = self._under_way.get(group)
         if found is None:
+            self._gateway.leaders.hurry()
             found = self._under_way[group] = asyncio.get_running_loop().create_future()
             self._gateway.spawn(self._probe(group, found))
         await asyncio.shield(found)
@@ -58,6 +69,7 @@ class Prober:
     async def _probe(self, group: str, found: asyncio.Future[None]) -> None:
         """Not for ever: who still waits then begins another."""
         pause_s = GROUP_PROBE_S_MIN
+        news = self._news[group] = asyncio.Event()
         deadline = asyncio.get_running_loop().time() + GROUP_HELD_S_MAX
         try:
             while asyncio.get_running_loop().time() < deadline:
@@ -65,10 +77,12 @@ class Prober:
                     (await self._gateway.system_backend(group)).close()
                     return
                 except PgError:
-                    await asyncio.sleep(pause_s * random.uniform(0.5, 1))
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(news.wait(), pause_s * random.uniform(0.5, 1))
+                    news.clear()
                     pause_s = min(2 * pause_s, GROUP_PROBE_S_MAX)
         finally:
-            del self._under_way[group]
+            del self._under_way[group], self._news[group]
             if not found.done():
                 found.set_result(None)
 
@@ -95,10 +109,14 @@ class Untold:
 
 
 def may_read_again(session: Session, planned: Planned) -> bool:
-    """A query of its own, which leaves nothing behind."""
+    """A query of its own."""
+    return session.transaction is None and leaves_nothing(session, planned)
+
+
+def leaves_nothing(session: Session, planned: Planned) -> bool:
+    """A query that may be asked anywhere, and again."""
     return (
-        session.transaction is None
-        and planned.verb == "SELECT"
+        planned.verb == "SELECT"
         and not planned.writes
         and planned.neutral
         and planned.draws is None
@@ -120,6 +138,21 @@ async def read_again(request: Request, sink: Sink, read: Callable[[Request, Sink
                 raise
         await asyncio.sleep(number * GROUP_PROBE_S_MIN)
     return await read(request, sink)
+
+
+async def first_answer(session: Session, place: str, question: str) -> tuple[Backend, tuple[str | None, ...]]:
+    """One row, and the backend that told it; of a question that leaves nothing behind, asked again as in `read_again`."""
+    for number in range(1, READS_MAX + 1):
+        backend = await session.acquire(place)
+        try:
+            (row,) = await backend.query(question)
+            return backend, row
+        except BaseException as error:
+            session.give_back(backend)
+            if number == READS_MAX or not isinstance(error, PgError) or not is_lost(error):
+                raise
+        await asyncio.sleep(number * GROUP_PROBE_S_MIN)
+    raise AssertionError("the last try has raised")
 
 
 def is_farewell(message: bytes) -> bool:

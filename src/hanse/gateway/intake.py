@@ -6,6 +6,7 @@ backend at once. So that this cannot be told from outside:
 * What comes behind unsynced messages and is not one of them (a Query, COPY data, Terminate) has to wait for them.
 * A pipeline that grows beyond PIPELINE_BYTES_MAX runs as far as it has come, as if Flush stood there.
 * After an error everything up to Sync is skipped, a Query included.
+* Before a long message is read on, the worker must have room for it (`longmessages.py`).
 * Nothing runs while the client does not read the answers he has got: they would pile up here.
 
 A message whose framing is sound but whose body is not is an error like any other, and the session goes on; where the
@@ -17,9 +18,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..core.errors import FatalError, PgError
-from ..core.limits import PIPELINE_BYTES_MAX
+from ..core.limits import LONG_MESSAGE_BYTES, PIPELINE_BYTES_MAX
 from ..pgwire import frontend
 from ..pgwire.framing import Message
+from . import longmessages
 
 if TYPE_CHECKING:
     from .session import Session
@@ -40,6 +42,9 @@ def advance(session: Session) -> None:
             message = session.framer.next()
             if message is None:
                 _check_begun(session)
+                if longmessages.lacks_room(session):
+                    _make_room(session)
+                    continue
                 session.resume_reading()
                 return
             _take(session, message)
@@ -52,6 +57,13 @@ def _check_begun(session: Session) -> None:
     kind = session.framer.kind
     if kind is not None and kind not in KINDS and not session.batch:
         raise frontend.unknown_message(kind)
+
+
+def _make_room(session: Session) -> None:
+    if session.batch:
+        _run_collected(session)
+    else:
+        session.start(longmessages.make_room(session))
 
 
 def _take(session: Session, message: Message) -> None:
@@ -88,6 +100,10 @@ def _collect(session: Session, message: Message) -> None:
 def _run_before(session: Session, message: Message) -> None:
     """What has been collected runs now; the message is taken again when it has."""
     session.framer.put_back(message)
+    _run_collected(session)
+
+
+def _run_collected(session: Session) -> None:
     batch, session.batch, session.batch_bytes = session.batch, [], 0
     batch.append(_FLUSH)
     session.start(_run_batch(session, batch))
@@ -98,7 +114,12 @@ def _query(session: Session, message: Message) -> None:
         session.end_portals()  # of a pipeline without Sync: its transaction ends with this message
     elif (unnamed := session.portals.pop(b"", None)) is not None:  # a Query message has the unnamed portal itself
         unnamed.close()
+    if len(message.raw) >= LONG_MESSAGE_BYTES:
+        session.start(_run_long(session, [message]))
+        return
     try:
+        if not message.raw:
+            raise longmessages.out_of_memory()
         text = frontend.parse_query(message.raw)
     except PgError as error:
         session.start(_refuse(session, error))
@@ -119,6 +140,12 @@ async def _run_simple(session: Session, text: bytes) -> None:
     from .simple import run_simple
 
     await run_simple(session, text)
+
+
+async def _run_long(session: Session, query: list[Message]) -> None:
+    from .longliterals import run_query
+
+    await run_query(session, query)
 
 
 async def _refuse(session: Session, error: PgError) -> None:

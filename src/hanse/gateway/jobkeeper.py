@@ -100,7 +100,7 @@ async def _run(gateway: Gateway, job: Job, group: str) -> None:
         await backend.query(f"SELECT pg_catalog.set_config('search_path', {path}, false)")
         await backend.query(f"SET SESSION AUTHORIZATION {quote_identifier(job.role)}")
         request = Request(text=job.texts[group].encode(), snapshot=gateway.snapshot, extended=True)
-        backend.write(request.message())
+        backend.write_pieces(request.message())
         await pump(backend, Discard())
     finally:
         backend.close()

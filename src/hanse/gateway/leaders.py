@@ -1,11 +1,13 @@
 """Who leads each group: what the catalog says, or what the group's members have said since; and until when that is believed.
 
 The catalog is told by each new leader, but it may be away, and then no healthy group may be lost with it. So a gateway asks the
-members of groups of several again and again; the answer of the highest term counts, if that member serves.
+leaders of groups of several again and again, and all members of a group whose leader did not say that it serves, as nobody else can
+while it does; the answer of the highest term counts, if that member serves.
 
 A leader says how much of its lease is left (`replication/lease.py`), which is counted from the moment of the question. What
 arrives from its server later than that, and before the next answer, is held (`engines/postgres/cover.py`). While all is well an
-answer comes every LEADERS_PERIOD_S with three times that left, and nothing is ever held.
+answer comes every LEADERS_PERIOD_S with three times that left, and nothing is ever held. While a group cannot be reached, or a
+lease is not known to go on, the members are asked more often.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ..catalog.model import Group, Instance
-from ..core.limits import GROUP_HELD_S_MAX, LEADERS_PERIOD_S
+from ..core.limits import GROUP_HELD_S_MAX, LEADERS_LOST_PERIOD_S, LEADERS_PERIOD_S
 from ..engines.postgres.cover import Cover
 from ..replication.asking import Address, Leads, WhoLeads
 
@@ -38,6 +40,7 @@ class Leaders:
         self._learned: dict[str, Leads] = {}
         self._covers: dict[str, Cover] = {}
         self._asked: set[str] = set()  # members that have not answered yet
+        self._serving: set[str] = set()  # groups whose leader has said so when it was asked last
         self._changed = asyncio.Event()
 
     def of(self, group: Group) -> Instance:
@@ -58,6 +61,12 @@ class Leaders:
     def leave(self, group: str) -> None:
         """It has another leader, whose lease is another."""
         self._covers.pop(group, None)
+        self._serving.discard(group)
+        self._changed.set()
+
+    def hurry(self) -> None:
+        """A group cannot be reached: perhaps it has another leader."""
+        self._serving.clear()
         self._changed.set()
 
     def forget(self, group: str) -> None:
@@ -67,15 +76,28 @@ class Leaders:
     async def run(self) -> None:
         while True:
             for group in self._gateway.snapshot.groups:
-                for instance in group.instances if len(group.instances) > 1 else ():
+                for instance in self._to_be_asked(group) if len(group.instances) > 1 else ():
                     if instance.name not in self._asked:
                         self._asked.add(instance.name)
                         self._gateway.spawn(self._ask(group.name, instance))
             for cover in self._covers.values():
                 cover.give_up(GROUP_HELD_S_MAX)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), LEADERS_PERIOD_S)
+                await asyncio.wait_for(self._changed.wait(), self._period_s())
             self._changed.clear()
+
+    def _to_be_asked(self, group: Group) -> tuple[Instance, ...]:
+        leader = self.of(group)
+        return (leader,) if group.name in self._serving and leader.name not in self._asked else group.instances
+
+    def _period_s(self) -> float:
+        now = time.monotonic()
+        lost = self._gateway.prober.is_busy or any(cover.until < now for cover in self._covers.values())
+        # Gateways are told of a new leader before it serves.
+        unknown = any(
+            len(group.instances) > 1 and group.name not in self._serving for group in self._gateway.snapshot.groups
+        )
+        return LEADERS_LOST_PERIOD_S if lost or unknown else LEADERS_PERIOD_S
 
     async def _ask(self, name: str, instance: Instance) -> None:
         asked_at = time.monotonic()
@@ -84,8 +106,13 @@ class Leaders:
         finally:
             self._asked.discard(instance.name)
         group = self._gateway.snapshot.group_by_name.get(name)
-        if answer is not None and answer.serving and group is not None:
+        if group is None:
+            self._serving.discard(name)
+        elif answer is not None and answer.serving:
             self._hear(group, answer, asked_at)
+        elif name in self._serving and instance.name == self.of(group).name:
+            self._serving.discard(name)
+            self._changed.set()  # the others are asked now
 
     def _hear(self, group: Group, answer: Leads, asked_at: float) -> None:
         known = self._learned.get(group.name)
@@ -95,8 +122,10 @@ class Leaders:
             self._learned[group.name] = answer
             if self.of(group).name != before.name:
                 self._gateway.leave(group.name)
-        cover = self.cover(group.name)
-        if cover is not None and answer.term >= term and answer.name == self.of(group).name:
+        if answer.term < term or answer.name != self.of(group).name:
+            return
+        self._serving.add(group.name)
+        if (cover := self.cover(group.name)) is not None:
             cover.renew(math.inf if answer.lease_left_s is None else asked_at + answer.lease_left_s)
 
     async def _answer(self, instance: Instance) -> Leads | None:

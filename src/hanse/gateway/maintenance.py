@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .gateway import Gateway
     from .session import Session
 
+_WRONG_STATEMENT = "42"  # the class of errors that every group would give
 _LEFT = (
     "SELECT n.nspname, c.relname FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid"
     " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
@@ -50,7 +51,7 @@ async def run(session: Session, planned: Planned, request: Request, places: Plac
         for group, text in job.texts.items():
             backend = await places.backend(group)
             await journal.touch(job)
-            backend.write(Request(text=text.encode(), snapshot=request.snapshot).message())
+            backend.write_pieces(Request(text=text.encode(), snapshot=request.snapshot).message())
             try:
                 tag = await pump(backend, sink)
             except PgError as error:
@@ -75,7 +76,7 @@ async def _give_up(gateway: Gateway, journal: Journal, job: Job, group: str) -> 
 
 
 def _say_where(error: PgError, job: Job, group: str) -> None:
-    if len(job.texts) == 1:
+    if len(job.texts) == 1 or (not job.done and error.sqlstate.startswith(_WRONG_STATEMENT)):
         return
     where = f"It has run in {', '.join(job.done)}." if job.done else "It has run in no other group."
     error.detail = f"{error.detail} {where}" if error.detail else f"This is group {group}. {where}"

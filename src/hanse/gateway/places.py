@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..catalog.model import Kind
 from ..config import WORKSPACE_PLACE
-from ..core.errors import PgError, of_shortcut
+from ..core.errors import NotTogether, PgError, ShortcutFailed, StalePlan, of_shortcut
 from ..core.ids import quote_qualified
 from ..engines.postgres.backend import Backend
-from ..executor.request import Copy, Query, Source
+from ..executor.request import Copy, Query, Request, Source
 from ..planner.plan import Planned
 from ..transactions.commit import new_global_id, prepare_sql
 from . import durability, gating, snapshots
@@ -18,6 +18,7 @@ from .ending import commit_transaction, rollback_transaction
 from .follower_reads import Choice
 from .interruption import check
 from .retrying import Try
+from .shared_commits import Trip
 from .transaction import Transaction
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class StatementPlaces:
         self._own: dict[str, Backend] = {}
         self._began = False
         self._shortcut = False
+        self._trip: Trip | None = None
         self.used: dict[str, Backend] = {}  # every backend that the statement was given
 
     async def __aenter__(self) -> StatementPlaces:
@@ -126,7 +128,7 @@ class StatementPlaces:
             self._begin(self._implicit())
         return {query.place: await self.backend(query.place) for query in queries}
 
-    async def alone(self, place: str, message: bytes) -> bytes:
+    async def alone(self, place: str, message: list[bytes]) -> list[bytes]:
         """Where it commits by itself it takes the group's gate."""
         session = self.session
         if session.transaction is None and self.planned.leaves and durability.in_doubt(session, self.planned):
@@ -156,8 +158,26 @@ class StatementPlaces:
         assert self.session.transaction is not None
         self.session.transaction.prepared.add(place)
 
-    def alone_in_transaction(self) -> bool:
-        return self._began
+    def begins(self) -> bool:
+        return self.session.transaction is None
+
+    async def share(self, request: Request, copies: Mapping[str, Copy]) -> Mapping[str, Copy] | None:
+        session, planned = self.session, self.planned
+        if request.alone or session.pinned or session.reads:
+            return copies
+        if any(request.snapshot.relation_by_identity[each].has_deferrable for each in planned.relations):
+            return copies
+        if not planned.neutral or planned.leaves or planned.draws is not None:
+            return copies
+        if gating.impatient(session) or session.state.get("statement_timeout"):
+            return copies
+        sql = next(iter(copies.values())).sql
+        key = (session.user, session.database, session.state, request.snapshot.version, sql)
+        self._trip = await session.gateway.shared_commits.join(session, key, copies)
+        if self._trip is None:
+            return None
+        check_current(session, planned, request)
+        return self._trip.copies
 
     def hold(self, place: str, copy: Copy) -> None:
         assert self.session.transaction is not None
@@ -167,19 +187,20 @@ class StatementPlaces:
     async def backend(self, place: str) -> Backend:
         session = self.session
         check(session)
-        if session.transaction is not None and not self._beside(session.transaction, place):
+        backend = self._own.get(place)
+        if backend is not None:
+            return backend
+        if self._choice is not None and not self._began:
+            backend = await self._choice.backend(place)
+        if backend is None and session.transaction is not None and not self._beside(session.transaction, place):
             branch = await session.branch(place)
             branch.wrote |= self.planned.writes
             session.running[place] = self.used[place] = branch.backend
             return branch.backend
-        backend = self._own.get(place)
         if backend is None:
-            if self._choice is not None:
-                backend = await self._choice.backend(place)
-            if backend is None:
-                backend = await session.acquire(place)
-            self._own[place] = self.used[place] = backend
-            session.running[backend.place] = backend
+            backend = await session.acquire(place)
+        self._own[place] = self.used[place] = backend
+        session.running[backend.place] = backend
         return backend
 
     def _beside(self, transaction: Transaction, place: str) -> bool:
@@ -204,6 +225,22 @@ class StatementPlaces:
             transaction.branches[place].wrote = True
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        transaction = self.session.transaction
+        try:
+            await self._end(error)
+        except BaseException as failure:
+            self._arrive(transaction, failure)
+            raise
+        self._arrive(transaction, error)
+
+    def _arrive(self, transaction: Transaction | None, error: BaseException | None) -> None:
+        if self._trip is None:
+            return
+        self._trip.end(transaction, error)
+        if self._trip.others and isinstance(error, ShortcutFailed):
+            raise NotTogether from None
+
+    async def _end(self, error: BaseException | None) -> None:
         session = self.session
         for backend in self._own.values():
             if backend.answering:
@@ -229,3 +266,14 @@ class StatementPlaces:
             await commit_transaction(self.session)
         except PgError as error:
             raise (of_shortcut(error) if self._shortcut else error) from None
+
+
+def check_current(session: Session, planned: Planned, request: Request) -> None:
+    """Raises StalePlan where something was waited for (a snapshot, a pause before another try) since it was planned, and a
+    table is frozen now, or there is another group.
+    """
+    gateway = session.gateway
+    if gateway.frozen and planned.relations & (gateway.frozen - session.exempt):
+        raise StalePlan
+    if request.snapshot.group_names != session.plans.snapshot.group_names:
+        raise StalePlan

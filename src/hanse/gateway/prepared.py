@@ -50,6 +50,10 @@ class Portal:
     position: int = 0  # rows of `buffer` that were sent
     bound: frontend.Bind | None = None  # the Bind message, for plans that need its values in their text
 
+    def forget_values(self) -> None:
+        """It has run, and never runs again; its values may be large."""
+        self.parameters = self.bound = None
+
     def close(self) -> None:
         if self.buffer is not None:
             self.buffer.close()

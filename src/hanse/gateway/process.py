@@ -1,9 +1,11 @@
-"""What a gateway worker asks of its operating system before it serves: a deep stack, and files for its connections."""
+"""What a gateway worker asks of its process: a deep stack, files for its connections, a log without what is none of our errors."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import resource
+from typing import Any
 
 from ..core.limits import BACKENDS_PER_PLACE_MAX, CLIENTS_MAX, UNAUTHENTICATED_MAX
 from ..sql import depth
@@ -19,3 +21,11 @@ def prepare() -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """uvloop's TLS writes once more to a client who has just gone, and reports that as an error of the loop."""
+    transport = context.get("transport")
+    if isinstance(context.get("exception"), RuntimeError) and transport is not None and transport.is_closing():
+        return
+    loop.default_exception_handler(context)

@@ -16,7 +16,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
-from ..core.errors import PgError, ShortcutFailed, StalePlan
+from ..core.errors import NotTogether, PgError, ShortcutFailed, StalePlan
 from ..core.limits import CONFLICT_PAUSE_S, CONFLICT_RETRIES_MAX, RETURNING_HELD_BYTES_MAX
 from ..executor.request import Request, Sink
 
@@ -90,6 +90,9 @@ async def run(request: Request, sink: Sink, attempt: Attempt) -> bytes:
             tag = await attempt(replace(request), held, Try(since, number >= OPTIMISTIC_ATTEMPTS))
         except StalePlan:  # nothing was done, and the same plan would be as old
             raise
+        except NotTogether:
+            request.alone = True
+            continue
         except ShortcutFailed:
             request.plainly = True
             continue

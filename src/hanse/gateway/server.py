@@ -27,6 +27,7 @@ from . import cancelling, holds, jobkeeper
 from .client import Client
 from .faults import fault_of
 from .gateway import Gateway
+from .process import on_loop_error
 from .tls import Certificates
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ async def serve(config: NodeConfig, secrets: Secrets, worker: int) -> None:
 
     Waits for the control plane and the workspace, which may be started beside it. Raises UserMistake when the port is taken.
     """
+    asyncio.get_running_loop().set_exception_handler(on_loop_error)
     certificates = Certificates(config)
     name = f"{config.name}.gateway.{worker}"
     tls = config.tls_among_nodes()

@@ -16,42 +16,33 @@ from __future__ import annotations
 
 import asyncio
 import codecs
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from typing import Any, Protocol
 
-from ..catalog.model import Snapshot
 from ..config import WORKSPACE_PLACE
 from ..core.errors import FatalError, PgError
-from ..core.ids import parse_identifier_list, quote_literal, quote_qualified
+from ..core.ids import parse_identifier_list
 from ..core.limits import CLIENT_BUFFER_BYTES_MAX, CUSTOM_SETTINGS_MAX
 from ..engines.postgres.backend import Backend, lost_connection
-from ..executor.environment import Reading
-from ..executor.request import Places, Request, Sink
-from ..executor.room import Room
 from ..pgwire import backend as server_messages
 from ..pgwire import frontend
-from ..pgwire.backend import Field
 from ..pgwire.diagnostics import error_response
 from ..pgwire.framing import Framer, Message
-from ..planner.plan import Context, Identity, Planned, TwoPhase
-from ..sql.functions import FunctionClass, classes
-from ..sql.parse import parse_one
-from . import analysis, cursors, drawing, drawn, follower_reads, holding, intake, pins, rooms
+from ..planner.plan import Context, Identity, Planned
+from . import analysis, copyinput, cursors, drawing, follower_reads, holding, intake, longmessages, pins
 from .encoding import Codec, Recoder, codec_of
+from .environment import SessionEnvironment
 from .fast import FastPath
 from .follower_reads import FollowerFastPath, FollowerReads
 from .gateway import Gateway
-from .interruption import NOBODY, check, interruptible
+from .interruption import NOBODY
 from .plans import Plans
 from .prepared import Analysis, Portal, Statement
-from .rooms import BranchRoom, SlotRoom
 from .setconfig import PARSED_BY, PLANNED_BY
 from .settings import DEFAULT, UNKNOWN, SessionState, intern, with_names, with_setting
 from .transaction import Branch, Transaction, open_branch
 
-COPY_DATA, COPY_DONE = ord("d"), ord("c")
 OUTPUT_BYTES_AT_ONCE = 1 << 15
-_MAY_SET = frozenset((FunctionClass.SESSION, FunctionClass.USER))
 
 
 class Output(Protocol):
@@ -74,7 +65,7 @@ class Session:
         self.database = database
         self.credentials = credentials
         self.state: SessionState = DEFAULT
-        self.context = Context(user=user)
+        self.context = gateway.intern_context(Context(user=user))
         self.transaction: Transaction | None = None
         self.pinned: dict[str, Backend] = {}
         self.pin_reasons: set[str] = set()
@@ -92,6 +83,7 @@ class Session:
         self.framer = Framer(large=intake.LARGE)
         self.batch: list[Message] = []
         self.batch_bytes = 0
+        self.long_bytes = 0  # of long messages, counted in the worker's room for them
         self.skip_to_sync = False
         self.copy_waiter: asyncio.Future[None] | None = None  # COPY FROM STDIN waits for the client's next message
         self.copied = False  # the running batch has taken COPY data: its Sync came before the data, and means nothing
@@ -100,6 +92,7 @@ class Session:
         self.pid = 0
         self.secret = 0
         self.fast = FastPath(self)
+        self.environment = SessionEnvironment(self)
         self.reads: FollowerReads | None = None  # it reads from followers
         self.custom_names: frozenset[str] = frozenset()
         self.base_state: SessionState = DEFAULT  # what RESET goes back to: the startup packet's settings
@@ -115,6 +108,10 @@ class Session:
         self._reading_paused = False
         self._unsent: list[bytes] = []  # answers of the running unit that have not gone out yet
         self._unsent_bytes = 0
+
+    def another(self, output: Output) -> Session:
+        """Of the same user, with backends and settings of its own."""
+        return Session(self.gateway, output, self.user, self.database, self.credentials)
 
     # --- plans -------------------------------------------------------------------------------------------------
 
@@ -207,27 +204,17 @@ class Session:
             self.output.resume_reading()
 
     async def next_copy_message(self) -> Message:
-        """The next message of the client during COPY FROM STDIN. What is not asked for stays for `advance`."""
-        while (message := self.framer.next()) is None:
-            self.resume_reading()
-            self.copy_waiter = asyncio.get_running_loop().create_future()
-            await self.copy_waiter
-        if len(self.framer) < CLIENT_BUFFER_BYTES_MAX // 2:
-            self.resume_reading()
-        decoder = self.copy_decoder
-        if decoder is not None and message.kind in (COPY_DATA, COPY_DONE):
-            assert self.codec is not None
-            return self.codec.copy_message(message, decoder)
-        return message
+        """The next message of the client during COPY FROM STDIN."""
+        return await copyinput.next_message(self)
+
+    async def hold(self, size: int) -> None:
+        await longmessages.hold(self, size)
 
     def start_copy_input(self) -> None:
-        self.flush()
-        self.copied = True
-        translate = isinstance(self.output, Recoder) and not self.output.copy_as_is
-        self.copy_decoder = self.codec.incremental() if self.codec is not None and translate else None
+        copyinput.start(self)
 
     def stop_copy_input(self) -> None:
-        self.copy_waiter = self.copy_decoder = None
+        copyinput.stop(self)
 
     def advance(self) -> None:
         """Starts the next unit, if one is whole and none runs."""
@@ -266,7 +253,11 @@ class Session:
         self.flush()
         self.busy = False
         self.fast.forget()
-        if len(self.framer) and not self.closed:
+        if self.long_bytes:
+            longmessages.release(self)
+        if self.closed:
+            self.end_backends()
+        elif len(self.framer):
             self.advance()
         elif self._reading_paused:
             self.resume_reading()
@@ -285,9 +276,11 @@ class Session:
 
     def flush(self) -> None:
         if self._unsent:
-            data = self._unsent[0] if len(self._unsent) == 1 else b"".join(self._unsent)
-            self._unsent, self._unsent_bytes = [], 0
-            self.output.write(data)
+            unsent, self._unsent = self._unsent, []
+            large = self._unsent_bytes > 2 * OUTPUT_BYTES_AT_ONCE
+            self._unsent_bytes = 0
+            for data in unsent if large else (b"".join(unsent),):
+                self.output.write(data)
 
     @property
     def status(self) -> bytes:
@@ -520,135 +513,6 @@ class Session:
     async def analyze(self, statement: Statement) -> Analysis:
         return await analysis.analyze(self, statement)
 
-    async def type_names(self, types: tuple[int, ...]) -> list[str]:
-        return await analysis.type_names(self, types)
-
-    # --- Environment: what the executor asks of us -------------------------------------------------------------
-
-    async def evaluate(self, sql: str) -> list[tuple[str | None, ...]]:
-        backend = await self.home_backend()
-        try:
-            if "(" in sql:
-                await drawing.begin_saving(self, backend)
-            rows = await backend.query(sql)
-            if classes(parse_one(sql).node, self.plans.snapshot) & _MAY_SET:
-                backend.state = None
-                if self.transaction is not None:
-                    self.transaction.mixed = True
-            if drawn.draws(sql.encode()):
-                await drawn.note(self, sql.encode(), backend)
-            return rows
-        finally:
-            self.end_statement_backend(backend)
-
-    async def home_backend(self) -> Backend:
-        """A backend in the home group, inside the transaction if there is one (a sequence may be new in it)."""
-        home = self.gateway.snapshot.home_group
-        if self.transaction is not None:
-            return (await self.branch(home)).backend
-        return await self.acquire(home)
-
-    async def sequence_values(self, sequence: Identity, count: int) -> list[int]:
-        """Drawn where the sequence lives, as the user; a value is never given twice, whatever becomes of it."""
-        relation = self.plans.snapshot.relation_by_identity.get(sequence)
-        place = (relation.group if relation is not None else None) or self.gateway.snapshot.home_group
-        transaction = self.transaction
-        backend = (await self.branch(place)).backend if transaction is not None else await self.acquire(place)
-        name = quote_literal(quote_qualified(*sequence))
-        try:
-            await drawing.begin_saving(self, backend)
-            rows = await backend.query(
-                f"SELECT pg_catalog.nextval({name}::pg_catalog.regclass) FROM pg_catalog.generate_series(1, {count})"
-            )
-        finally:
-            if transaction is None:
-                self.give_back(backend)
-        values = [int(row[0] or 0) for row in rows]
-        self.drawn.note(sequence, values[-1])
-        return values
-
-    async def acquire_room(self) -> Room:
-        """A slot of the workspace; the transaction's own branch there once it has changed the schema."""
-        if self.transaction is not None and self.transaction.change is not None:
-            return BranchRoom((await self.branch(WORKSPACE_PLACE)).backend, self.gateway.system_proof)
-        slot = await interruptible(self, self.gateway.workspace.acquire(self.plans.snapshot.version))
-        return SlotRoom(self, slot)
-
-    async def room_backend(self, room: Room) -> Backend:
-        assert isinstance(room, BranchRoom | SlotRoom)
-        check(self)
-        backend = self.running[room.key] = await room.backend()
-        return backend
-
-    async def release_room(self, room: Room) -> None:
-        assert isinstance(room, BranchRoom | SlotRoom)
-        backend = self.running.pop(room.key, None)
-        if backend is not None and backend.answering:
-            await self.settle(backend)
-        await room.close()
-
-    async def partial_columns(self, plan: TwoPhase, partial: bytes) -> tuple[tuple[str, str], ...]:
-        if all(kind for _, kind in plan.partial_columns):
-            return plan.partial_columns
-        found = await self.analyze(self.make_statement(partial, ()))
-        names = await analysis.field_type_names(self, found.fields or ())
-        return tuple(
-            (name, kind or found_name) for (name, kind), found_name in zip(plan.partial_columns, names, strict=True)
-        )
-
-    def plan_inner(self, sql: str) -> Planned:
-        return self.plans.make(parse_one(sql))
-
-    def plan_everywhere(self, sql: str) -> Planned:
-        return self.plans.make(parse_one(sql), self.plans.everywhere)
-
-    def plan_gather(self, sql: str) -> Planned:
-        return self.plans.make(parse_one(sql), self.plans.gathered)
-
-    async def run_unmerged(self, request: Request, places: Places, sink: Sink) -> bytes:
-        from .statements import run_unmerged
-
-        return await run_unmerged(self, request, places, sink)
-
-    async def resolve(self, planned: Planned, sql: str, places: Places) -> str | None:
-        route = self.plans.route(planned)
-        place, _ = route.resolve(parse_one(sql).parts[1::2])
-        return self.gateway.snapshot.home_group if place is None and route.any_group else place
-
-    async def field_type_names(self, fields: Sequence[Field]) -> list[str]:
-        return await analysis.field_type_names(self, tuple(fields))
-
-    async def run_inner(self, text: bytes, sink: Sink) -> bytes:
-        from .statements import execute_text
-
-        return await execute_text(self, text, sink)
-
-    async def run_once(self, request: Request, sink: Sink) -> bytes:
-        from .statements import execute_once
-
-        return await execute_once(self, request, sink)
-
-    async def temporary_columns(self, name: str) -> tuple[tuple[str, str], ...]:
-        from .temporary import columns_of
-
-        return await columns_of(self, name)
-
-    async def make_shards(self, relation: Identity) -> Snapshot:
-        from .ddl import make_default_shards
-
-        await make_default_shards(self, relation)
-        return self.plans.snapshot
-
-    def owners_rows(self, places: Places, place: str, owner: str, select: str) -> Reading:
-        return rooms.owners_rows(self, places, place, owner, select)
-
-    def write_to_client(self, data: bytes) -> None:
-        self.write(data)
-
-    async def drain_client(self) -> None:
-        self.flush()
-        await self.output.drain()
-
     # --- end ---------------------------------------------------------------------------------------------------
 
     async def cancel(self) -> None:
@@ -666,11 +530,13 @@ class Session:
             return
         self.closed = True
         self.gateway.sessions.pop(self.pid, None)
+        longmessages.release(self)
         self.output.close()
-        if self.transaction is not None and self.transaction.ending:
+        if self.transaction is not None and (self.transaction.ending or self.transaction.identity is not None):
+            self.unit_to_cancel = self.unit
             for backend in self.running.values():  # of the statement itself, where that came together with the commit
                 self.gateway.start_cancel(backend)
-            return  # an atomic commit goes on to its end; then it calls end_backends
+            return  # what may be prepared goes on to its end; then it calls end_backends
         if self.task is not None and self.task is not asyncio.current_task():
             self.task.cancel()
         self.end_backends()

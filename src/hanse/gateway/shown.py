@@ -27,8 +27,9 @@ _SHARD = re.compile(r"\w+_p\d+\b")
 _KEY = re.compile(r"Key \((.*?)\)=\(", re.DOTALL)
 _NAMING = r"(?:(?<=\")|(?<=table )|(?<=relation )|(?<=column )){}(?=\"|\.|$|\s)"
 _STEM_MAX = 25  # so much of a long table name, at least, PostgreSQL leaves in the names it makes (makeObjectName)
+_DEPENDENTS = "2BP01"  # dependent_objects_still_exist: a line of the detail for each
 # Classes that speak of relations. In others a word like a shard's is the client's own value.
-_CLASSES = ("23", "40", "42", "44", "55")
+_CLASSES = ("23", "2B", "40", "42", "44", "55")
 
 
 def as_one_table(error: PgError, snapshot: Snapshot, text: bytes = b"") -> PgError:
@@ -122,6 +123,8 @@ def _rename(error: PgError, names: dict[str, str]) -> None:
             elif not equals:
                 head = pattern.sub(lambda _: new, head)  # noqa: B023
             error.detail = head + equals + tail
+            if error.sqlstate == _DEPENDENTS:  # the table has its line already
+                error.detail = "\n".join(dict.fromkeys(error.detail.split("\n")))
         if "W" in error.fields:
             error.fields["W"] = pattern.sub(lambda _: new, error.fields["W"])  # noqa: B023
 

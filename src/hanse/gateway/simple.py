@@ -6,7 +6,8 @@ an explicit one from its start, COMMIT in the middle ends it and the rest begins
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
 
 from ..core.errors import FatalError, LostSynchronization, PgError, as_error
 from ..executor.request import Sink
@@ -27,22 +28,13 @@ if TYPE_CHECKING:
 
 async def run_simple(session: Session, text: bytes) -> None:
     """Everything from a Query message to its ReadyForQuery."""
-    sink = SimpleSink(session)
+    await answered(session, text, run_statements(session, text))
+
+
+async def answered(session: Session, text: bytes, work: Coroutine[Any, Any, None]) -> None:
+    """What `text` says is run by `work`. Its end is told, or its error."""
     try:
-        if session.codec is not None:
-            text = session.codec.decode(text)
-        tag = await run_text(session, text, sink)
-        if tag is None:
-            tag = await run_long(session, text, sink)
-        statements = await aside.parse(session.plans, text) if tag is None else ()
-        if tag:
-            session.write(server_messages.command_complete(tag.decode()))
-        elif not statements:
-            session.write(server_messages.empty_query())
-        elif len(statements) == 1:
-            await _run(session, statements[0], sink)
-        else:
-            await _run_several(session, text, statements, sink)
+        await work
         await end_implicit(session)
     except FatalError:
         raise
@@ -54,6 +46,24 @@ async def run_simple(session: Session, text: bytes) -> None:
             session.fail(error.end)
             return
     session.write_ready()
+
+
+async def run_statements(session: Session, text: bytes) -> None:
+    sink = SimpleSink(session)
+    if session.codec is not None:
+        text = session.codec.decode(text)
+    tag = await run_text(session, text, sink)
+    if tag is None:
+        tag = await run_long(session, text, sink)
+    statements = await aside.parse(session.plans, text) if tag is None else ()
+    if tag:
+        session.write(server_messages.command_complete(tag.decode()))
+    elif not statements:
+        session.write(server_messages.empty_query())
+    elif len(statements) == 1:
+        await _run(session, statements[0], sink)
+    else:
+        await _run_several(session, text, statements, sink)
 
 
 async def refuse(session: Session, error: PgError) -> None:

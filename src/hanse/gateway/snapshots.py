@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from ..engines.postgres.asking import ask_all
 from ..engines.postgres.backend import Backend
-from ..executor.copy_stream import start_copy_out
+from ..executor.copy_stream import begin_copy_out, copy_out_begun
 from ..executor.request import Query, Source
 from ..pgwire.frontend import query as simple_query
 from ..pgwire.frontend import sync
@@ -87,28 +87,41 @@ async def start(session: Session, backends: Mapping[str, Backend], queries: Sequ
     A portal of such a statement has no snapshot before it runs, and that it has one then is seen from outside only: `_SIGNS`.
     """
     await _send({backends[query.place]: [query.parse(), *query.bind(), sync()] for query in queries})
-    known = {backend: await _signs(session, backend) for backend in backends.values()}
 
-    async def begin_and_wait() -> None:
+    def begin() -> None:
         for query in queries:
             backends[query.place].write(query.rows())
-        await asyncio.gather(*(_until_snapshot(session, backend, signs) for backend, signs in known.items()))
 
-    await _under_barrier(session, backends, begin_and_wait)
+    await _started(session, backends, begin)
 
 
 async def start_copies(
     session: Session, backends: Mapping[str, Backend], queries: Sequence[Query], sql: str
 ) -> list[tuple[Backend, bytes]]:
-    """Starts COPY … TO STDOUT of the rows of `queries`, all at one moment; gives each with its CopyOutResponse."""
+    """Starts COPY … TO STDOUT of the rows of `queries`, all at one moment; gives each with its CopyOutResponse.
+
+    That is sent with the first 8 kB of rows, which may take long: that a group has its snapshot is seen from outside.
+    """
     await _send({backends[each.place]: [each.parse(), *each.bind(), each.close(), sync()] for each in queries})
-    answers: list[bytes] = []
+    places = list(backends.values())
 
-    async def begin() -> None:
-        answers.extend(await asyncio.gather(*(start_copy_out(backend, sql) for backend in backends.values())))
+    def begin() -> None:
+        for backend in places:
+            begin_copy_out(backend, sql)
 
-    await _under_barrier(session, backends, begin)
-    return list(zip(backends.values(), answers, strict=True))
+    await _started(session, backends, begin)
+    return list(zip(places, await asyncio.gather(*map(copy_out_begun, places)), strict=True))
+
+
+async def _started(session: Session, backends: Mapping[str, Backend], begin: Callable[[], None]) -> None:
+    """Calls `begin` under a barrier, which is held until each backend has a snapshot for what it was sent."""
+    known = {backend: await _signs(session, backend) for backend in backends.values()}
+
+    async def begin_and_wait() -> None:
+        begin()
+        await asyncio.gather(*(_until_snapshot(session, backend, signs) for backend, signs in known.items()))
+
+    await _under_barrier(session, backends, begin_and_wait)
 
 
 async def _signs(session: Session, backend: Backend) -> set[str]:

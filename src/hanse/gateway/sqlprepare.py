@@ -16,6 +16,7 @@ from ..planner.inner import inner_start, without_data_clause
 from ..planner.plan import Session as SessionPlan
 from ..sql.parse import Parsed, parse_one
 from ..sql.walk import walk
+from . import error_places
 from .inline import argument_list, substitute
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ async def prepare(session: Session, plan: SessionPlan, text: bytes, sink: Sink) 
     types = await _type_oids(session, plan.types)
     statement = session.make_statement(plan.argument.encode(), types)
     statement.shown = text
-    statement.analysis = await session.analyze(statement)
+    with error_places.counted_in(text.decode(), plan.argument):
+        statement.analysis = await session.analyze(statement)
     session.statements[plan.name.encode()] = statement
     return b"PREPARE"
 
@@ -50,10 +52,16 @@ async def _type_oids(session: Session, types: str) -> tuple[int, ...]:
 async def execute(session: Session, plan: SessionPlan, request: Request, sink: Sink) -> bytes:
     from .statements import run_parsed
 
-    text = await inner_text(session, plan)
+    text, casts = await _substituted(session, plan)
     formats, extended = request.result_formats, request.extended
     inner = Request(text=text, snapshot=request.snapshot, result_formats=formats, extended=extended)
-    return await run_parsed(session, parse_one(text), sink, inner)
+    try:
+        return await run_parsed(session, parse_one(text), sink, inner)
+    except PgError as error:
+        if error.position is not None:
+            given = argument_list(plan.argument)
+            error.position = await error_places.of_argument(session, error, request.text.decode(), given, casts)
+        raise
 
 
 async def expanded(session: Session, statement: Parsed) -> Parsed | None:
@@ -72,6 +80,11 @@ async def expanded(session: Session, statement: Parsed) -> Parsed | None:
 
 async def inner_text(session: Session, plan: SessionPlan) -> bytes:
     """The text that EXECUTE stands for."""
+    return (await _substituted(session, plan))[0]
+
+
+async def _substituted(session: Session, plan: SessionPlan) -> tuple[bytes, list[str]]:
+    """The text that EXECUTE stands for, and the arguments as they are in it."""
     statement = session.statements.get(plan.name.encode())
     if statement is None:
         raise PgError("26000", f'prepared statement "{plan.name}" does not exist')
@@ -86,9 +99,9 @@ async def inner_text(session: Session, plan: SessionPlan) -> bytes:
         )
     if any("select" in argument.lower() and _has_subquery(argument) for argument in arguments):
         raise PgError("0A000", "cannot use subquery in EXECUTE parameter")
-    names = await session.type_names(analysis.parameter_types)
+    names = await session.environment.type_names(analysis.parameter_types)
     values = [_cast(argument, name) for argument, name in zip(arguments, names, strict=True)]
-    return substitute(parse_one(statement.text).text, values)
+    return substitute(parse_one(statement.text).text, values), values
 
 
 def _cast(argument: str, type_name: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..config import WORKSPACE_PLACE
 from ..core.errors import PgError, StalePlan
 from ..executor import copying, copying_out, gathering, inserting, replicating, scattering, withwrites, writeback
+from ..executor.environment import Environment
 from ..executor.request import Places, Request, Sink, pump
 from ..planner.plan import (
     Asked,
@@ -24,6 +25,7 @@ from ..planner.plan import (
     Forward,
     Gather,
     InsertRows,
+    Plan,
     Planned,
     Replicate,
     Scatter,
@@ -43,6 +45,7 @@ from . import (
     drawing,
     drawn,
     durability,
+    error_places,
     explaining,
     follower_reads,
     holding,
@@ -60,12 +63,13 @@ from .encoding import Recoder
 from .fast import render, render_parts
 from .follower_reads import Choice
 from .inline import substitute
-from .places import StatementPlaces
+from .places import StatementPlaces, check_current
 from .shown import moved_back
 
 if TYPE_CHECKING:
     from .session import Session
 
+_PLANNERS = ("42601", "0A000")
 _AFTER_FAILURE = frozenset(
     (SessionVerb.ROLLBACK, SessionVerb.COMMIT, SessionVerb.ROLLBACK_TO, SessionVerb.PREPARE_TRANSACTION)
 )
@@ -92,15 +96,21 @@ async def run_parsed(session: Session, statement: Parsed, sink: Sink, request: R
     if statement.node is None:
         await refuse_unparsed(session, statement)
     if (full := await sqlprepare.expanded(session, statement)) is not None:
-        statement = full
         if request is not None:
             request.text = full.text
+        with error_places.unknown():
+            return await run_parsed(session, full, sink, request)
     if drawn.asks_drawn(statement.text):
         statement = parse_one(await drawn.replaced(session, statement.text))
         if request is not None:
             request.text = statement.text
     await aside.plan(session.plans, statement)
-    planned, parts = plan_statement(session, statement)
+    try:
+        planned, parts = plan_statement(session, statement)
+    except PgError as error:
+        if error.sqlstate in _PLANNERS:  # where PostgreSQL would refuse it, too, its words are better
+            await session.analyze(session.make_statement(statement.text, ()))
+        raise
     if await session.gateway.wait_thawed(planned, session.exempt):
         planned, parts = plan_statement(session, statement)
     if request is None:
@@ -178,7 +188,9 @@ async def _execute_again(session: Session, planned: Planned, request: Request, s
             return _execute(session, planned, own, held, choice=choice)
 
         return await follower_reads.run(session, reads, request, sink, served)
-    if reads is not None and planned.verb != "SHOW":
+    if reads is not None and follower_reads.shows_nothing(session, planned.plan):
+        reads.passed(session)
+    elif reads is not None and planned.verb != "SHOW":
         reads.forget()
     plan = planned.plan
     meets = planned.writes and isinstance(plan, _MEETS)
@@ -217,6 +229,8 @@ async def _execute(
         return await verbs.HANDLERS[plan.verb](session, plan, request.text, sink)
     if transaction is not None and transaction.failed:
         raise aborted()
+    if transaction is None and planned.verb == "LOCK TABLE":
+        raise PgError("25P01", "LOCK TABLE can only be used in transaction blocks")
     if transaction is not None and transaction.awaits_snapshot and not planned.verb.startswith("LOCK"):
         await snapshots.begin_transaction(session)
     if isinstance(plan, Ddl):
@@ -224,7 +238,7 @@ async def _execute(
             durability.check_role_setting(session, request.text)
         return await ddl.run(session, plan, request.text, sink)
     if isinstance(plan, Explain):
-        return await explaining.run(session, plan, sink)
+        return await explaining.run(session, plan, request, sink)
     if not planned.neutral and setconfig.calls_set_config(request.text):
         setconfig.refuse(session, request)
     if planned.leaves:
@@ -233,17 +247,17 @@ async def _execute(
         session.output.copy_as_is = has_encoding(request.text)
     if planned.pins is not None:
         await session.pin(session.gateway.snapshot.home_group, planned.pins)
-    _check_current(session, planned, request)
+    check_current(session, planned, request)
     async with StatementPlaces(session, planned, this, choice) as places:
         try:
-            tag = await _RUNNERS[type(plan)](session, planned, request, places, sink)
+            tag = await _run_plan(session, planned, request, places, sink)
         except PgError as error:
             leaving.note_failed(session, planned.leaves)
             if planned.leaves and durability.may_have_lowered(session, planned):
                 with contextlib.suppress(PgError):  # the statement's own error says more
                     await durability.wait_for_commits(places.used)
             if error.position is not None and (not isinstance(plan, Forward) or plan.sql is not None):
-                error.position = await _position(session, request, error)
+                error.position = await _position(session, plan, request, error)
             raise
         if not planned.neutral and places.used and setconfig.calls_set_config(request.text):
             await setconfig.note(session, request, next(iter(places.used.values())))
@@ -258,24 +272,12 @@ async def _execute(
     return tag
 
 
-def _check_current(session: Session, planned: Planned, request: Request) -> None:
-    """Raises StalePlan where something was waited for (a snapshot, a pause before another try) since it was planned, and a
-    table is frozen now, or there is another group.
-    """
-    gateway = session.gateway
-    if gateway.frozen and planned.relations & (gateway.frozen - session.exempt):
-        raise StalePlan
-    if request.snapshot.group_names != session.plans.snapshot.group_names:
-        raise StalePlan
-
-
-async def _position(session: Session, request: Request, error: PgError) -> int | None:
-    """Of an error in a text that we have made: where the client's has it, which the schema-complete database says."""
-    try:
-        await session.analyze(session.make_statement(request.text, request.parameter_types))
-    except PgError as own:
-        return own.position if (own.sqlstate, own.message) == (error.sqlstate, error.message) else None
-    return None
+async def _position(session: Session, plan: Plan, request: Request, error: PgError) -> int | None:
+    """Of an error in a text that we have made: where the client's has it."""
+    if isinstance(plan, CopyOut) and plan.query_sql is not None:
+        place = await error_places.asked(session, plan.query_sql.encode(), error)
+        return None if place is None else place + request.text.decode().index(plan.query_sql)
+    return await error_places.asked(session, request.text, error, request.parameter_types)
 
 
 def has_encoding(text: bytes) -> bool:
@@ -314,8 +316,8 @@ async def _forward(session: Session, planned: Planned, request: Request, places:
     if planned.draws is not None:
         await drawing.begin_saving(session, backend, planned.draws)
     if planned.verb == "COPY":
-        return await copying.forward(session, backend, text.decode(), sink)
-    backend.write(message)
+        return await copying.forward(session.environment, backend, text.decode(), sink)
+    backend.write_pieces(message)
     try:
         return await pump(backend, sink)
     except PgError as error:
@@ -341,7 +343,7 @@ async def _again(session: Session, context: Context, request: Request, places: P
     if request.parameters is not None and not carries_parameters(planned, request.parameters):
         await inlined(session, request)
         planned = session.plans.make(parse_one(request.text), context)
-    return await _RUNNERS[type(planned.plan)](session, planned, request, places, sink)
+    return await _run_plan(session, planned, request, places, sink)
 
 
 async def _broadcast(session: Session, planned: Planned, request: Request, places: Places, sink: Sink) -> bytes:
@@ -361,7 +363,7 @@ async def _broadcast(session: Session, planned: Planned, request: Request, place
         own = texts[place].encode() if place in texts else common
         if place in plan.others:
             own = plan.others_sql.encode()
-        backend.write(Request(text=own, snapshot=request.snapshot).message())
+        backend.write_pieces(Request(text=own, snapshot=request.snapshot).message())
         answer = await pump(backend, sink)
         tag = tag or answer
     return tag
@@ -373,7 +375,7 @@ async def _insert_rows(session: Session, planned: Planned, request: Request, pla
     assert isinstance(plan, InsertRows)
     if request.parameters is None and any(isinstance(each.value, Asked) for each in plan.replaced):
         await session.analyze(session.make_statement(request.text, ()))
-    return await inserting.run(session, planned, request, places, sink)
+    return await inserting.run(session.environment, planned, request, places, sink)
 
 
 def carries_parameters(planned: Planned, parameters: Parameters) -> bool:
@@ -394,14 +396,22 @@ async def inlined(session: Session, request: Request) -> None:
     request.literals = parse_one(request.text).parts[1::2]
 
 
-Runner = Callable[["Session", Planned, Request, Places, Sink], Awaitable[bytes]]
+async def _run_plan(session: Session, planned: Planned, request: Request, places: Places, sink: Sink) -> bytes:
+    kind = type(planned.plan)
+    own = _OWN.get(kind)
+    if own is not None:
+        return await own(session, planned, request, places, sink)
+    return await _OF_EXECUTOR[kind](session.environment, planned, request, places, sink)
 
-_RUNNERS: dict[type, Runner] = {
+
+_OWN: dict[type, Callable[[Session, Planned, Request, Places, Sink], Awaitable[bytes]]] = {
     Forward: _forward,
     FillTemporary: temporary.fill,
     Broadcast: _broadcast,
-    Scatter: scattering.run,
     InsertRows: _insert_rows,
+}
+_OF_EXECUTOR: dict[type, Callable[[Environment, Planned, Request, Places, Sink], Awaitable[bytes]]] = {
+    Scatter: scattering.run,
     Replicate: replicating.run_replicate,
     TwoPhase: gathering.run_two_phase,
     Gather: gathering.run_gather,

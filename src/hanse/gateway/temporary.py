@@ -55,13 +55,13 @@ async def columns_of(session: Session, name: str) -> tuple[tuple[str, str], ...]
             " transaction",
             hint="Commit the schema change first.",
         )
-    backend = await session.home_backend()
+    backend = await session.environment.home_backend()
     try:
         found = await describe(backend, f"SELECT * FROM pg_temp.{quote_identifier(name)}".encode(), ())
     finally:
         session.end_statement_backend(backend)
     fields = found.fields or ()
-    kinds = await session.field_type_names(fields)
+    kinds = await session.environment.field_type_names(fields)
     return tuple((field.name, kind) for field, kind in zip(fields, kinds, strict=True))
 
 
@@ -74,7 +74,7 @@ async def _shape(session: Session, plan: FillTemporary) -> str:
     """A select list with the names and types of the query's columns; INSERT does not look at the names."""
     found = await session.analyze(session.make_statement(plan.query_sql.encode(), ()))
     fields = found.fields or ()
-    kinds = await session.field_type_names(fields)
+    kinds = await session.environment.field_type_names(fields)
     names = [f"c{number}" if plan.insert_sql else quote_identifier(field.name) for number, field in enumerate(fields)]
     return ", ".join(f"NULL::{kind} AS {name}" for name, kind in zip(names, kinds, strict=True))
 
@@ -90,7 +90,7 @@ async def _insert(
         result_formats=request.result_formats,
         extended=request.extended,
     )
-    backend.write(insert.message())
+    backend.write_pieces(insert.message())
     tag = await pump(backend, sink)
     await run(backend, f"DROP TABLE pg_temp.{_STAGE}")
     return tag
@@ -101,7 +101,7 @@ async def _copy(session: Session, plan: FillTemporary, table: str, backend: Back
     rows = ResultBuffer()
     try:
         query = Request(text=plan.query_sql.encode(), snapshot=request.snapshot, result_formats=(1,), extended=True)
-        tag = await session.run_once(query, rows)
+        tag = await session.environment.run_once(query, rows)
         await start_copy_in(backend, f"COPY pg_temp.{quote_identifier(table)} FROM STDIN (FORMAT binary)")
         await send_copy_data(backend, HEADER)
         for first in range(0, len(rows), ROWS_AT_ONCE):

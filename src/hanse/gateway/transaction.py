@@ -24,7 +24,7 @@ from ..executor.request import Copy
 from ..pgwire import frontend
 from ..planner.leaving import Leaves
 from ..planner.plan import Planned
-from ..transactions.commit import GlobalId
+from ..transactions.commit import Errors, GlobalId, Protocol, Run
 from .modes import STANDARD, Modes, after
 from .settings import SessionState
 
@@ -63,6 +63,16 @@ class SchemaChange:
     frozen: frozenset[tuple[str, str]] = frozenset()
 
 
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """A commit that was begun without a task (`quick_commit.py`), and what its last step met."""
+
+    identity: GlobalId
+    protocol: Protocol
+    step: Run
+    errors: Errors
+
+
 @dataclass(slots=True)
 class Transaction:
     options: str  # the text after BEGIN: 'ISOLATION LEVEL … READ ONLY'
@@ -79,8 +89,10 @@ class Transaction:
     announces: bool = False  # LISTEN, UNLISTEN or NOTIFY was run in the home group
     patient: bool = False  # a schema change is under way, which waits briefly for locks and then gives way
     ending: bool = False  # its commit is under way and must not be interrupted
+    committed: bool = False
     identity: GlobalId | None = None  # made early where a branch prepares together with its only statement
     prepared: set[str] = field(default_factory=set)  # those branches
+    stopped: Stopped | None = None  # its commit is to be gone on with
     started: float = field(default_factory=time.time)
     awaits_snapshot: bool = False  # its first statement is to see all groups at one moment
     keeps_snapshot: bool = False  # REPEATABLE READ or SERIALIZABLE

@@ -4,7 +4,9 @@ A message is one byte of kind, four bytes of length (which counts itself, not th
 walk them, from most convenient to cheapest:
 
 * `Framer`: feed chunks as they come, take whole messages. A chunk that holds exactly whole messages is sliced without
-  being copied first; a message that spans chunks is gathered in a bytearray, each byte moved a few times at most.
+  being copied first; a message that spans chunks is gathered in a bytearray, each byte moved a few times at most. A long
+  one is gathered where it stays, for a copy of a gigabyte takes a second in which nothing else goes on; its receiver can
+  ask to have it dropped instead.
 * `scan`: the places of whole messages in a buffer, for a relay that forwards slices or the buffer itself.
 * `take_message`: one message from the front of a bytearray, for handshakes.
 
@@ -15,16 +17,17 @@ closed.
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import NamedTuple
 
-from hanse.core.limits import MESSAGE_BYTES_MAX, SMALL_MESSAGE_BYTES_MAX
+from hanse.core.limits import LONG_MESSAGE_BYTES, MESSAGE_BYTES_MAX, SMALL_MESSAGE_BYTES_MAX
 
 from .primitives import BODY, unpack_uint32, violation
 
 
 class Message(NamedTuple):
     kind: int  # the first byte
-    raw: bytes  # the whole message, header included
+    raw: bytes  # the whole message, header included; empty for one that was dropped
 
     @property
     def body(self) -> bytes:
@@ -40,20 +43,29 @@ class Framer:
     `large`: the kinds that may be longer than SMALL_MESSAGE_BYTES_MAX; None: all.
     """
 
-    __slots__ = ("_buffer", "_start", "bytes_max", "large")
+    __slots__ = ("_buffer", "_long", "_returned", "_start", "bytes_max", "large")
 
     def __init__(self, bytes_max: int = MESSAGE_BYTES_MAX, *, large: frozenset[int] | None = None) -> None:
         self.bytes_max = bytes_max
         self.large = large
         self._buffer: bytes | bytearray = b""
         self._start = 0  # what lies before was taken already
+        self._long: Long | None = None  # has begun, before what is in the buffer
+        self._returned: Message | None = None  # by `put_back`
 
     def __len__(self) -> int:
         """Bytes that are held and not yet taken."""
-        return len(self._buffer) - self._start
+        held = len(self._buffer) - self._start
+        if self._returned is not None:
+            held += max(len(self._returned.raw), BODY)
+        return held if self._long is None else held + max(len(self._long), BODY)
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Appends a chunk. Call `next` until it gives None before the next chunk, or the limit bounds nothing."""
+        if self._long is not None and self._long.missing:
+            data = self._long.feed(data)
+            if not data:
+                return
         start = self._start
         if start == len(self._buffer):
             self._buffer = data if type(data) is bytes else bytes(data)
@@ -68,6 +80,14 @@ class Framer:
 
     def next(self) -> Message | None:
         """The next whole message, or None until more is fed. Raises 08P01 for a length that cannot be."""
+        if self._returned is not None:
+            message, self._returned = self._returned, None
+            return message
+        if self._long is not None:
+            if self._long.missing:
+                return None
+            long, self._long = self._long, None
+            return _message(Message, (long.kind, long.taken()))
         buffer = self._buffer
         start = self._start
         available = len(buffer) - start
@@ -82,6 +102,10 @@ class Framer:
         if available <= length:
             if length > SMALL_MESSAGE_BYTES_MAX and self.large is not None and buffer[start] not in self.large:
                 raise violation("invalid message length")
+            if length >= LONG_MESSAGE_BYTES:
+                self._long = Long(buffer[start], length + 1)
+                self._long.feed(memoryview(buffer)[start:])
+                self._buffer, self._start = b"", 0
             return None
         self._start = end = start + length + 1
         if type(buffer) is bytes:
@@ -113,21 +137,69 @@ class Framer:
     @property
     def kind(self) -> int | None:
         """Of the message that has begun and is not whole; None: nothing is held."""
+        if self._returned is not None:
+            return self._returned.kind
+        if self._long is not None:
+            return self._long.kind
         return self._buffer[self._start] if len(self) else None
+
+    @property
+    def announced(self) -> int:
+        """The bytes of a long message that has begun; 0: none has, or it is being dropped."""
+        return self._long.size if self._long is not None and not self._long.dropped else 0
+
+    def drop(self) -> None:
+        """The long message that has begun is not kept: `next` will give it empty, in its place."""
+        assert self._long is not None
+        self._long.drop()
 
     def put_back(self, message: Message) -> None:
         """Undoes the `next` that gave this message; nothing may have been fed since."""
-        if self._buffer:
-            self._start -= len(message.raw)
-        else:
-            self._buffer = message.raw
+        self._returned = message
 
     def rest(self) -> bytes:
         """Takes what is held, whole message or not: for handing a stream on."""
         rest = bytes(self._buffer[self._start :])
-        self._buffer = b""
-        self._start = 0
+        if self._long is not None:
+            rest = self._long.taken() + rest
+        if self._returned is not None:
+            rest = self._returned.raw + rest
+        self._buffer, self._start, self._long, self._returned = b"", 0, None, None
         return rest
+
+
+class Long:
+    """One message of many chunks. They are gathered in a BytesIO, which grows in place and gives its bytes without a copy."""
+
+    __slots__ = ("_gathered", "kind", "missing", "size")
+
+    def __init__(self, kind: int, size: int) -> None:
+        self.kind = kind
+        self.size = size
+        self.missing = size
+        self._gathered: BytesIO | None = BytesIO()
+
+    def __len__(self) -> int:
+        """Bytes that are held."""
+        return 0 if self._gathered is None else self.size - self.missing
+
+    @property
+    def dropped(self) -> bool:
+        return self._gathered is None
+
+    def feed(self, data: bytes | bytearray | memoryview) -> bytes | bytearray | memoryview:
+        """Takes what belongs to the message; gives the rest."""
+        own = data if len(data) <= self.missing else memoryview(data)[: self.missing]
+        self.missing -= len(own)
+        if self._gathered is not None:
+            self._gathered.write(own)
+        return data[len(own) :]
+
+    def drop(self) -> None:
+        self._gathered = None
+
+    def taken(self) -> bytes:
+        return b"" if self._gathered is None else self._gathered.getvalue()
 
 
 def scan(

@@ -103,6 +103,11 @@ def query(sql: bytes) -> bytes:
     return frame(b"Q", cstring(sql))
 
 
+def query_pieces(*texts: bytes) -> list[bytes]:
+    """A Query of what the texts are together, in pieces: a text may have a gigabyte."""
+    return [header(b"Q", sum(map(len, texts)) + 1), *texts, b"\0"]
+
+
 def parse(name: bytes, sql: bytes, parameter_types: Sequence[int] = ()) -> bytes:
     return frame(b"P", cstring(name) + cstring(sql) + pack_uint32s(parameter_types))
 
@@ -250,13 +255,14 @@ def parse_parse(raw: bytes) -> Parse:
     return Parse(check_text(name), sql, types)
 
 
-def parse_bind(raw: bytes) -> Bind:
+def parse_bind(raw: bytes, view: memoryview | None = None) -> Bind:
+    """`view`: of `raw`; the values are then parts of it, and no copies."""
     portal_end = raw.find(0, BODY)
     statement_end = raw.find(0, portal_end + 1)
     if portal_end < 0 or statement_end < 0:
         raise violation("invalid string in message")
     formats, position = read_int16s(raw, statement_end + 1)
-    values, position = read_values(raw, position)
+    values, position = read_values(raw if view is None else view, position)
     if len(formats) > 1 and len(formats) != len(values):
         raise violation(f"bind message has {len(formats)} parameter formats but {len(values)} parameters")
     result_formats, position = read_int16s(raw, position)

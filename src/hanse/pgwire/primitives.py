@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
+from typing import cast
 
 from hanse.core.errors import PgError
 from hanse.core.limits import MESSAGE_BYTES_MAX
@@ -125,7 +126,7 @@ def read_uint32s(raw: bytes, position: int) -> tuple[tuple[int, ...], int]:
         raise insufficient() from None
 
 
-def read_values(raw: bytes, position: int) -> tuple[list[bytes | None], int]:
+def read_values(raw: bytes | memoryview, position: int) -> tuple[list[bytes | None], int]:
     """A count (16 bits) and so many values, each with its length (-1: NULL): parameters of a Bind, a row's columns."""
     values: list[bytes | None] = []
     try:
@@ -136,7 +137,7 @@ def read_values(raw: bytes, position: int) -> tuple[list[bytes | None], int]:
             position += 4
             if length >= 0:
                 end = position + length
-                values.append(raw[position:end])
+                values.append(cast(bytes, raw[position:end]))
                 position = end
             elif length == -1:
                 values.append(None)

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core import limits
+from ..sql.known_texts import BYTES_MAX, BYTES_MIN, KnownTexts
 from ..sql.literals import cut, parts_are_plain
 from .plan import Planned
 
@@ -39,7 +40,7 @@ class _Variants:
 
 
 class PlanCache:
-    __slots__ = ("_bytes", "_bytes_half", "_exact", "_half", "_old_exact", "_old_templates", "_templates")
+    __slots__ = ("_bytes", "_bytes_half", "_exact", "_half", "_known", "_old_exact", "_old_templates", "_templates")
 
     def __init__(
         self, entries_max: int = limits.PLAN_CACHE_ENTRIES_MAX, bytes_max: int = limits.PLAN_CACHE_BYTES_MAX
@@ -48,6 +49,7 @@ class PlanCache:
         self._half = entries_max // 2
         self._bytes_half = bytes_max // 2
         self._bytes = 0  # of the young generation's texts
+        self._known = KnownTexts()
         self._exact: dict[bytes, Hit] = {}
         self._old_exact: dict[bytes, Hit] = {}
         self._templates: dict[tuple[bytes, ...], Any] = {}  # Planned or _Variants
@@ -61,8 +63,25 @@ class PlanCache:
         hit = self._exact.get(text)
         if hit is not None:
             return hit
+        if BYTES_MIN <= len(text) <= BYTES_MAX:
+            return self._long_lookup(text)
         parts = cut(text)
         found = self._templates.get(tuple(parts[::2]))
+        if type(found) is Planned:
+            return found, parts
+        return self._slow_lookup(text, parts, found)
+
+    def _long_lookup(self, text: bytes) -> Hit | None:
+        known = self._known.parts(text)
+        if known is not None:
+            segments, parts = known
+            found = self._templates.get(segments)
+        else:
+            parts = cut(text)
+            segments = tuple(parts[::2])
+            found = self._templates.get(segments)
+            if found is not None:
+                self._known.note(segments, parts)
         if type(found) is Planned:
             return found, parts
         return self._slow_lookup(text, parts, found)

@@ -17,6 +17,7 @@ as any other, slowly and rightly.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 
@@ -31,6 +32,7 @@ from .values import NO_PARAMETERS, evaluate
 
 ROWS_PER_TURN = 500
 KINDS_MAX = 64
+_PARENTHESIS = re.compile(rb"\(\s*+VALUES\s*+\Z", re.IGNORECASE)
 
 Doubtful = tuple[int, int, Value, list[bytes]]  # row, position in the key, the plan's value, the row's literals
 
@@ -53,15 +55,16 @@ class LongPlan:
     parts: list[bytes]
     rows: LongRows
     kinds: list[tuple[bytes, ...]]  # the segments of each
+    bare: bool  # parentheses around the list were left out
 
     def template(self) -> Planned | None:
         """The plan of the text as the planner would make it, for the cache; None: rows of several kinds come but once."""
         plan = self.planned.plan
         if isinstance(plan, Forward):
-            return self.planned if len(self.kinds) == 1 else None
+            return self.planned if len(self.kinds) == 1 and not self.bare else None
         assert isinstance(plan, InsertRows)
         width = len(self.kinds[0]) - 1  # literals of a row
-        if len(self.kinds) > 1 or not width:
+        if len(self.kinds) > 1 or not width or self.bare:
             return None
         end = len(self.kinds[0][-1])  # bytes of a row behind its last literal
         spans, done = [], 0
@@ -115,7 +118,7 @@ def plan_long(
         rows.spans.append(span)
         if not len(rows.spans) % (4 * ROWS_PER_TURN):
             yield
-    head, tail = text[:start], text[rows.spans[-1][1] :]
+    head, tail, bare = _bare(text[:start], text[rows.spans[-1][1] :])
     kinds: dict[tuple[bytes, ...], _Kind] = {}
     first: _Kind | None = None
     for number, (begin, end) in enumerate(rows.spans):
@@ -134,7 +137,16 @@ def plan_long(
             yield
         _add_key(rows, kind, parts[1::2])
     assert first is not None
-    return LongPlan(first.planned, first.parts, rows, list(kinds))
+    return LongPlan(first.planned, first.parts, rows, list(kinds), bare)
+
+
+def _bare(head: bytes, tail: bytes) -> tuple[bytes, bytes, bool]:
+    """What stands around the rows, with blanks for parentheses around the list, which mean nothing; whether there were any."""
+    opens = head.rindex(b"(") if _PARENTHESIS.search(head) else None
+    closes = len(tail) - len(tail.lstrip(b" \t\r\n"))
+    if opens is None or tail[closes : closes + 1] != b")":
+        return head, tail, False
+    return head[:opens] + b" " + head[opens + 1 :], tail[:closes] + b" " + tail[closes + 1 :], True
 
 
 def _add_key(rows: LongRows, kind: _Kind, literals: list[bytes]) -> None:

@@ -50,7 +50,8 @@ class WhoLeads:
 class Leads:
     """`serving`: results of this member may be used that arrive within `lease_left_s`. None: for ever.
 
-    `hears`: it serves, or a leader has been heard of lately.
+    `hears`: it serves, or a leader has been heard of lately. `begins`: it leads, and is going to serve if its record reaches
+    the quorum.
     """
 
     name: str
@@ -58,14 +59,19 @@ class Leads:
     serving: bool
     lease_left_s: float | None = 0.0
     hears: bool = False
+    begins: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class HandOver:
-    """To the leader of `term`: let `to` lead. The answer says whether it begins to; the next leader, how it ended."""
+    """To the leader of `term`: let `to` lead. The answer says whether it begins to; the next leader, how it ended.
+
+    `streaming`: the followers that stream from it now.
+    """
 
     term: int
     to: str
+    streaming: tuple[str, ...]
 
 
 Reply = Report | Refusal | Established | Renewed | Heard

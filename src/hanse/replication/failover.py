@@ -24,7 +24,9 @@ wrote no record adds to its WAL what nobody can have been told of. It may then w
 piece of U's WAL; but what that piece has more was not flushed by any recruit of V, so it was never acknowledged.
 
 **What is read is not lost either.** A new leader shows everything in its WAL, acknowledged or not. It serves after its
-record has reached the quorum, and all that it shows comes before that record.
+record has reached so many that every later failover finds it, and all that it shows comes before that record. Where commits
+wait for more than a majority (`all`) those are fewer: with its leader lost for good such a group serves reads, and its rule can
+be changed.
 
 **The rule itself is found.** An attempt goes by the newest record among its recruits. A record counts as established when so
 many members have it that every set of recruits that satisfies the record before it has one of those. While a rule changes the
@@ -40,6 +42,10 @@ of that source, the leader of a term S: it counts where the data of another recr
 these have all that S began with, and it has acknowledged nothing since (until it is consistent it streams under a name that
 nobody waits for). Data of one that is only being added say nothing of those that may lead. A directory that was lost pledges
 itself, and counts for the majority.
+
+**Of two members the leader may go on alone** (`membership.alone`), because no failover goes by without it as a recruit. That
+recruit may have no data at the moment; so it reports the record that made it alone, which its pledge keeps, and an attempt that
+goes by that record waits for its data.
 
 What it does not do: notice that a leader is gone (the caller decides when to begin an attempt; a needless one costs a pause,
 nothing else), wait for more recruits than it needs, or bring a group back that has lost too many instances: that takes a
@@ -57,18 +63,21 @@ from dataclasses import dataclass, replace
 from ..core.limits import PROMOTION_S
 from .pledge import Heartbeat, Message, Promote, Recruit
 from .record import RuleRecord
-from .rule import Rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What a recruit tells, after it has stopped streaming and replayed. `record` is None without usable data."""
+    """What a recruit tells, after it has stopped streaming and replayed. `record` is None without usable data.
+
+    `alone`: of its pledge, with or without data.
+    """
 
     name: str
     term: int
     attempt: str
     record: RuleRecord | None
     lsn: int  # the end of what it has flushed and replayed
+    alone: RuleRecord | None = None
     superseded: int | None = None  # without usable data: it was being rewound to the leader of this term
     lease_left_s: float = 0.0
     lease_to: str | None = None  # None: nobody, or it does not know whom
@@ -106,7 +115,6 @@ class Attempt:
 
     id: str  # nobody else's, ever
     term: int
-    wanted: Rule | None = None  # None: the group's rule stays as it is. All of its members are to have data
     prefer: str | None = None  # the leader, if it has as much as any other (a planned switchover)
     prefer_until: float = 0.0  # by the repairer's clock: its report is waited for
     record: RuleRecord | None = None
@@ -163,14 +171,12 @@ def choose(attempt: Attempt, seen: Observation) -> Attempt:
     """With enough recruits: the leader and the record that it is to begin with."""
     reports = seen.reports(attempt)
     with_data = {name: report for name, report in reports.items() if report.record is not None}
-    newest = newest_record(with_data)
+    newest = newest_record(reports)
     if newest is None:
         return attempt
     eligible = {name: report for name, report in with_data.items() if name in newest.members}
     term = max((report.position[0] for report in eligible.values()), default=0)
     if not newest.recruited(reports, accounted(reports, term)):
-        return attempt
-    if attempt.wanted is not None and not attempt.wanted.members <= with_data.keys():
         return attempt
     if attempt.prefer is not None and attempt.prefer not in with_data and seen.now < attempt.prefer_until:
         return attempt
@@ -178,13 +184,7 @@ def choose(attempt: Attempt, seen: Observation) -> Attempt:
     if wait_s > PROMOTION_S:  # the former leader may report meanwhile, and then nobody needs to wait
         return attempt
     leader = best(eligible, prefer=attempt.prefer)
-    rule, previous = newest.rule, newest.previous
-    if previous is None and attempt.wanted not in (None, rule):
-        assert attempt.wanted is not None
-        rule, previous = attempt.wanted, rule
-    record = RuleRecord(
-        term=attempt.term, serial=0, leader=leader, promotion_id=attempt.id, rule=rule, previous=previous
-    )
+    record = replace(newest, term=attempt.term, serial=0, leader=leader, promotion_id=attempt.id)
     return replace(attempt, record=record, wait_s=wait_s, chosen_at=seen.now)
 
 
@@ -198,7 +198,8 @@ def accounted(reports: Mapping[str, Report], term: int) -> set[str]:
 
 
 def newest_record(reports: Mapping[str, Report]) -> RuleRecord | None:
-    records = [report.record for report in reports.values() if report.record is not None]
+    found = (record for report in reports.values() for record in (report.record, report.alone))
+    records = [record for record in found if record is not None]
     return max(records, key=lambda record: record.order, default=None)
 
 
@@ -225,11 +226,6 @@ def _propagate(attempt: Attempt, record: RuleRecord, seen: Observation) -> tuple
     follow = Heartbeat(attempt.term, attempt.id, record.leader)
     others = sorted(seen.contacts - {record.leader})
     return ((record.leader, promote), *((name, follow) for name in others))
-
-
-def next_term(terms: Mapping[str, int]) -> int:
-    """Above every term that was heard of."""
-    return max(terms.values(), default=0) + 1
 
 
 def switchover_ready(report_lsn: int, follower_lsn: int | None, *, behind_bytes_max: int) -> bool:

@@ -26,13 +26,17 @@ from .record import RuleRecord
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pledge:
-    """`record` is the rule that the leader begins with, as far as it was told."""
+    """`record` is the rule that the leader begins with, as far as it was told.
+
+    `alone`: the record by which the instance became the only member, which nobody else need have (`membership.alone`).
+    """
 
     group: str
     term: int
     attempt: str  # the failover, which is unique; its id becomes the promotion's
     leader: str | None = None  # None: not chosen yet, or not heard of
     record: RuleRecord | None = None
+    alone: RuleRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,7 @@ def judge(own: str, pledge: Pledge, message: Message) -> Verdict:
 
 def _recruit(pledge: Pledge, message: Recruit) -> Verdict:
     if message.term > pledge.term:
-        fresh = Pledge(group=pledge.group, term=message.term, attempt=message.attempt)
+        fresh = replace(pledge, term=message.term, attempt=message.attempt, leader=None, record=None)
         return Verdict(fresh, Act.REPORT)
     if message.attempt != pledge.attempt:
         return Verdict(pledge, Act.REFUSE)
@@ -116,5 +120,6 @@ def _follow(own: str, pledge: Pledge, message: Heartbeat) -> Verdict:
         assert pledge.leader == message.leader, "a term has one leader"
         return Verdict(pledge, Act.FOLLOW)
     # Of two failovers in one term only one can have chosen: if this is the other's recruit, that one has failed.
-    fresh = Pledge(group=pledge.group, term=message.term, attempt=message.attempt, leader=message.leader)
-    return Verdict(fresh, Act.FOLLOW)
+    return Verdict(
+        replace(pledge, term=message.term, attempt=message.attempt, leader=message.leader, record=None), Act.FOLLOW
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from .rule import Clause, Rule, commit_clause, establishing_clause, holder_clause, overlap, record_clause
+from .rule import Clause, Rule, changing_clause, commit_clause, holder_clause, overlap, record_clause
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,13 +46,14 @@ class RuleRecord:
     def clause(self) -> Clause:
         """What commits wait for while this is the newest record.
 
-        With two rules it is what the record needs to be found under either of them, and what commits need under the new
-        one. A leader serves nobody under it; a leader that goes from one rule to the other uses `membership.py`.
+        With two rules: what a failover needs to find them under either, and what the new one promises. Nothing more of what
+        the old one promised, or nobody could change a rule that waits for somebody who is lost.
         """
         if self.previous is None:
             return commit_clause(self.rule, self.leader)
-        return overlap(record_clause(self.previous, self.leader), establishing_clause(self.rule, self.leader))
+        return overlap(record_clause(self.previous, self.leader), changing_clause(self.rule, self.leader))
 
     def establishing(self) -> Clause:
-        """What this record itself, as the first one of its term, waits for."""
-        return establishing_clause(self.rule, self.leader) if self.previous is None else self.clause()
+        """What this record itself waits for, so that every later failover finds it, or a newer one."""
+        clauses = [record_clause(rule, self.leader) for rule in self.rules]
+        return clauses[0] if len(clauses) == 1 else overlap(*clauses)

@@ -132,12 +132,15 @@ def holder_clause(rule: Rule, leader: str) -> Clause:
 
 
 def record_clause(rule: Rule, leader: str) -> Clause:
-    """The followers that must have a record for every later failover that goes by `rule` to find it."""
+    """The followers that must have a record, or a commit, for every later failover that goes by `rule` to find it.
+
+    More than an ordinary commit waits for where the policy is `async`; fewer where it waits for more than a majority.
+    """
     return _followers(rule, leader, rule.record_copies)
 
 
-def establishing_clause(rule: Rule, leader: str) -> Clause:
-    """What the commit of the rule itself waits for. More than an ordinary commit where the policy is `async`."""
+def changing_clause(rule: Rule, leader: str) -> Clause:
+    """What commits wait for while the group changes to `rule`: what it promises, and to be found under it."""
     return _followers(rule, leader, max(rule.k + 1, rule.record_copies))
 
 

@@ -36,11 +36,14 @@ INTERVALS_MIN = 5
 
 @dataclass(slots=True)
 class Detector:
-    """`since`: what silence is counted from, by the clock of all calls."""
+    """`since`: what silence is counted from, by the clock of all calls. `unknown_s` is borne while few intervals are known."""
 
     since: float
+    least_s: float = SUSPICION_S_MIN
+    unknown_s: float = SUSPICION_S
     _leader: str | None = None
     _intervals: deque[float] = field(default_factory=lambda: deque(maxlen=SUSPICION_HEARTBEATS))
+    _patience_s: float | None = None  # by these intervals; it is asked for much more often than heartbeats come
 
     def heard(self, leader: str, now: float) -> None:
         """A heartbeat."""
@@ -49,6 +52,7 @@ class Detector:
             self._intervals.clear()
         elif now - self.since <= SUSPICION_S_MAX:
             self._intervals.append(now - self.since)
+        self._patience_s = None
         self.since = now
 
     def excuse(self, now: float) -> None:
@@ -59,11 +63,16 @@ class Detector:
     @property
     def patience_s(self) -> float:
         """The silence at which phi comes to SUSPICION_PHI."""
+        if self._patience_s is None:
+            self._patience_s = self._computed_s()
+        return self._patience_s
+
+    def _computed_s(self) -> float:
         if len(self._intervals) < INTERVALS_MIN:
-            return SUSPICION_S
+            return self.unknown_s
         mean = statistics.fmean(self._intervals)
         deviation = max(statistics.pstdev(self._intervals, mean), SUSPICION_DEVIATION_S_MIN)
-        return min(max(mean + DEVIATIONS * deviation, SUSPICION_S_MIN), SUSPICION_S_MAX)
+        return min(max(mean + DEVIATIONS * deviation, self.least_s), SUSPICION_S_MAX)
 
     def hears(self, now: float) -> bool:
         """The silence is no reason to suspect anybody yet, by far."""

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 # Both alternatives begin with a character of one class, which lets the matcher skip all other bytes in C. Most numbers are
 # digits alone: they have a branch of their own. Repetitions that nothing behind them could shorten do not keep the way back.
@@ -40,11 +41,37 @@ _SPLIT = re.compile(rb"(" + _LITERAL + rb")").split
 _FIND = re.compile(rb'"[^"]*"|(' + _LITERAL + rb")").finditer
 
 _MARK = re.compile(rb"--|/\*|'|\$(?![0-9])").search
+LONG_TEXT_BYTES = 1 << 16
 _GLUED = re.compile(rb"[\w&$\x80-\xff]\Z").search
 
 
 def cut(text: bytes) -> list[bytes]:
-    """Segments and literals of a text that is plain, or whose segments will be compared with a plain one's."""
+    """Segments and literals of a text that is plain, or whose segments will be compared with a plain one's.
+
+    Not to be changed: a long text is cut once, though it is asked for many times on its way.
+    """
+    if len(text) < LONG_TEXT_BYTES:
+        return _cut(text)
+    global _last
+    last = _last
+    if last.text != text:
+        last = _last = _Long(text, _cut(text))
+    return last.parts
+
+
+@dataclass(slots=True)
+class _Long:
+    text: bytes
+    parts: list[bytes]
+    plain: bool | None = None
+
+
+def forget_last() -> None:
+    global _last
+    _last = _Long(b"", [])
+
+
+def _cut(text: bytes) -> list[bytes]:
     if b'"' not in text:
         return _SPLIT(text)
     return _cut_around_identifiers(text)
@@ -69,6 +96,15 @@ def is_plain(text: bytes) -> bool:
 
 
 def parts_are_plain(parts: Sequence[bytes]) -> bool:
+    last = _last
+    if parts is not last.parts:
+        return _are_plain(parts)
+    if last.plain is None:
+        last.plain = _are_plain(parts)
+    return last.plain
+
+
+def _are_plain(parts: Sequence[bytes]) -> bool:
     last = len(parts) - 1
     for position in range(0, last + 1, 2):
         segment = parts[position]
@@ -88,3 +124,6 @@ def split(text: bytes) -> list[bytes]:
     """Segments and literals, alternating; a text that is not plain is one segment without literals."""
     parts = cut(text)
     return parts if parts_are_plain(parts) else [text]
+
+
+_last = _Long(b"", [])  # of a long text, until `forget_last` or the next

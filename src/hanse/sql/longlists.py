@@ -26,7 +26,7 @@ _NESTED = rb"\((?:" + _PLAIN + rb"|\((?:" + _PLAIN + rb")*+\))*+\)"
 _ROW = rb"\((?:" + _PLAIN + rb"|" + _NESTED + rb")*+\)"
 _HEAD = re.compile(
     rb"\s*+INSERT\s++INTO\s++(?:[\w.\s\x80-\xff]|\"[^\"]*+\")+?(?:\((?:[\w\s,\x80-\xff]|\"[^\"]*+\")*+\)\s*+)?"
-    rb"(?:OVERRIDING\s++\w++\s++VALUE\s++)?\bVALUES\s*+(?=\()",
+    rb"(?:OVERRIDING\s++\w++\s++VALUE\s++)?\(?\s*+\bVALUES\s*+(?=\()",
     re.IGNORECASE,
 )
 _NEXT = re.compile(rb"(" + _ROW + rb")\s*+(,?)\s*+").match

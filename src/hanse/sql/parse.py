@@ -37,7 +37,7 @@ _TABLESPACE = re.compile(
 # What the grammar and the lexer report as 42601; any other message is left to a server.
 _BLOCK = 1_024  # characters
 _QUERIES = (ast.SelectStmt, ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt, ast.MergeStmt)
-_SYNTAX = ("syntax error", "unterminated", "trailing junk", "invalid Unicode", "WITH TIES")
+_SYNTAX = ("syntax error", "unterminated", "trailing junk", "WITH TIES")
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,6 +184,7 @@ def _kept(found: Parsed) -> Parsed:
 
 def forget_last() -> None:
     global _last
+    literals.forget_last()
     _last = Parsed(b"", None, "")
 
 

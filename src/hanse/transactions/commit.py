@@ -4,8 +4,9 @@ The last participant in the global order is the *decider*; its own one-phase com
 
 1. where constraints may be deferred, ``SET CONSTRAINTS ALL IMMEDIATE`` in every branch: what they wait for is waited for
    before anything below is held (findings-transactions A4);
-2. every other writer takes its group's *gate* and does ``PREPARE TRANSACTION gid``, one after another in the global order;
-3. the decider takes its gate, records the gid and commits, in one message. If that commit is durable the transaction is
+2. every other writer takes its group's *gate over groups* and does ``PREPARE TRANSACTION gid``, one after another in the global
+   order;
+3. the decider takes its own, records the gid and commits, in one message. If that commit is durable the transaction is
    committed everywhere, otherwise nowhere;
 4. the others do ``COMMIT PREPARED gid``, at the same time; then the client is told. Where the answer to that is lost it is
    done again, because what a client was told of must be seen by whoever reads next; only a group that is away for long
@@ -52,10 +53,12 @@ from .serializable import MARK
 
 CATALOG_DECIDER = "catalog"
 GID_PREFIX = "hanse:"
-# ROW EXCLUSIVE needs no other right than INSERT (findings-transactions D22). The client's lock_timeout is for his locks.
+# ROW EXCLUSIVE needs no other right than INSERT (findings-transactions D22).
 GATE = "LOCK TABLE ONLY hanse.gate IN ROW EXCLUSIVE MODE"
-TAKE_GATE = f"SET LOCAL lock_timeout = 0; {GATE}"
-TAKE_GATES = "SET LOCAL lock_timeout = 0; LOCK TABLE ONLY hanse.gate_over_groups, ONLY hanse.gate IN ROW EXCLUSIVE MODE"
+GATE_OVER_GROUPS = "LOCK TABLE ONLY hanse.gate_over_groups IN ROW EXCLUSIVE MODE"
+_RECORD = "INSERT INTO hanse.commit_record (gid, secret) VALUES ({}, {})"
+RECORD = _RECORD.format("$1", "$2")
+PATIENTLY = "SET LOCAL lock_timeout = 0; "  # the client's lock_timeout is for his locks
 CHECK_CONSTRAINTS = "SET CONSTRAINTS ALL IMMEDIATE"
 
 
@@ -114,9 +117,12 @@ class GlobalId:
 
 
 def new_global_id(decider: str, transaction_id: str | None = None) -> GlobalId:
-    secret = secrets.token_hex(16)
+    """Ids grow with time, so that records come to lie at the end of their index, on a page that is in memory and in the WAL."""
+    token = secrets.token_hex(18)
+    secret = token[4:]
     digest = hashlib.sha256(secret.encode()).hexdigest()
-    return GlobalId(decider, secret, f"{GID_PREFIX}{decider}:{transaction_id or secrets.token_hex(8)}:{digest}")
+    number = transaction_id or f"{time.time_ns() >> 10:014x}{token[:4]}"
+    return GlobalId(decider, secret, f"{GID_PREFIX}{decider}:{number}:{digest}")
 
 
 Errors = Mapping[str, PgError]
@@ -132,30 +138,32 @@ def commit(
     already: frozenset[str] = frozenset(),
     deferrable: bool = False,
     serializable: bool = False,
+    impatient: bool = True,
 ) -> Protocol:
     """Commits `writers` (in the global order; the last decides, unless the catalog does). Raises the failure.
 
     `already`: those that have prepared under this identity (a statement's own transaction prepares with the statement).
     `deferrable`: constraints may have been deferred. `serializable`: witnesses are open, and every branch marks itself.
+    `impatient`: a lock_timeout may be set in the branches.
     """
     prepared = writers if catalog_decides else writers[:-1]
     gid = quote_literal(identity.gid)
-    mark = f"{MARK}; " if serializable else ""
+    before = (f"{MARK}; " if serializable else "") + (PATIENTLY if impatient else "")
     if deferrable:
         errors = yield Run(tuple(w for w in writers if w not in already), CHECK_CONSTRAINTS, stage="constraints")
         if errors:
             yield from _undo(writers, tuple(already), errors, gid)
     for place in prepared:
         if place not in already:
-            errors = yield Run((place,), mark + prepare_sql(identity), "PREPARE TRANSACTION", "prepare")
+            errors = yield Run((place,), before + _prepare(gid), "PREPARE TRANSACTION", "prepare")
             already |= {place}
             if errors:
                 yield from _undo(writers, tuple(already), errors, gid)
     if catalog_decides:
         errors = yield Decide()
     else:
-        values = f"({gid}, {quote_literal(identity.secret)})"
-        record = f"{mark}{TAKE_GATES}; INSERT INTO hanse.commit_record (gid, secret) VALUES {values}; COMMIT"
+        record = _RECORD.format(gid, quote_literal(identity.secret))
+        record = f"{before}{GATE_OVER_GROUPS}; {record}; COMMIT"
         errors = yield Run(writers[-1:], record, "COMMIT", "decide")
     if errors and is_lost(_first(errors)):
         lost = _first(errors)
@@ -173,7 +181,12 @@ def commit(
 
 
 def prepare_sql(identity: GlobalId) -> str:
-    return f"{TAKE_GATES}; PREPARE TRANSACTION {quote_literal(identity.gid)}"
+    """Behind a branch's only statement, whatever its lock_timeout."""
+    return PATIENTLY + _prepare(quote_literal(identity.gid))
+
+
+def _prepare(gid: str) -> str:
+    return f"{GATE_OVER_GROUPS}; PREPARE TRANSACTION {gid}"
 
 
 def _undo(writers: tuple[str, ...], asked: tuple[str, ...], errors: Errors, gid: str) -> Protocol:
@@ -205,6 +218,16 @@ def told(error: PgError) -> PgError:
     if error.sqlstate == "23505" and (error.fields.get("s"), error.fields.get("t")) == ("hanse", "commit_record"):
         return ended_by_recovery()
     return error
+
+
+def never_decided(lost: PgError) -> PgError:
+    """A group was lost that was to prepare. Who alone could have decided did not, and so nobody will."""
+    return PgError(
+        "40001",
+        "could not commit: the transaction was rolled back",
+        detail=f"Before it was decided, {lost.message}.",
+        hint="The transaction might succeed if retried.",
+    )
 
 
 def ended_by_recovery() -> PgError:

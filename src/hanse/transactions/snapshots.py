@@ -3,12 +3,12 @@
 **What goes wrong without it.** A transaction that wrote in g1 and g2 commits in one of them first (`commit.py`). A statement
 that reads both in between sees half of it: money that has left one account and has not reached the other.
 
-**The gates** are two empty tables in every group. A transaction over several groups takes both in each of its groups, in
-ROW EXCLUSIVE mode, which admits any number of such holders, when it can do nothing but commit any more: first
-`hanse.gate_over_groups`, then `hanse.gate`. Both are held until the commit is visible there (a prepared transaction keeps
-them, also over a crash). A transaction in one group takes `hanse.gate` alone, in the message that commits it
-(`gateway/gating.py`). A *barrier* takes gates in SHARE mode, which excludes those holders; while it has them all, the readers
-take their snapshots, and then it lets go. With three groups::
+**The gates** are two empty tables in every group, one for either kind of transaction. A transaction over several groups takes
+`hanse.gate_over_groups` in each of its groups, in ROW EXCLUSIVE mode, which admits any number of such holders, when it can
+do nothing but commit any more; it is held until the commit is visible there (a prepared transaction keeps it, also over a
+crash). A transaction in one group takes `hanse.gate`, in the message that commits it (`gateway/gating.py`). A *barrier* takes
+gates in SHARE mode, which excludes those holders; while it has them all, the readers take their snapshots, and then it lets
+go. With three groups::
 
     g1  BEGIN; LOCK TABLE hanse.gate_over_groups IN SHARE MODE                     ← sessions of the system
     g2  BEGIN; LOCK TABLE hanse.gate_over_groups IN SHARE MODE
@@ -18,6 +18,7 @@ take their snapshots, and then it lets go. With three groups::
     g1, g2, g3  ROLLBACK: g1 when its snapshots are taken, the others when g1's are, too, and their own
 
 The first group, the *pivot*, goes on with transactions of its own all the time; the others' wait for the second half only.
+So in the pivot the barrier has the gate of transactions over groups, in every other group those of both kinds.
 
 **The moment** of a reader is when it takes its snapshot in the pivot. In every other group nothing at all becomes visible
 from before that moment until it has its snapshot there. So its snapshots together are what all groups were at that
@@ -26,18 +27,17 @@ see the second alone.)
 
 **Why they hold a transaction T over several groups whole or not at all.** PostgreSQL makes a commit visible before it releases
 the transaction's locks. Let T have written in groups W, with the decider d last, and let the barrier for groups G have all its
-gates. In no group of both does T hold a gate that the barrier has, so for each of them, either T has not come to its commit
-there, or that commit is visible. If it has not come to it in some such g, then T is not decided, because it takes all
+gates. In no group of both does T hold its gate, which the barrier has there, so for each of them, either T has not come to its
+commit there, or that commit is visible. If it has not come to it in some such g, then T is not decided, because it takes all
 gates before the decision, and cannot be before g's gate is free: that is not before the pivot's snapshot is taken, and g's. In
 another group T cannot have become visible earlier than that, nor, as the barrier has a gate there, too, earlier than that
 group's snapshot. Otherwise T's commits in all of G and W are visible. Snapshots in G therefore all have T, or none has.
 
 **Why nobody waits in a circle.** Writers take the groups' gates in the order of the groups, and a writer waits for
 nothing else once it has its first: its constraints were checked before (findings-transactions A1, A4). A barrier takes
-`gate_over_groups` in the same order. When it has them all there is no transaction over several groups that holds a gate in
-G; who still holds a `gate` is committing in one group, and waits for nobody. So those can be asked for all at once. (The last
-group's two are: a transaction that holds them there waits only for groups that come after.) Readers take no locks under the
-barrier but that of a snapshot.
+`gate_over_groups` in the same order. Whoever holds a `gate` is committing in one group, and waits for nobody, so those can be
+asked for all at once. (The last group's two are: who holds its gate over groups waits only for groups that come after.) Readers
+take no locks under the barrier but that of a snapshot.
 
 **Why a group that is stuck does not stop the others.** A prepared transaction whose gateway died holds its gates until
 recovery ends it. A barrier that waited for them while it holds others would keep every commit of the other groups

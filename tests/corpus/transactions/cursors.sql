@@ -321,3 +321,23 @@ BEGIN;
 DECLARE c BINARY CURSOR FOR SELECT side, id FROM accounts ORDER BY side, id;
 FETCH 3 FROM c;
 COMMIT;
+-- name: opened_by_a_function
+BEGIN;
+UPDATE accounts SET balance = balance + 1;
+SELECT opened('r');
+FETCH 2 FROM r;
+MOVE 1 IN r;
+FETCH PRIOR FROM r;
+SAVEPOINT a;
+SELECT opened('s');
+FETCH s;
+ROLLBACK TO a;
+FETCH ALL FROM r;
+CLOSE r;
+-- error: 34000
+FETCH r;
+ROLLBACK TO a;
+SELECT opened('r');
+COMMIT;
+-- error: 34000
+FETCH r;

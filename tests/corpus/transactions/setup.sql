@@ -30,3 +30,6 @@ CREATE TABLE children (
 ) /*hanse PARTITION BY RANGE (side)*/;
 /*hanse CREATE TABLE children_1 PARTITION OF children FOR VALUES FROM (1) TO (2) TABLESPACE g1*/;
 /*hanse CREATE TABLE children_2 PARTITION OF children FOR VALUES FROM (2) TO (3) TABLESPACE g2*/;
+
+CREATE FUNCTION opened(name refcursor) RETURNS refcursor LANGUAGE plpgsql AS
+    'BEGIN OPEN name SCROLL FOR SELECT * FROM generate_series(1, 5) AS n; RETURN name; END';

@@ -21,6 +21,8 @@ from hanse.config import CLUSTER_FORMAT
         (("--port", "65535"), "--port must be between 1 and"),
         (("--workers", "-1"), "--workers must be between 1 and"),
         (("--password", ""), "--password must not be empty"),
+        (("--control-plane", "http://127.0.0.1:2379"), "the address of the control plane is written etcd://HOST:PORT"),
+        (("--control-plane", "etcd://127.0.0.1:1,localhost:1"), "etcd does not answer: localhost:1: "),
         (("--postgres", "/nonexistent/bin"), "there is no program postgres in /nonexistent/bin"),
     ],
 )
@@ -60,9 +62,13 @@ def test_a_second_up_and_a_changed_shape(local: LocalCluster) -> None:
     local.up()
     pids = local.pids()
     assert f"is running already (process {pids['up']})" in local.refused("up", "--detach")
+    assert "has no instance on node" in local.refused("switchover", "g1", "n9")
     local.down()
+    assert "start the cluster with `hanse up`" in local.refused("drain", "n1")
+    assert "does not run; `hanse up` starts it" in local.refused("chaos", "heal")
     assert "this cluster has 1 nodes" in local.refused("up", "--nodes", "2")
     assert "has another password" in local.refused("up", "--password", "other")
+    assert "and --control-plane cannot change that" in local.refused("up", "--control-plane", "etcd://127.0.0.1:2379")
 
 
 def test_data_of_another_version_or_format(local: LocalCluster) -> None:

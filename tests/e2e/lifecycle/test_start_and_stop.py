@@ -75,13 +75,14 @@ def test_ctrl_c_ends_everything_in_order(local: LocalCluster) -> None:
 
 
 def test_ctrl_c_during_the_first_start_leaves_nothing_running(local: LocalCluster) -> None:
-    with local.foreground() as up:
-        assert up.stderr is not None
-        while (line := up.stderr.readline()) and "PostgreSQL" not in line:
-            pass
-        up.send_signal(signal.SIGINT)
-        up.communicate(timeout=60)
-    assert local.processes() == []
+    for moment in ("n1: starting", "n1: starting PostgreSQL"):  # before an agent has said that it is there, and after
+        with local.foreground() as up:
+            assert up.stderr is not None
+            while (line := up.stderr.readline()) and moment not in line:
+                pass
+            up.send_signal(signal.SIGINT)
+            up.communicate(timeout=60)
+        assert local.processes() == []
     local.up()  # and the next start goes on from there
     assert local.answers()
     local.down()

@@ -281,7 +281,7 @@ async def test_only_nodes_of_the_cluster_are_answered(tmp_path: Path) -> None:
         assert asked == []
         for _ in range(2):
             assert await asker.ask(("a", "127.0.0.1", port), Recruit(2, "r"), timeout_s=10) == Heard("a", 2)
-        assert len(server._accepted) == 1  # a connection is kept
+        assert server.server.connections == 1  # a connection is kept
         with pytest.raises((EOFError, OSError)):
             await asker.ask(("a", "127.0.0.1", port), Recruit(3, "r"), timeout_s=10)
         await server.stop()

@@ -324,7 +324,7 @@ def test_any_password_logs_in_and_no_other(password: str, salt: bytes, other: st
     assert verifier is not None
     key = log_in(Password(password)).client_key
     assert key is not None and log_in(ScramKeys(key, verifier.server_key)).client_key == key
-    assume(saslprep(password) != saslprep(other))
+    assume(saslprep(password).rstrip(b"\0") != saslprep(other).rstrip(b"\0"))  # HMAC pads its key with zeros
     try:
         log_in(Password(other))
     except PgError as error:

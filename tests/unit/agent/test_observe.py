@@ -4,9 +4,9 @@ from pathlib import Path
 
 import msgspec
 
-from hanse.agent.observe import observe_processes, table_statuses
+from hanse.agent.observe import observe_processes, table_statuses, with_snapshot
 from hanse.agent.topology import Request, plan_cluster
-from hanse.catalog.model import Bound, Kind, Relation, Shard, Snapshot
+from hanse.catalog.model import Bound, Group, Instance, Kind, Node, Relation, Shard, Snapshot
 from hanse.config import Secrets
 
 SECRETS = Secrets(system_password="s", user_password="p")
@@ -28,6 +28,32 @@ def test_a_cluster_of_which_nothing_runs(tmp_path: Path) -> None:
     assert set(shape["gateways"][0]) == {"node", "worker", "host", "port", "pid", "state"}
     assert {"name", "node", "host", "port", "pid", "role", "state"} <= set(shape["groups"][0]["instances"][0])
     assert {"name", "host", "gateway_port", "state"} <= set(shape["nodes"][0])
+
+
+def test_what_the_catalog_knows_of_other_machines(tmp_path: Path) -> None:
+    ports = range(100, 200)
+    cluster = plan_cluster(Request(nodes=1, groups=1), cluster_id="c", choose_ports=lambda count: list(ports[:count]))
+    here = observe_processes(tmp_path, cluster, SECRETS)
+    g1 = (
+        Instance(name="g1.1", node="n1", host="a", port=1, role="follower", peer_port=2),
+        Instance(name="g1.2", node="n2", host="b", port=3, role="leader", peer_port=4),
+    )
+    g2 = (Instance(name="g2.1", node="n2", host="b", port=5, role="leader"),)
+    status = with_snapshot(
+        here,
+        Snapshot(
+            nodes=(Node(name="n1", host="a", gateway_port=6), Node(name="n2", host="b", gateway_port=7)),
+            groups=(Group(name="g1", instances=g1, durability="all"), Group(name="g2", instances=g2)),
+        ),
+    )
+    assert status.state == here.state and status.nodes[0] == here.nodes[0]
+    (other,) = status.nodes[1:]
+    assert (other.name, other.host, other.gateway_port, other.state) == ("n2", "b", 7, "unknown")
+    shown = [(g.name, g.leader, g.durability, [(i.name, i.state) for i in g.instances]) for g in status.groups]
+    assert shown == [
+        ("g1", "g1.2", "all", [("g1.1", "stopped"), ("g1.2", "unknown")]),
+        ("g2", "g2.1", "quorum", [("g2.1", "unknown")]),
+    ]
 
 
 def test_tables_are_shown_by_kind_and_their_partitions_as_shards() -> None:

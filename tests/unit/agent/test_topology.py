@@ -49,6 +49,14 @@ def test_three_replicas_where_there_are_nodes_for_them() -> None:
     assert len([i for node in plan(nodes=2, groups=1).nodes for i in node.instances if i.group == "g1"]) == 1
 
 
+@pytest.mark.parametrize(("nodes", "leaders"), [(1, 1), (2, 2), (3, 3), (9, 5)])
+def test_with_an_etcd_no_node_has_a_vote_and_the_first_can_lead(nodes: int, leaders: int) -> None:
+    request = Request(nodes=nodes, groups=1, control_plane="etcd://a:1")
+    cluster = plan_cluster(request, cluster_id="c", choose_ports=lambda count: list(range(100, 100 + count)))
+    assert [bool(node.control_port) for node in cluster.nodes] == [number < leaders for number in range(nodes)]
+    assert not any(node.raft_port for node in cluster.nodes)
+
+
 @pytest.mark.parametrize(("nodes", "voters"), [(1, 1), (2, 1), (3, 3), (4, 3), (5, 5), (6, 5), (9, 5)])
 def test_an_odd_number_of_nodes_has_votes_in_the_control_plane(nodes: int, voters: int) -> None:
     cluster = plan(nodes=nodes, groups=1)

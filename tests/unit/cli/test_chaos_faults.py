@@ -61,6 +61,17 @@ def test_both_sides_know_of_a_partition(cluster: Cluster, direction: str, there:
     assert links(cluster) == {}
 
 
+def test_who_is_cut_off_has_no_etcd(cluster: Cluster) -> None:
+    cluster.secrets = Secrets(system_password="", user_password="", control_plane="etcd://a:1,[::1]:2")
+    network.partition(cluster, ("n1",), "from")
+
+    def ways(node: str) -> list[object]:
+        found = json.loads((cluster.data_dir / node / "run" / "links.json").read_text())
+        return [found.get(each) for each in ("a:1", "::1:2")]
+
+    assert (ways("n1"), ways("n2")) == ([[None, 0], [None, 0]], [None, None])
+
+
 def test_a_slow_link_beside_one_that_is_cut(cluster: Cluster) -> None:
     network.partition(cluster, ("n3",), "both")
     network.slow(cluster, network.pairs(cluster, ("n1", "n2")), 200)

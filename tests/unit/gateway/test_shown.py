@@ -92,6 +92,14 @@ def test_names_in_sentences() -> None:
     assert long.message == f"permission denied for table {LONG[:63]}"
 
 
+def test_dependents_have_one_line_for_a_table() -> None:
+    lines = [
+        f"column m of table {name} depends on type mood" for name in ("person", "person_p0", "person_p1", "lone_p1")
+    ]
+    told = _shown("2BP01", "cannot drop type mood because other objects depend on it", detail="\n".join(lines))
+    assert told.detail == "\n".join((lines[0], lines[3]))
+
+
 def test_what_stays() -> None:
     denied = "permission denied for table {}"
     for name in ("visit_p0", "old_visits", "lone_p1", "nobody_p3", "xperson_p1"):

@@ -14,7 +14,7 @@ import pytest
 from hanse.replication import failover, membership
 from hanse.replication.failover import Report
 from hanse.replication.record import RuleRecord
-from hanse.replication.rule import Rule, commit_clause
+from hanse.replication.rule import Clause, Policy, Rule, changing_clause, commit_clause
 from support.replication_world import Faults, World
 
 SEEDS_MAX = 400
@@ -27,9 +27,10 @@ def found(
     faults: Faults = NO_FAULTS,
     run: Callable[[World], None] = World.run,
     shape: tuple[int, int] | None = None,
+    policy: Policy = Policy.QUORUM,
 ) -> None:
     for seed in range(first, first + SEEDS_MAX):
-        world = World(seed, faults, shape=shape)
+        world = World(seed, faults, shape=shape, policy=policy)
         try:
             run(world)
         except AssertionError as error:
@@ -50,6 +51,10 @@ LOST, SHOWN, TWO = "acknowledged commits", "that were shown", "serves while term
 )
 def test_what_instances_do_is_needed(fault: str, first: int, words: str) -> None:
     found(first, words, Faults(**{fault: True}))
+
+
+def test_a_stream_ends_before_the_report() -> None:
+    found(0, "commit", Faults(reports_before_fence=True), run=World.lag, shape=(3, 0))
 
 
 def test_enough_recruits_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,10 +79,32 @@ def test_old_leases_have_to_be_waited_for(monkeypatch: pytest.MonkeyPatch) -> No
     found(0, TWO, run=World.rival)
 
 
+def test_who_goes_on_alone_has_to_pledge_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unsaid(current: RuleRecord, rule: Rule) -> Generator[membership.Step, None, None]:
+        yield membership.Use(membership.NOBODY)
+        record = replace(current, serial=current.serial + 1, rule=rule)
+        yield membership.Write(record, record)
+
+    monkeypatch.setattr(membership, "alone", unsaid)
+    found(0, LOST, run=World.loss, shape=(2, 0))
+
+
 def test_a_change_needs_both_rules_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
     def at_once(current: RuleRecord, rule: Rule) -> Generator[membership.Step, None, None]:
         yield membership.Use(commit_clause(rule, current.leader))
-        yield membership.Write(replace(current, serial=current.serial + 1, rule=rule))
+        record = replace(current, serial=current.serial + 1, rule=rule)
+        yield membership.Write(record, record)
 
     monkeypatch.setattr(membership, "change", at_once)
     found(0, "commit", run=World.growth, shape=(3, 2))
+
+
+def test_a_change_needs_what_failovers_by_the_old_rule_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of `all` it needs no more, and no less."""
+
+    def forgetful(record: RuleRecord) -> Clause:
+        return changing_clause(record.rule, record.leader)
+
+    monkeypatch.setattr(RuleRecord, "clause", forgetful)
+    monkeypatch.setattr(RuleRecord, "establishing", forgetful)
+    found(0, "commit", run=World.retreat, shape=(5, 0), policy=Policy.ALL)

@@ -16,15 +16,14 @@ from hanse.replication.failover import (
     Report,
     choose,
     decide,
-    next_term,
     switchover_ready,
 )
 from hanse.replication.lease import PROMISED_S, SERVED_S, Grants, Lease
-from hanse.replication.membership import Use, Write, change
+from hanse.replication.membership import Use, Write, change, may_go_alone
 from hanse.replication.pledge import Act, Heartbeat, Pledge, Promote, Recruit, judge
 from hanse.replication.record import RuleRecord
 from hanse.replication.rejoin import LeaderHistory, LocalData, Reign, Rejoin, rejoin
-from hanse.replication.rule import Clause, Policy, Rule, establishing_clause, holder_clause, overlap, rule_of
+from hanse.replication.rule import Clause, Policy, Rule, holder_clause, overlap, rule_of
 
 NAMES = tuple("abcdefg")
 
@@ -90,14 +89,17 @@ def test_a_change_enlarges_before_it_shrinks() -> None:
     rules = [Rule(frozenset(names), k) for names in ("ab", "abc", "abd", "abcd", "acd") for k in range(len(names))]
     for old, new in itertools.permutations(rules, 2):
         current = RuleRecord(term=3, serial=0, leader="a", promotion_id="x", rule=old)
-        found, in_use = {old}, establishing_clause(old, "a")
+        found, in_use = {old}, current.clause()
         for step in change(current, new):
             if isinstance(step, Use):
                 in_use = step.clause
             else:
                 found = set(step.record.rules) | found  # until it is established, either may be found
             for rule in found:
-                assert set_meets(in_use, Clause(rule.members - {"a"}, rule.k)), (old, new, step)
+                needed = min(rule.k, rule.record_copies - 1)  # by failovers; a rule may have promised more
+                assert set_meets(in_use, Clause(rule.members - {"a"}, needed)), (old, new, step)
+            if new in found:
+                assert set_meets(in_use, Clause(new.members - {"a"}, new.k)), (old, new, step)
             if isinstance(step, Write):
                 found = set(step.record.rules)
         assert found == {new} and in_use.count == new.k
@@ -217,7 +219,6 @@ def test_an_attempt_gives_way_and_ends() -> None:
     assert decide(chosen, seen(Refusal("a", 6))).lost_to is None
     assert decide(chosen, seen(Refusal("a", 7))).lost_to == 7
     assert decide(chosen, seen(Established("b", 6, "r1.1"))).done
-    assert next_term({"a": 4, "b": 9}) == 10
 
 
 def test_a_change_under_way_needs_recruits_of_both_rules() -> None:
@@ -287,3 +288,34 @@ LOCAL = LocalData(system_identifier=1, marked=False, timeline=3, promotion_id="p
 )
 def test_the_way_back(local: LocalData | None, way: Rejoin) -> None:
     assert rejoin(local, HISTORY) is way
+
+
+@pytest.mark.parametrize(
+    ("members", "before", "wanted", "may"),
+    [
+        ("ab", None, "a", True),
+        ("ab", None, "b", False),
+        ("abc", None, "a", False),
+        ("ab", "abc", "a", False),  # b and c may know of the rule before only, and go by it without a
+        ("a", "ab", "a", True),  # a change that waits for b
+        ("abc", "ab", "a", True),
+        ("a", None, "a", False),
+    ],
+)
+def test_a_leader_goes_on_alone_where_no_failover_goes_without_it(
+    members: str, before: str | None, wanted: str, may: bool
+) -> None:
+    def rule(names: str) -> Rule:
+        return rule_of(Policy.QUORUM, names)
+
+    previous = None if before is None else rule(before)
+    record = RuleRecord(term=1, serial=0, leader="a", promotion_id="x", rule=rule(members), previous=previous)
+    assert may_go_alone(record, rule(wanted)) is may
+
+
+def test_what_made_an_instance_alone_outlives_its_pledges() -> None:
+    record = RuleRecord(term=1, serial=1, leader="a", promotion_id="x", rule=Rule(frozenset("a"), 0))
+    pledge = Pledge(group="g1", term=1, attempt="x", leader="a", alone=record)
+    recruited = judge("a", pledge, Recruit(2, "y")).pledge
+    assert (recruited.term, recruited.leader, recruited.alone) == (2, None, record)
+    assert judge("a", recruited, Heartbeat(3, "z", "b")).pledge.alone == record

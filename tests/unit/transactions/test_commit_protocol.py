@@ -13,7 +13,8 @@ from hanse.core.errors import PgError
 from hanse.transactions.commit import (
     CATALOG_DECIDER,
     CHECK_CONSTRAINTS,
-    TAKE_GATES,
+    GATE_OVER_GROUPS,
+    PATIENTLY,
     Decide,
     Errors,
     GlobalId,
@@ -52,7 +53,8 @@ class Path:
         return [
             place
             for step, _ in self.steps
-            if isinstance(step, Run) and step.sql.removeprefix(f"{TAKE_GATES}; ").startswith(words)
+            if isinstance(step, Run)
+            and step.sql.removeprefix(PATIENTLY).removeprefix(f"{GATE_OVER_GROUPS}; ").startswith(words)
             for place in step.places
         ]
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from hanse.core.errors import PgError
-from hanse.transactions.commit import TAKE_GATES, GlobalId, Run, commit
+from hanse.transactions.commit import GATE_OVER_GROUPS, GlobalId, Run, commit
 from hanse.transactions.snapshots import GiveBack, Pause, Take, barrier
 
 SEEDS, PARTS = 4_000, 2
@@ -77,10 +77,9 @@ def writer(world: World, name: str, groups: tuple[str, ...], *, gated: bool = Tr
         world.draw.shuffle(places)
         for place in places:
             if step.stage in ("prepare", "decide") and gated:
-                assert TAKE_GATES in step.sql
-                for gates in (world.over_groups, world.gates):
-                    while not gates[place].ask(name, EXCLUSIVE):
-                        yield
+                assert GATE_OVER_GROUPS in step.sql
+                while not world.over_groups[place].ask(name, EXCLUSIVE):
+                    yield
             yield
             if step.stage in ("decide", "finish"):
                 world.show(place, name)  # first visible,

@@ -205,25 +205,26 @@ def rename(stmt: Any, text: str, ctx: DdlContext) -> Procedure:
     """ALTER … RENAME of anything. Placement hangs on the oid, and stays."""
     if stmt.relation is None:
         return (yield from run(text, ctx))
-    relation = ctx.find(stmt.relation)
-    groups = yield from groups_of(stmt.relation, ctx)
+    yield from _named_anew(stmt.relation, text, ctx)
+    return DdlResult()
+
+
+def _named_anew(target: Any, text: str, ctx: DdlContext) -> Generator[Step, Any, Relation | None]:
+    """Gives what it was before. Statements on rows of several groups wait: they name the table."""
+    relation = ctx.find(target)
+    groups = yield from groups_of(target, ctx)
     if relation is not None and relation.kind in SPREAD:
         yield Freeze((relation.identity,))
     yield RunWorkspace(text)
     yield from run_groups(everywhere(groups, surgery.as_plain_table(text)))
-    return DdlResult()
+    return relation
 
 
 def set_schema(stmt: Any, text: str, ctx: DdlContext) -> Procedure:
     """ALTER … SET SCHEMA. Partitions in the table's schema go with it, for Hanse made most of them, not the client."""
     if stmt.relation is None:
         return (yield from run(text, ctx))
-    relation = ctx.find(stmt.relation)
-    groups = yield from groups_of(stmt.relation, ctx)
-    if relation is not None and relation.kind in SPREAD:
-        yield Freeze((relation.identity,))
-    yield RunWorkspace(text)
-    yield from run_groups(everywhere(groups, surgery.as_plain_table(text)))
+    relation = yield from _named_anew(stmt.relation, text, ctx)
     if relation is not None and relation.kind is Kind.SHARDED:
         moved = (stmt.newschema, relation.name)
         yield from run_system([_partitions_to_schema(moved, relation.schema)], ctx.groups)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ...core.errors import UserMistake
 from ..options import data_option
 
 if TYPE_CHECKING:
@@ -73,8 +74,8 @@ def resume(target: str) -> None:
 def partition(nodes: tuple[str, ...], direction: str, seconds: float | None) -> None:
     """Cut the nodes of the targets off from all others.
 
-    What agents and gateways say to other nodes' agents is lost: leases, failovers, the control plane. PostgreSQL's own
-    connections go on.
+    What agents and gateways say to other nodes' agents, and to an etcd, is lost: leases, failovers, the control plane.
+    PostgreSQL's own connections go on.
     """
     from . import single
 
@@ -142,7 +143,10 @@ def _cluster() -> Cluster:
     data_dir: Path = click.get_current_context().find_root().obj
     config, secrets = load_existing(data_dir)
     check_owner(data_dir)
-    return Cluster(data_dir, config, secrets)
+    cluster = Cluster(data_dir, config, secrets)
+    if cluster.status().state == "stopped":
+        raise UserMistake(f"the cluster in {data_dir} does not run; `hanse up` starts it")
+    return cluster
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

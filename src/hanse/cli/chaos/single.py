@@ -39,7 +39,8 @@ async def partition(cluster: Cluster, names: tuple[str, ...], direction: str, se
     names = _nodes(cluster, names)
     side, others = network.sides(cluster, names)
     arrow = {"both": "|", "from": "✗→", "to": "←✗"}[direction]
-    text = f"{', '.join(each.name for each in side)} {arrow} {', '.join(each.name for each in others)}"
+    far = [each.name for each in others] + (["etcd"] if cluster.secrets.control_plane else [])
+    text = f"{', '.join(each.name for each in side)} {arrow} {', '.join(far)}"
     texts = Lasting(text, "the nodes are still parted: hanse chaos heal", "the links are whole")
     end = partial(network.whole, cluster)
     await _lasting(cluster, names, texts, seconds, partial(network.partition, cluster, names, direction), end)

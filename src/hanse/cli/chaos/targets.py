@@ -112,7 +112,11 @@ def resume(target: Target) -> None:
 
 
 def is_paused(target: Target) -> bool:
-    return any(process.status() == psutil.STATUS_STOPPED for process in _processes(target))
+    for process in _processes(target):
+        with suppress(psutil.NoSuchProcess):
+            if process.status() == psutil.STATUS_STOPPED:
+                return True
+    return False
 
 
 def _processes(target: Target) -> Iterator[psutil.Process]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
+from ...agent.cluster_dir import load_existing
 from ...agent.observe import ClusterStatus, observe_processes, with_replication
 from ...config import DEFAULT_USER, ClusterConfig, Secrets
 from .load import Beat, Clients
@@ -23,7 +24,8 @@ class Cluster:
     secrets: Secrets
 
     def status(self) -> ClusterStatus:
-        return observe_processes(self.data_dir, self.config, self.secrets)
+        """Of the instances that there are now: groups change."""
+        return observe_processes(self.data_dir, load_existing(self.data_dir)[0], self.secrets)
 
     async def look(self) -> ClusterStatus:
         """With the followers, where it may be whole."""
@@ -71,6 +73,7 @@ class Watch:
     cluster: Cluster
     beats: dict[str, Beat]  # group → its client
     say: Callable[[float, str], None]
+    poll_s: float = POLL_S
     _before: dict[str, str] = field(default_factory=dict)
     _told: dict[str, int] = field(default_factory=dict)
     _begun: float = 0.0
@@ -91,7 +94,7 @@ class Watch:
             since = min(since, monotonic()) if over(status) else math.inf
             if all(beat.begun > since for beat in self.beats.values()):
                 return True
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(self.poll_s)
         return False
 
     def longest(self) -> dict[str, float]:

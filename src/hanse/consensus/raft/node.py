@@ -20,6 +20,7 @@ import logging
 import random
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from ...core.clock import clock
@@ -32,7 +33,8 @@ from ...core.limits import (
     RAFT_SNAPSHOT_LOG_BYTES,
 )
 from ...core.node_tls import NodeTls
-from ..contract import Leadership, Membership, StateMachine, unavailable, unknown_outcome
+from ..contract import Leadership, StateMachine, unavailable, unknown_outcome
+from ..watched import Watched
 from . import wire
 from .configuration import Configuration
 from .core import Raft
@@ -55,7 +57,17 @@ class NotPlaced(Exception):
     """The proposal is in no log."""
 
 
-class Node:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Membership:
+    """Names and addresses; `leader` is None where this node knows of none."""
+
+    voters: tuple[str, ...]
+    learners: tuple[str, ...]
+    addresses: dict[str, str]
+    leader: str | None
+
+
+class Node(Watched):
     """`initial` is what a new storage begins with: `saved.founding`, or `saved.joining`."""
 
     def __init__(
@@ -94,8 +106,8 @@ class Node:
     async def start(self) -> None:
         """Opens the log, listens, takes part. Raises UserMistake."""
         loop = asyncio.get_running_loop()
-        self._wake, self._moved, self._led = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        self.failed: asyncio.Future[None] = loop.create_future()  # done: this node takes part no more
+        self._wake = asyncio.Event()
+        self._begin()
         try:
             self._storage = await loop.run_in_executor(self._disk, Storage, self._directory, self.name, self._initial)
         except BaseException:
@@ -140,13 +152,6 @@ class Node:
     def leadership(self) -> Leadership:
         return Leadership(term=self._raft.term, leader=self._raft.leader, leads=self.leads)
 
-    async def leadership_changed(self, known: Leadership) -> Leadership:
-        while self.leadership == known:
-            if self.failed.done():
-                raise unavailable()
-            await self._led.wait()
-        return self.leadership
-
     @property
     def membership(self) -> Membership:
         configuration = self._raft.configuration
@@ -189,13 +194,6 @@ class Node:
                 finally:
                     self._reads.pop(ticket, None)
         raise unavailable()
-
-    async def changed(self, since: int) -> int:
-        while self.version <= since:
-            if self.failed.done():
-                raise unavailable()
-            await self._moved.wait()
-        return self.version
 
     async def add(self, node: str, address: str) -> None:
         current = self._raft.configuration
@@ -358,8 +356,7 @@ class Node:
         if effects.persist is not None:
             self._raft.persisted(clock())
         if effects.apply or effects.restore is not None:
-            self._moved.set()
-            self._moved = asyncio.Event()
+            self._tell_version()
             self._compact()
         self._give_up_forwarded()
 
@@ -413,8 +410,7 @@ class Node:
     def _note_leadership(self) -> None:
         if self.leadership != self._noted:
             self._noted = self.leadership
-            self._led.set()
-            self._led = asyncio.Event()
+            self._tell_leadership()
 
     def _address_of(self, node: str) -> str | None:
         return self._addresses.get(node) or self._raft.configuration.addresses.get(node)
@@ -449,8 +445,7 @@ class Node:
             self.failed.exception()  # nobody need watch it
 
     def _fail_all(self) -> None:
-        self._moved.set()
-        self._led.set()
+        self._tell_end()
         for _, forwarded in self._forwarded.values():
             if not forwarded.done():
                 forwarded.set_exception(unknown_outcome())

@@ -26,6 +26,7 @@ from ...core.limits import (
 )
 from ...core.links import open_connection
 from ...core.node_tls import NodeTls, certified_names
+from ...core.serving import NodeServer
 from . import wire
 
 log = logging.getLogger(__name__)
@@ -52,25 +53,26 @@ class Transport:
         self._tls = tls
         self._arrived = arrived
         self._peers: dict[str, Peer] = {}
-        self._accepted: set[asyncio.Task[None]] = set()
+        self._server = NodeServer(
+            self._serve, tls.server, handshake_s_max=RAFT_CONNECT_S_MAX, connections_max=RAFT_CONNECTIONS_MAX
+        )
         self.addresses: dict[str, str] = {}  # of nodes that have called, as they say themselves
 
     async def listen(self, address: str) -> str:
         """Gives the address in use: 'host:port'; port 0 is any. Raises UserMistake."""
         host, _, port = address.rpartition(":")
         try:
-            self._server = await asyncio.start_server(self._accept, host, int(port), ssl=self._tls.server)
+            await self._server.start(host, int(port))
         except OSError as error:
             raise UserMistake(f"the control plane cannot listen on {address}: {error.strerror}") from error
-        self._address = f"{host}:{self._server.sockets[0].getsockname()[1]}"
+        self._address = f"{host}:{self._server.port}"
         return self._address
 
     async def close(self) -> None:
-        self._server.close()
-        tasks = [peer.task for peer in self._peers.values() if peer.task is not None] + list(self._accepted)
+        tasks = [peer.task for peer in self._peers.values() if peer.task is not None]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(self._server.stop(), *tasks, return_exceptions=True)
         self._peers.clear()
 
     # --- sending -----------------------------------------------------------------------------------------------------
@@ -152,22 +154,11 @@ class Transport:
 
     # --- receiving ---------------------------------------------------------------------------------------------------
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._accepted.add(task)
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            if len(self._accepted) <= RAFT_CONNECTIONS_MAX:
-                await self._receive(reader, writer)
-        except asyncio.CancelledError:
-            pass  # close(): raised further it would be logged as an error by asyncio's server
-        except (OSError, EOFError, TimeoutError):
-            pass  # the other side ended it, and connects again
+            await self._receive(reader, writer)
         except wire.WireError as error:
             log.warning("%s refused a connection: %s", self._node, error)
-        finally:
-            self._accepted.discard(task)
-            writer.transport.abort()
 
     async def _receive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(RAFT_CONNECT_S_MAX):

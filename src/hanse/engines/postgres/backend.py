@@ -16,14 +16,15 @@ import asyncio
 import struct
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Protocol, cast
 
 from ...core.errors import PgError
 from ...core.limits import MESSAGE_BYTES_MAX, PREPARED_BYTES_PER_BACKEND_MAX, PREPARED_PER_BACKEND_MAX
 from ...pgwire import backend as server_messages
 from ...pgwire import frontend
 from ...pgwire.diagnostics import parse_error
+from ...pgwire.framing import Long
 from .cover import Cover
 
 PULL_BYTES_AHEAD = 1 << 20
@@ -32,7 +33,7 @@ LARGE_BYTES = 1 << 16  # of a message: from here on two writes cost less than a 
 _LENGTH = struct.Struct("!I").unpack_from
 _READY, _ERROR, _ROW, _COPY_DATA, _COMPLETE = ord("Z"), ord("E"), ord("D"), ord("d"), ord("C")
 _ACKNOWLEDGEMENTS = frozenset(b"123")  # ParseComplete, BindComplete, CloseComplete
-_BIND_COMPLETE = b"2\x00\x00\x00\x04"
+_BEGUN = server_messages.command_complete("BEGIN")
 _PARAMETER, _NOTIFICATION, _NOTICE = ord("S"), ord("A"), ord("N")
 # PostgreSQL commits here, and says so, when the wait for followers is cancelled. Nobody may be told "committed" for that: to
 # its session it is a lost connection, after which nobody knows.
@@ -86,14 +87,11 @@ class Backend(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._relay: Relay | None = None
         self._skip_ready = 0
-        self.strip_bind_complete = (
-            False  # relay mode: the next answer begins with a BindComplete that is not the client's
-        )
+        self._expected = b""  # relay mode: what those of `_swallow` look like if all goes well
         self._hidden = _NONE  # relay mode: which statement of the message is not the client's
-        self._swallow = 0  # so many ParseComplete and CloseComplete answer what we added, not the client's
+        self._swallow = 0  # so many messages answer what we added, not the client's (Parse, Bind, Close, BEGIN)
         self._tail = b""  # the start of a message whose rest has not come yet (pull mode, or an unfinished header)
-        self._parts: list[bytes] = []  # a long message that is being put together, joined once when it is whole
-        self._parts_missing = 0
+        self._long: Long | None = None  # pull mode: a long message that is being put together
         self._skip = 0  # relay mode: bytes still to come of a message that is already being relayed
         self._inbox: deque[tuple[int, bytes]] = deque()
         self._inbox_bytes = 0
@@ -187,20 +185,24 @@ class Backend(asyncio.Protocol):
 
     # --- relay -------------------------------------------------------------------------------------------------
 
-    def relay_to(self, relay: Relay, *, skip_ready: int = 0, swallow: int = 0, hidden: int = 0) -> None:
+    def relay_to(
+        self, relay: Relay, *, skip_ready: int = 0, swallow: int = 0, expected: bytes = b"", hidden: int = 0
+    ) -> None:
         """From now on answers go to `relay`. The first `skip_ready` ReadyForQuery and all before them are our own.
 
-        `hidden`: FIRST or LAST, of two statements that of ours, which has no rows.
+        Then come `swallow` messages that answer our additions; `expected`, which is shorter than any error: what they are
+        if all goes well, to be taken off at once. `hidden`: FIRST or LAST, of two statements that of ours, which has no rows.
         """
         self._relay = relay
         self._hidden = hidden
         self._skip_ready, self._prelude = skip_ready + self._prelude, 0
-        self._swallow = swallow
+        self._swallow, self._expected = swallow, expected
 
     def relay_no_more(self) -> None:
         """What still comes of the answer is for `next`."""
         self._relay = None
         self._prelude, self._skip_ready, self._swallow, self._hidden = self._skip_ready, 0, 0, _NONE
+        self._expected = b""
         if self._skip:
             self.abort()  # in the middle of a message
 
@@ -238,14 +240,14 @@ class Backend(asyncio.Protocol):
         self._take(data)
 
     def _take(self, data: bytes) -> None:
-        if self._parts:
-            self._parts.append(data)
-            self._parts_missing -= len(data)
-            if self._parts_missing > 0:
+        if self._long is not None:
+            data = cast(bytes, self._long.feed(data))
+            if self._long.missing:
                 return
-            data = b"".join(self._parts)
-            self._parts = []
-        elif self._tail:
+            long, self._long = self._long, None
+            self._deliver(long.kind, long.taken())
+            self._delivered()
+        if self._tail:
             data = self._tail + data
             self._tail = b""
         try:
@@ -257,13 +259,15 @@ class Backend(asyncio.Protocol):
         if self._relay is None:
             self._pull_received(data)
             return
-        if self.strip_bind_complete:
-            if len(data) < 5:
+        expected = self._expected
+        if expected:
+            if len(data) < len(expected):
                 self._tail = data
                 return
-            self.strip_bind_complete = False
-            if data.startswith(_BIND_COMPLETE):
-                data = data[5:]
+            self._expected = b""
+            if data.startswith(expected):
+                self._swallow = 0
+                data = data[len(expected) :]
         if self._skip_ready or self._swallow:
             self._relay_filtered(data)
         else:
@@ -372,7 +376,7 @@ class Backend(asyncio.Protocol):
                 self._swallow = 0
             elif self._skip_ready:
                 self._skip_ready -= kind == _READY
-            elif kind in _ACKNOWLEDGEMENTS:
+            elif kind in _ACKNOWLEDGEMENTS or message == _BEGUN:
                 self._swallow -= 1
             else:
                 relay.chunk(message)
@@ -406,15 +410,19 @@ class Backend(asyncio.Protocol):
         if run:
             self._deliver(run, data[start:position])
         self._keep(data[position:])
+        self._delivered()
+
+    def _delivered(self) -> None:
         if self._inbox_bytes > PULL_BYTES_AHEAD and not self._paused:
             self._paused = True
             self.pause_reading()
         self._wake()
 
     def _keep(self, rest: bytes) -> None:
-        """The unfinished last message: as a list of chunks where it is long, so that joining stays linear."""
-        if len(rest) >= 5 and (missing := _LENGTH(rest, 1)[0] + 1 - len(rest)) > PULL_BYTES_AHEAD // 8:
-            self._parts, self._parts_missing = [rest], missing
+        """The unfinished last message. A long one is gathered where it stays."""
+        if len(rest) >= 5 and (size := _LENGTH(rest, 1)[0] + 1) - len(rest) > PULL_BYTES_AHEAD // 8:
+            self._long = Long(rest[0], size)
+            self._long.feed(rest)
         else:
             self._tail = rest
 
@@ -470,10 +478,24 @@ class Backend(asyncio.Protocol):
             self.resume_reading()
         return kind, raw
 
+    async def answers(self) -> AsyncIterator[tuple[int, bytes]]:
+        """As `next`, until ReadyForQuery. Errors are not given: the first is raised in the end."""
+        failure: PgError | None = None
+        while True:
+            kind, raw = await self.next()
+            if kind == _READY:
+                break
+            if kind == _ERROR:
+                failure = failure or parse_error(raw)
+            else:
+                yield kind, raw
+        if failure is not None:
+            raise failure
+
     @property
     def unread(self) -> bool:
         """Something came that nobody asked for (such as 57P01 at shutdown): the connection is not to be trusted."""
-        return bool(self._inbox) or bool(self._tail) or bool(self._parts) or bool(self._held)
+        return bool(self._inbox) or bool(self._tail) or self._long is not None or bool(self._held)
 
     @property
     def failed(self) -> bool:
@@ -490,21 +512,13 @@ class Backend(asyncio.Protocol):
         """Runs a simple query of our own and gives the rows of its last result as text; raises the server's error."""
         self.write(simple_query(sql))
         rows: list[tuple[str | None, ...]] = []
-        failure: PgError | None = None
-        while True:
-            kind, raw = await self.next()
+        async for kind, raw in self.answers():
             if kind == _ROW:
                 for row in split_messages(raw):
                     values = server_messages.parse_data_row(row)
                     rows.append(tuple(None if value is None else bytes(value).decode() for value in values))
             elif kind == ord("T"):
                 rows = []
-            elif kind == _ERROR:
-                failure = failure or parse_error(raw)
-            elif kind == _READY:
-                break
-        if failure is not None:
-            raise failure
         return rows
 
     # --- prepared statements -----------------------------------------------------------------------------------

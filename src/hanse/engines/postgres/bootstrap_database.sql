@@ -8,8 +8,8 @@ GRANT USAGE ON SCHEMA hanse TO PUBLIC;
 -- The decisions of distributed transactions: 'c' committed, 'a' aborted (a tombstone, which a late commit dies on). gids can be
 -- seen by everybody in pg_prepared_xacts; whoever knows the secret made the transaction, and may record that it is committed.
 CREATE TABLE hanse.commit_record (
-    gid text PRIMARY KEY,
-    outcome "char" NOT NULL DEFAULT 'c' CHECK (outcome IN ('c', 'a')),
+    gid text COLLATE "C" PRIMARY KEY,
+    outcome "char" NOT NULL DEFAULT 'c',
     secret text,
     at timestamptz NOT NULL DEFAULT clock_timestamp(),  -- the transaction may be older than records live
     CONSTRAINT secret_of_transaction CHECK (
@@ -20,7 +20,8 @@ CREATE TABLE hanse.commit_record (
 GRANT INSERT (gid, secret) ON hanse.commit_record TO PUBLIC;
 
 -- The gates: their lock modes order commits and snapshots. They are always empty; who commits takes ROW EXCLUSIVE, for which
--- the right to insert is enough, of both in a transaction over several groups; who reads over several groups takes SHARE.
+-- the right to insert is enough: of `gate` in a transaction in one group, of the other in one over several. Who reads over
+-- several groups takes SHARE.
 CREATE TABLE hanse.gate (x int CHECK (false));
 
 GRANT INSERT ON hanse.gate TO PUBLIC;

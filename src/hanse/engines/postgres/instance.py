@@ -186,8 +186,8 @@ class Instance:
 
     def is_alive(self) -> bool:
         """Whether the server that was started or adopted still runs. Reaps it when it was a child."""
-        if self._child is not None and self._child.poll() is not None:
-            return False
+        if self._child is not None:
+            return self._child.poll() is None
         return self._process is not None and is_running(self._process)
 
     def adopt(self) -> bool:

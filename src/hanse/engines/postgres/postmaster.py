@@ -20,7 +20,7 @@ PID_FILE = "postmaster.pid"
 START_TIME_TOLERANCE_S = 10.0  # the file's clock is read after the process began; system clocks are set now and then
 LOG_TAIL_BYTES = 16_384
 HARSH_STOP_TIMEOUT_S = 5.0  # for an immediate shutdown
-POLL_S = 0.01
+POLL_S = 0.003
 
 
 class PortTaken(UserMistake):
@@ -111,15 +111,11 @@ def _names_directory(lock_file: Path, directory: Path) -> bool:
 
 def end_postmaster(process: psutil.Process, first_signal: int, *, timeout_s: float) -> None:
     """Ask a server to end; after `timeout_s` make it (SIGQUIT: as a crash), at last kill it with its backends."""
-    try:
-        backends = list(process.children())
-    except psutil.NoSuchProcess:
-        return
     for number, seconds in ((first_signal, timeout_s), (signal.SIGQUIT, HARSH_STOP_TIMEOUT_S)):
         _signal(process, number)
         if _wait_gone(process, seconds):
             return
-    _kill(process, backends)
+    kill_server(process)
 
 
 def kill_server(process: psutil.Process) -> None:

@@ -16,6 +16,7 @@ from importlib.resources import files
 from ...core.errors import PgError
 from .streaming import POLL_S, Access, Leadership, Member
 
+PROMOTED_S_MAX = 1.0  # for one to be promoted, before its followers look anew who leads
 _HISTORY_LINE = re.compile(r"^(\d+)\s+([0-9A-F]+)/([0-9A-F]+)", re.MULTILINE)
 
 
@@ -99,6 +100,16 @@ async def establish(member: Member, lsn: int, names: Collection[str], count: int
             )
             if reached >= count:
                 return
+            await asyncio.sleep(POLL_S)
+
+
+async def until_promoted(leader: Access) -> None:
+    """Of one that is to lead: its followers come while it is promoted. Raises PgError 55000 after PROMOTED_S_MAX."""
+    async with leader.connected() as connection:
+        deadline = asyncio.get_running_loop().time() + PROMOTED_S_MAX
+        while await connection.fetchval("SELECT pg_is_in_recovery()"):
+            if asyncio.get_running_loop().time() > deadline:
+                raise PgError("55000", f"the server on port {leader.port} does not lead yet")
             await asyncio.sleep(POLL_S)
 
 

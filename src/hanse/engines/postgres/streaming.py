@@ -5,14 +5,16 @@
     found = await member.data()             # newest row of hanse.leadership, end of its WAL
     await member.follow(source, names)      # it streams again
 
-Connections are made for each call: a server that is fenced or promoted ends its sessions. Errors are PgErrors; TimeoutError
-is raised where a server does not come to a state in the time given, and the caller restarts it.
+Connections are made for each call, because a server that is fenced or promoted ends its sessions; only what watches it goes by a
+`Line`. Errors are PgErrors; TimeoutError is raised where a server does not come to a state in the time given, and the caller
+restarts it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,9 +25,10 @@ from ...core.errors import PgError
 from ...core.limits import CONNECT_TIMEOUT_S
 from .group_files import Source, configure_member
 from .instance import Instance
-from .system_connection import to_pg_error
+from .system_connection import translated
 
 POLL_S = 0.002
+LINE_S_MAX = 10.0  # of age
 FENCE_S_MAX = 2.0  # for a follower to stop streaming and replay; then it is restarted
 
 
@@ -49,30 +52,61 @@ class Access:
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[Any]:
         """An asyncpg connection (the package has no types). Raises PgError."""
-        connection = None
-        try:
+        with translated("it was asked", f"the server on port {self.port}"):
             if self.kept_connection is not None:
                 yield self.kept_connection
                 return
-            connection = await asyncpg.connect(
-                host=self.host,
-                port=self.port,
-                user=self.user,
-                password=self.password,
-                database=self.database,
-                ssl=False,
-                timeout=CONNECT_TIMEOUT_S,
-                statement_cache_size=0,
-                server_settings={"application_name": "hanse agent", "search_path": "pg_catalog"},
-            )
-            yield connection
-        except asyncpg.PostgresError as error:
-            raise to_pg_error(error) from error
-        except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
-            raise PgError("08006", f"the server on port {self.port} failed", detail=str(error)) from error
-        finally:
-            if connection is not None:
+            connection = await self.connection()
+            try:
+                yield connection
+            finally:
                 connection.terminate()
+
+    async def connection(self) -> Any:
+        """Raises asyncpg's errors."""
+        return await asyncpg.connect(
+            host=self.host,
+            port=self.port,
+            user=self.user,
+            password=self.password,
+            database=self.database,
+            ssl=False,
+            timeout=CONNECT_TIMEOUT_S,
+            statement_cache_size=0,
+            server_settings={"application_name": "hanse agent", "search_path": "pg_catalog"},
+        )
+
+
+class Line:
+    """One connection for questions that come again and again: a login costs more than all of them.
+
+    It ends with the first question that fails, and after LINE_S_MAX: so a server that lets nobody in any more is found out, too.
+    """
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._connection: Any = None
+        self._until = 0.0
+
+    @contextlib.asynccontextmanager
+    async def connected(self) -> AsyncIterator[Any]:
+        """As `Access.connected`."""
+        if time.monotonic() > self._until:
+            self.close()
+        try:
+            with translated("it was watched", f"the server on port {self._access.port}"):
+                if self._connection is None:
+                    self._connection = await self._access.connection()
+                    self._until = time.monotonic() + LINE_S_MAX
+                yield self._connection
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,12 +164,6 @@ def slot_of(owner: str) -> str:
     return SLOT_PREFIX + "".join(each if each.isalnum() else f"_{ord(each):x}_" for each in owner.lower())
 
 
-def over_budget(slots: Collection[Slot], budget_bytes: int) -> list[Slot]:
-    """Those that keep more WAL than they may, while nobody reads it; largest first. They are dropped, the owner is cloned."""
-    found = [slot for slot in slots if slot.lost or (not slot.active and slot.retained_bytes > budget_bytes)]
-    return sorted(found, key=lambda slot: -slot.retained_bytes)
-
-
 async def make_slot(leader: Access, owner: str) -> str:
     """The slot of a follower; it keeps WAL from now on. One that exists stays as it is, unless it was beyond its budget."""
     name = slot_of(owner)
@@ -181,6 +209,12 @@ def source_of(access: Access, name: str, slot: str) -> Source:
     return Source(host=access.host, port=access.port, user=access.user, password=access.password, name=name, slot=slot)
 
 
+# One transaction, as statements of one message are.
+_PROBE = (
+    "SET LOCAL synchronous_commit = local; SELECT pg_export_snapshot(), pg_logical_emit_message(true, 'hanse', 'alive')"
+)
+
+
 class Member:
     """See the module's docstring."""
 
@@ -188,15 +222,21 @@ class Member:
         self.instance = instance
         self.access = access
         self._told: tuple[int | None, Source | None, str] | None = None  # which server, and what it was told
+        self._probing, self._looking = Line(access), Line(access)
+
+    def hang_up(self) -> None:
+        """Ends the connections that are kept."""
+        self._probing.close()
+        self._looking.close()
 
     # --- settings
 
-    async def reload(self) -> None:
+    async def reload(self, access: Access | None = None) -> None:
         """Tell the server that its files have changed. Every process of it was signalled when this returns.
 
         The postmaster reads the files and signals in one go, so a session that it starts with the new settings is the proof.
         """
-        async with self.access.connected() as connection:
+        async with (access or self.access).connected() as connection:
             before = await connection.fetchval("SELECT pg_conf_load_time()")
             await connection.execute("SELECT pg_reload_conf()")
         while True:
@@ -205,7 +245,7 @@ class Member:
                     return
             await asyncio.sleep(POLL_S)
 
-    async def follow(self, source: Source | None, synchronous_standby_names: str) -> None:
+    async def follow(self, source: Source | None, synchronous_standby_names: str, access: Access | None = None) -> None:
         """None: it streams from nobody, which is in force when this returns. A source it finds out about soon."""
         telling = (self.instance.pid, source, synchronous_standby_names)
         if telling == self._told:
@@ -215,7 +255,7 @@ class Member:
             configure_member, self.instance, source=source, synchronous_standby_names=synchronous_standby_names
         )
         if source is None:
-            await self.reload()
+            await self.reload(access)
         else:
             async with self.access.connected() as connection:
                 await connection.execute(_DROP_OLD_SLOTS)
@@ -241,38 +281,35 @@ class Member:
 
     # --- a follower
 
-    async def probe(self, timeout_s: float) -> None:
-        """Write something that nobody waits for but this disk. Raises TimeoutError, or the server's error.
+    async def probe(self) -> None:
+        """Write something that nobody waits for but this disk. Raises PgError.
 
         WAL goes into a file that has its full length already; an exported snapshot is a new one, which a full disk refuses.
         """
-        async with asyncio.timeout(timeout_s), self.access.connected() as connection:
-            async with connection.transaction():
-                await connection.execute("SET LOCAL synchronous_commit = local")
-                await connection.execute("SELECT pg_export_snapshot(), pg_logical_emit_message(true, 'hanse', 'alive')")
+        async with self._probing.connected() as connection:
+            await connection.execute(_PROBE)
 
-    async def fence(self, timeout_s: float = FENCE_S_MAX) -> None:
-        """No user's session, no streaming, and all WAL at hand replayed. Raises TimeoutError: restart it.
+    async def fence(self, timeout_s: float = FENCE_S_MAX) -> Data:
+        """No user's session, no streaming, and all WAL at hand replayed: what it has. Raises TimeoutError: restart it.
 
         An empty primary_conninfo is in force when the startup process has read it, and it reads it before it confirms a
         pause. A WAL receiver that it was starting at that moment has been ended when it has come to the end of its
         WAL again; hence the second pause, after which nothing may have changed.
         """
-        async with asyncio.timeout(timeout_s):
-            names = await self._setting("synchronous_standby_names")
-            await self.follow(None, names)
-            async with self.access.connected() as connection:
-                await connection.execute(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                    "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
-                )
+        async with asyncio.timeout(timeout_s), self.access.kept() as access, access.connected() as connection:
+            names = str(await connection.fetchval("SELECT current_setting('synchronous_standby_names')"))
+            await self.follow(None, names, access)
+            await connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+            )
+            await _pause(connection)
+            while True:
+                end = await _end_of_replay(connection)
                 await _pause(connection)
-                while True:
-                    end = await _end_of_replay(connection)
-                    await _pause(connection)
-                    if end is not None and end == await _end_of_replay(connection):
-                        return
-                    await asyncio.sleep(POLL_S)
+                if end is not None and end == await _end_of_replay(connection):
+                    return await _data(connection)
+                await asyncio.sleep(POLL_S)
 
     async def data(self) -> Data:
         """Of a leader, or of a follower that streams from nobody; waits until that one has replayed what it has.
@@ -280,16 +317,7 @@ class Member:
         A follower that was restarted serves before it has replayed everything, and its receive position is unknown.
         """
         async with self.access.connected() as connection:
-            if await connection.fetchval("SELECT pg_is_in_recovery()"):
-                end = None
-                while end is None or end != await _end_of_replay(connection):
-                    await asyncio.sleep(POLL_S)
-                    end = await _end_of_replay(connection)
-                lsn = await connection.fetchval("SELECT $1::text::pg_lsn - '0/0'::pg_lsn", end)
-            else:
-                lsn = await connection.fetchval("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn")
-            identifier = await connection.fetchval("SELECT system_identifier FROM pg_control_system()")
-            return Data(await _newest(connection), int(lsn), int(identifier))
+            return await _data(connection)
 
     async def newest(self) -> Leadership | None:
         """The newest record that can be seen here now."""
@@ -297,10 +325,9 @@ class Member:
             return await _newest(connection)
 
     async def streams(self) -> bool:
-        async with self.access.connected() as connection:
-            return bool(
-                await connection.fetchval("SELECT EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming')")
-            )
+        async with self._looking.connected() as connection:
+            rows = await connection.execute("SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming'")
+            return bool(rows == "SELECT 1")
 
     async def is_consistent(self) -> bool:
         """Whether it serves: a follower does so from its point of consistency on."""
@@ -363,10 +390,6 @@ class Member:
             for row in rows
         ]
 
-    async def _setting(self, name: str) -> str:
-        async with self.access.connected() as connection:
-            return str(await connection.fetchval("SELECT current_setting($1)", name))
-
 
 async def _pause(connection: Any) -> None:
     """Replay pauses, which the startup process confirms after it has read new settings; then it goes on."""
@@ -390,6 +413,19 @@ async def _end_of_replay(connection: Any) -> str | None:
         "AND wait_event IN ('RecoveryRetrieveRetryInterval', 'RecoveryWalStream'))"
     )
     return end
+
+
+async def _data(connection: Any) -> Data:
+    if await connection.fetchval("SELECT pg_is_in_recovery()"):
+        end = None
+        while end is None or end != await _end_of_replay(connection):
+            await asyncio.sleep(POLL_S)
+            end = await _end_of_replay(connection)
+        lsn = await connection.fetchval("SELECT $1::text::pg_lsn - '0/0'::pg_lsn", end)
+    else:
+        lsn = await connection.fetchval("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn")
+    identifier = await connection.fetchval("SELECT system_identifier FROM pg_control_system()")
+    return Data(await _newest(connection), int(lsn), int(identifier))
 
 
 async def _newest(connection: Any) -> Leadership | None:

@@ -57,7 +57,7 @@ class SystemAccess:
 
 
 @contextlib.contextmanager
-def translated(doing: str) -> Iterator[None]:
+def translated(doing: str, who: str = "the workspace") -> Iterator[None]:
     """Errors of asyncpg leave as PgError: the server's whole, a lost connection as 08006."""
     try:
         yield
@@ -66,7 +66,7 @@ def translated(doing: str) -> Iterator[None]:
     except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
         # InternalClientError: the server has said goodbye while the connection was idle, and it is not closed yet
         reason = str(error) or type(error).__name__
-        raise PgError("08006", f"the workspace failed while {doing}", detail=reason) from error
+        raise PgError("08006", f"{who} failed while {doing}", detail=reason) from error
 
 
 def to_pg_error(error: Any) -> PgError:

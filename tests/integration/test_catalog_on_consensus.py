@@ -1,4 +1,6 @@
-"""The catalog on three Raft nodes: schema changes from every node while leaders end; every outcome is final and everywhere."""
+"""The catalog on three nodes of each consensus: schema changes from every node while leaders end; every outcome is final and
+everywhere.
+"""
 
 from __future__ import annotations
 
@@ -9,37 +11,17 @@ from pathlib import Path
 from hanse.catalog.commands import CommitDdl
 from hanse.catalog.machine import CatalogMachine, Settle, decode_outcome, encode
 from hanse.catalog.model import Group, Snapshot
-from hanse.consensus.raft.node import Node
-from hanse.consensus.raft.saved import Saved
+from hanse.consensus.contract import Consensus
 from hanse.core.errors import PgError
-from hanse.core.node_tls import node_tls
-from support.certificates import make_node_certificates
-from support.raft_nodes import SETTINGS, THREE, founders, free_address, until
+from support.consensus import Members, by_etcd, by_raft
+from support.etcd import needs_etcd, running_etcd
+from support.raft_nodes import THREE, until
 
 INITIAL = Snapshot(version=0, groups=(Group(name="g1", instances=()),))
-CHANGES, CLIENTS = 25, 3
+CLIENTS = 3
+CHANGES = 12  # between two ends of leaders, and after the last
 
-
-class Cluster:
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.nodes: dict[str, Node] = {}
-        self.machines: dict[str, CatalogMachine] = {}
-        self.addresses = {name: free_address() for name in THREE}
-
-    async def start(self, name: str) -> None:
-        initial: Saved = founders(self.addresses)
-        machine, files = CatalogMachine(INITIAL), self.directory
-        tls = node_tls(files / "ca.crt", files / f"{name}.crt", files / f"{name}.key")
-        node = Node(
-            name, files / name, initial, machine, tls,
-            cluster="test", address=self.addresses[name], settings=SETTINGS, snapshot_entries=15,
-        )  # fmt: skip
-        await node.start()
-        self.nodes[name], self.machines[name] = node, machine
-
-    async def stop(self, name: str) -> None:
-        await self.nodes.pop(name).stop()
+Cluster = Members[CatalogMachine]
 
 
 class Client:
@@ -51,10 +33,11 @@ class Client:
         self.draw = random.Random(number)
         self.committed: dict[str, int] = {}
         self.aborted: list[str] = []
+        self.ending = asyncio.Event()
 
     async def work(self) -> None:
         attempt = 0
-        while len(self.committed) < CHANGES:
+        while not self.ending.is_set():
             attempt += 1
             await self.change(f"c{self.number}.{attempt}")
 
@@ -77,7 +60,7 @@ class Client:
             assert made == version + 1
             self.committed[transaction_id] = made
 
-    def choose(self) -> tuple[Node, CatalogMachine]:
+    def choose(self) -> tuple[Consensus, CatalogMachine]:
         name = self.draw.choice(sorted(self.cluster.nodes))
         return self.cluster.nodes[name], self.cluster.machines[name]
 
@@ -97,34 +80,50 @@ class Client:
             return
 
 
-async def propose(node: Node, command: bytes) -> int:
+async def propose(node: Consensus, command: bytes) -> int:
     return decode_outcome(await node.propose(command)).value()
 
 
-async def test_schema_changes_while_leaders_end(tmp_path: Path) -> None:
-    make_node_certificates(tmp_path, *THREE)
-    cluster = Cluster(tmp_path)
+async def test_schema_changes_while_leaders_end_by_raft(tmp_path: Path) -> None:
+    await change_schemas(Members(by_raft(tmp_path, snapshot_entries=15), lambda: CatalogMachine(INITIAL)))
+
+
+@needs_etcd
+async def test_schema_changes_while_leaders_end_by_etcd(tmp_path: Path, run_directory: Path) -> None:
+    with running_etcd(run_directory) as etcd:
+        make = by_etcd(tmp_path, etcd.url, snapshot_entries=15)
+        await change_schemas(Members(make, lambda: CatalogMachine(INITIAL)))
+
+
+async def change_schemas(cluster: Cluster) -> None:
     clients = [Client(cluster, number) for number in range(CLIENTS)]
-    try:
-        for name in THREE:
-            await cluster.start(name)
+    async with cluster:
+        await cluster.start(*THREE)
         async with asyncio.TaskGroup() as group:
-            working = [group.create_task(client.work()) for client in clients]
-            for wanted in (10, 25, 40):
-                await until(lambda wanted=wanted: sum(len(c.committed) for c in clients) >= wanted)  # type: ignore[misc]
-                leader = next((name for name, node in cluster.nodes.items() if node.leads), "n1")
+            for client in clients:
+                group.create_task(client.work())
+            for _ in range(3):
+                await more_changes(clients)
+                leader = next((name for name, node in cluster.nodes.items() if node.leadership.leads), "n1")
                 await cluster.stop(leader)
-                await until(lambda: any(node.leads for node in cluster.nodes.values()))
+                await until(lambda: any(node.leadership.leads for node in cluster.nodes.values()))
                 await cluster.start(leader)
-            assert not all(task.done() for task in working)
+            await more_changes(clients)
+            for client in clients:
+                client.ending.set()
         for node in cluster.nodes.values():
             await node.read(lease=False)
         logs = [machine.ddl_log(0) for machine in cluster.machines.values()]
-    finally:
-        for name in list(cluster.nodes):
-            await cluster.stop(name)
     assert logs[0] == logs[1] == logs[2]
     made = {entry.transaction_id: entry.version for entry in logs[0]}
     assert sorted(made.values()) == list(range(1, len(made) + 1))
     assert made == {key: value for client in clients for key, value in client.committed.items()}
     assert not any(name in made for client in clients for name in client.aborted)
+
+
+async def more_changes(clients: list[Client]) -> None:
+    def made() -> int:
+        return sum(len(client.committed) for client in clients)
+
+    wanted = made() + CHANGES
+    await until(lambda: made() >= wanted)
