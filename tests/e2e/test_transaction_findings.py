@@ -110,9 +110,9 @@ def both_are_free(connection: psycopg.Connection) -> None:
     assert connection.execute("SELECT sum(v) FROM u").fetchone() == (22,)
 
 
-def test_constraints_wait_without_the_gate(cluster: Cluster, pair: Schema) -> None:
-    """A4: the writer's COMMIT waits for a row that somebody has locked, who then waits for a snapshot of both groups."""
-    with pair.connect() as admin, pair.connect() as writer, pair.connect() as holder, ThreadPoolExecutor(1) as pool:
+@pytest.fixture
+def child(pair: Schema) -> Schema:
+    with pair.connect() as admin:
         admin.execute(
             "CREATE TABLE child (id int PRIMARY KEY REFERENCES t DEFERRABLE INITIALLY DEFERRED) PARTITION BY RANGE (id)"
         )
@@ -120,17 +120,46 @@ def test_constraints_wait_without_the_gate(cluster: Cluster, pair: Schema) -> No
             admin.execute(
                 f"CREATE TABLE child_{group} PARTITION OF child FOR VALUES FROM ({low}) TO ({low + 10}) TABLESPACE {group}"
             )
+    return pair
+
+
+@pytest.mark.parametrize("rows", ["(2), (12)", "(12)"], ids=["two groups", "one group"])
+@pytest.mark.parametrize("begin", ["BEGIN", ""], ids=["transaction", "statement"])
+def test_constraints_wait_without_the_gate(cluster: Cluster, child: Schema, begin: str, rows: str) -> None:
+    """A4: the writer's COMMIT waits for a row that somebody has locked, who then waits for a snapshot of both groups."""
+    with child.connect() as admin, child.connect() as writer, child.connect() as holder, ThreadPoolExecutor(1) as pool:
         holder.execute("BEGIN")
         holder.execute("SELECT v FROM t WHERE id = 12 FOR UPDATE")
-        writer.execute("BEGIN")
-        writer.execute("INSERT INTO child VALUES (2), (12)")
-        waiting = pool.submit(writer.execute, "COMMIT")
-        is_blocked(cluster, pair, "SET CONSTRAINTS%", waiting)
+        last = insert = f"INSERT INTO child VALUES {rows}"
+        if begin:
+            writer.execute("BEGIN")
+            writer.execute(insert)  # type: ignore[call-overload]
+            last = "COMMIT"
+        waiting = pool.submit(writer.execute, last)
+        is_blocked(cluster, child, "SET CONSTRAINTS%", waiting)
         both_are_free(admin)
         assert holder.execute(SUM).fetchone() == (20,)
         holder.execute("COMMIT")
-        assert waiting.result(60).statusmessage == "COMMIT"
-        assert admin.execute("SELECT count(*) FROM child").fetchone() == (2,)
+        assert waiting.result(60).statusmessage in ("COMMIT", "INSERT 0 1", "INSERT 0 2")
+        assert admin.execute("SELECT count(*) FROM child").fetchone() == (len(rows.split(",")),)
+
+
+@pytest.mark.parametrize("prepare", [False, True])
+def test_a_row_is_waited_for_without_the_gate(cluster: Cluster, pair: Schema, role: str, prepare: bool) -> None:
+    """In a group where the role has no backend yet, so that the gate's own statement is prepared with the first one."""
+    with pair.connect() as admin, pair.connect() as holder, ThreadPoolExecutor(1) as pool:
+        holder.execute("BEGIN")
+        holder.execute("UPDATE u SET v = v WHERE id = 12")
+        with pair.connect(user=role, password=PASSWORD) as writer:
+            waiting = pool.submit(writer.execute, "UPDATE u SET v = v + %s WHERE id = 12", (1,), prepare=prepare)
+            is_blocked(cluster, pair, "%UPDATE%", waiting)
+            admin.execute("SET statement_timeout = '15s'")
+            assert admin.execute("SELECT sum(v) FROM u").fetchone() == (20,)
+            assert holder.execute("SELECT sum(v) FROM u").fetchone() == (20,)
+            holder.execute("COMMIT")
+            assert waiting.result(60).rowcount == 1
+            writer.execute("UPDATE u SET v = v + %s WHERE id = 12", (1,), prepare=prepare)
+        assert admin.execute("SELECT sum(v) FROM u").fetchone() == (22,)
 
 
 @pytest.mark.parametrize("begin", ["", "BEGIN", "BEGIN ISOLATION LEVEL REPEATABLE READ"])

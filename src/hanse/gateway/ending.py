@@ -145,7 +145,7 @@ async def _commit_single(session: Session, transaction: Transaction) -> None:
     writers = tuple(transaction.writers)
     readers = tuple(place for place in transaction.branches if place not in writers)
     gated = any(gating.due(session, place) for place in writers)
-    errors = await _perform(transaction, Run(writers, gating.COMMIT_SQL if gated else "COMMIT", "COMMIT"))
+    errors = await _perform(transaction, Run(writers, gating.commit_sql(session) if gated else "COMMIT", "COMMIT"))
     if errors:
         await _perform(transaction, Run((*writers, *readers), "ROLLBACK"))
         raise next(iter(errors.values()))

@@ -191,7 +191,7 @@ class FastPath:
             return False
         if transaction is None or plan.argument or not self._ends_plainly(transaction, commits):
             return False
-        if len(transaction.branches) > 1 or (commits and gating.impatient(session)):
+        if len(transaction.branches) > 1 or (commits and transaction.writers and not gating.commit_plainly(session)):
             if not commits or transaction.savepoints or session.reads is not None:
                 return False
             if not quick_commit.start(session, transaction, acknowledged):
@@ -418,11 +418,11 @@ class FastPath:
             expected += _BOUND
         hidden = 0
         if gating.due_alone(self.session, planned, place):
-            message, added = gating.behind(backend, message)
-            swallow += added
+            before, message = gating.behind(backend, message)
             hidden = LAST
-            usual = usual and not added
             self._again = _Again(message, swallow)
+            message = before + message
+            skip = 1 if before else 0
         usual = usual and not skip and not ahead
         self._relay(backend, message, planned, skip, swallow, hidden, expected if usual else b"")
 

@@ -7,11 +7,12 @@ group only must not pay a round trip for it, so the lock travels with what commi
 * a statement of its own has the lock behind it, in the same text or before the same Sync, and so in the same transaction,
   which commits next. Before a Sync PostgreSQL refuses LOCK; an INSERT of no rows takes the same lock.
 
-The lock is the last thing before the commit, so that nobody who waits for rows holds a gate. Its answers are taken out of
-what the client sees.
+The lock is the last thing before the commit, so that nobody who waits for rows holds a gate: who has them may be waiting for
+snapshots, and so for the gate. Its answers are taken out of what the client sees.
 
 A SELECT that writes (FOR UPDATE, a function) may do so in a session that is READ ONLY, where that INSERT may not: it gets a
-transaction around it. Without a gate go CALL and DO, which may commit in the middle and so must not run in a transaction.
+transaction around it. So does what constraints may be deferred of; their checks wait for rows, and come before the lock.
+Without a gate go CALL and DO, which may commit in the middle and so must not run in a transaction.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from ..config import WORKSPACE_PLACE
 from ..engines.postgres.backend import Backend, close_statement
 from ..pgwire import frontend
 from ..planner.plan import Planned
-from ..transactions.commit import GATE, PATIENTLY
+from ..transactions.commit import CHECK_CONSTRAINTS, GATE, PATIENTLY
 from .roles import Login
 
 if TYPE_CHECKING:
@@ -35,11 +36,10 @@ _SQL = b"INSERT INTO hanse.gate SELECT 0 WHERE false"
 _BEHIND_TEXT = b"\n; " + GATE.encode()  # on a line of its own: the text may end in a comment
 _SYNC = frontend.sync()
 _BEHIND = frontend.bind(b"", _NAME, ()) + frontend.execute() + _SYNC
-_PARSE = close_statement(_NAME) + frontend.parse(_NAME, _SQL)
+_PARSE = close_statement(_NAME) + frontend.parse(_NAME, _SQL) + _SYNC
 _BEHIND_UNPREPARED = frontend.parse(b"", _SQL) + frontend.bind(b"", b"", ()) + frontend.execute() + _SYNC
 
 COMMIT = frontend.query(GATE.encode() + b"; COMMIT")
-COMMIT_SQL = f"{PATIENTLY}{GATE}; COMMIT"
 
 
 def due(session: Session, place: str) -> bool:
@@ -58,7 +58,29 @@ def due_alone(session: Session, planned: Planned, place: str) -> bool:
 
 def needs_transaction(session: Session, planned: Planned) -> bool:
     """For a statement of its own that writes."""
-    return _several(session) and (planned.verb not in _ONE_MESSAGE or impatient(session))
+    return _several(session) and (
+        planned.verb not in _ONE_MESSAGE or impatient(session) or _may_check_late(session, planned)
+    )
+
+
+def _may_check_late(session: Session, planned: Planned) -> bool:
+    """Whether constraints of what it writes, or of what triggers may write then, are checked at the commit."""
+    snapshot = session.gateway.snapshot
+    if not snapshot.has_deferrable:
+        return False
+    found = map(snapshot.relation_by_identity.get, planned.relations)
+    return any(relation is None or relation.has_deferrable or relation.has_triggers for relation in found)
+
+
+def commit_plainly(session: Session) -> bool:
+    """Whether `COMMIT` is all that a transaction in one group needs to end by."""
+    return not _several(session) or not (session.gateway.snapshot.has_deferrable or impatient(session))
+
+
+def commit_sql(session: Session) -> str:
+    """COMMIT in one group, with all that may go before it."""
+    checks = f"{CHECK_CONSTRAINTS}; " if session.gateway.snapshot.has_deferrable else ""
+    return f"{checks}{PATIENTLY}{GATE}; COMMIT"
 
 
 def impatient(session: Session) -> bool:
@@ -73,15 +95,18 @@ def impatient(session: Session) -> bool:
     return transaction is not None and any("lock_timeout" in statement for statement in transaction.local)
 
 
-def behind(backend: Backend, message: bytes) -> tuple[bytes, int]:
-    """The gate's lock behind a statement's message. Gives how many more acknowledgements than asked for come first."""
+def behind(backend: Backend, message: bytes) -> tuple[bytes, bytes]:
+    """The gate's lock behind a statement's message. Gives what is to be sent, and answered, before it, and that.
+
+    Parse of an INSERT takes the lock, too, and would keep it while the statement waits for rows; so it has its own Sync.
+    """
     if message[0] == 81:
-        return frontend.query(message[5:-1] + _BEHIND_TEXT), 0
+        return b"", frontend.query(message[5:-1] + _BEHIND_TEXT)
     message = message[: -len(_SYNC)] + _BEHIND
     if backend.knows(_NAME):
-        return message, 0
-    evicted, closed = backend.remember(_NAME, len(_SQL))
-    return evicted + _PARSE + message, 2 + closed
+        return b"", message
+    evicted, _ = backend.remember(_NAME, len(_SQL))
+    return evicted + _PARSE, message
 
 
 def behind_unprepared(message: list[bytes]) -> list[bytes]:

@@ -20,7 +20,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..config import WORKSPACE_PLACE
-from ..core.errors import PgError
+from ..core.errors import FatalError, PgError
 from ..core.limits import GROUP_HELD_S_MAX, GROUP_PROBE_S_MAX, GROUP_PROBE_S_MIN
 from ..engines.postgres.backend import Backend, lost_connection
 from ..executor.request import Request, Sink
@@ -134,7 +134,7 @@ async def read_again(request: Request, sink: Sink, read: Callable[[Request, Sink
         try:
             return await read(replace(request), untold)
         except PgError as error:
-            if untold.told or not is_lost(error):
+            if untold.told or not _may_be_asked_again(error):
                 raise
         await asyncio.sleep(number * GROUP_PROBE_S_MIN)
     return await read(request, sink)
@@ -149,10 +149,15 @@ async def first_answer(session: Session, place: str, question: str) -> tuple[Bac
             return backend, row
         except BaseException as error:
             session.give_back(backend)
-            if number == READS_MAX or not isinstance(error, PgError) or not is_lost(error):
+            if number == READS_MAX or not isinstance(error, PgError) or not _may_be_asked_again(error):
                 raise
         await asyncio.sleep(number * GROUP_PROBE_S_MIN)
     raise AssertionError("the last try has raised")
+
+
+def _may_be_asked_again(error: PgError) -> bool:
+    """A connection was lost that is not the client's own: a FatalError ends his."""
+    return is_lost(error) and not isinstance(error, FatalError)
 
 
 def is_farewell(message: bytes) -> bool:
