@@ -39,10 +39,9 @@ from hanse.core.errors import PgError
 from hanse.engines.postgres.backend import Backend
 from hanse.engines.postgres.connect import Address, connect_backend
 from hanse.executor.request import Discard, pump_tags
-from hanse.gateway.gating import COMMIT_SQL
 from hanse.gateway.quick_commit import decision
 from hanse.pgwire.scram import Password
-from hanse.transactions.commit import Run, commit, new_global_id
+from hanse.transactions.commit import GATE, Run, commit, new_global_id
 from support.servers import Cluster, Server
 
 ALL = ("atomic_transfer", "global_snapshots")
@@ -57,6 +56,7 @@ BESIDE = (
 SLICE_S = 0.5
 READERS = 4  # sessions that take them
 IN_TWO_GROUPS = 0.9  # of the transfers
+COMMIT_IN_ONE = f"{GATE}; COMMIT"
 RETRIED = ("40001", "40P01")
 
 SCHEMA = """
@@ -200,7 +200,7 @@ class Bench:
         async def transfer(draw: random.Random) -> None:
             sides = await self._begun(pair, self.keys(draw))
             if len(sides) == 1:
-                await pair[sides[0] - 1].query(COMMIT_SQL)
+                await pair[sides[0] - 1].query(COMMIT_IN_ONE)
                 return
             identity = new_global_id("g2")
             steps = commit(("g1", "g2"), identity, impatient=False)

@@ -25,6 +25,9 @@ from .osuser import OsUser, give, run_as
 from .reach import cache_directory, locked
 
 DISK_FREE_BYTES_MIN = 128 << 20  # a new data directory takes 40 MB, its first log segments some more
+# Who is promoted copies the segment where he stands, and each of his followers fills a new one, while writes wait: of PostgreSQL's
+# usual 16 MB that takes 85 ms, of 4 MB 49 ms. Writing is not slower with these (with 1 MB it is).
+WAL_SEGMENT_MB = 4
 CTYPES = ("C.UTF-8", "en_US.UTF-8", "UTF-8") if sys.platform == "darwin" else ("C.UTF-8",)
 
 
@@ -89,6 +92,7 @@ def _initdb_command(target: Path, binaries: Binaries, *, superuser: str, ctype: 
         "--lc-collate=C",
         f"--lc-ctype={ctype}",
         "--auth=scram-sha-256",
+        f"--wal-segsize={WAL_SEGMENT_MB}",
         f"--pwfile={password_file}",
         "--no-instructions",
     ]

@@ -156,7 +156,6 @@ class Slot:
 
 
 SLOT_PREFIX = "hanse_"
-WAL_SEGMENT_BYTES = 16 << 20  # initdb's default, and ours
 
 
 def slot_of(owner: str) -> str:
@@ -183,11 +182,12 @@ async def make_slot(leader: Access, owner: str) -> str:
 
 async def has_wal(leader: Access, lsn: int) -> bool:
     """Whether a leader still has the WAL from an LSN on."""
-    segment = f"{lsn >> 32:08X}{(lsn & 0xFFFFFFFF) // WAL_SEGMENT_BYTES:08X}"
     async with leader.connected() as connection:
         return bool(
             await connection.fetchval(
-                "SELECT min(right(name, 16)) <= $1 FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'", segment
+                "SELECT min(right(name, 16)) <= right(pg_walfile_name($1::text::pg_lsn), 16) "
+                "FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'",
+                f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}",
             )
         )
 
