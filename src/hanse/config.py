@@ -202,5 +202,7 @@ def _load(path: Path, kind: type[T]) -> T:
         raise UserMistake(f"{path} does not exist") from None
     except PermissionError:
         raise UserMistake(f"{path} may not be read by this user") from None
+    except IsADirectoryError:
+        raise UserMistake(f"{path} is a directory") from None
     except msgspec.DecodeError as error:
         raise UserMistake(f"{path} is damaged or of another version: {error}") from None

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -155,6 +157,21 @@ def test_a_switchover_fails_nobody(cluster: Cluster) -> None:
         )
     assert leader_node(cluster, "g1") == "n1"
     say(cluster, "ALTER TABLESPACE g1 SET (leader = 'n1')")  # it does already
+
+
+def test_a_successor_whose_agent_hangs_is_refused(cluster: Cluster) -> None:
+    term, agents = group_of(cluster, "g1")["term"], {each["name"]: each["pid"] for each in cluster.status()["nodes"]}
+    node = next(each for each in ("n2", "n3") if each != leader_node(cluster, "g1"))
+    os.kill(agents[node], signal.SIGSTOP)
+    try:
+        with (
+            psycopg.connect(cluster.dsn, autocommit=True) as connection,
+            pytest.raises(psycopg.Error, match="does not answer"),
+        ):
+            connection.execute(f"ALTER TABLESPACE g1 SET (leader = '{node}')")  # type: ignore[call-overload]
+        assert group_of(cluster, "g1")["term"] == term
+    finally:
+        os.kill(agents[node], signal.SIGCONT)
 
 
 def test_open_transactions_may_end_before_a_switchover(cluster: Cluster) -> None:
@@ -334,6 +351,8 @@ def test_killed_agents_go_on_with_a_change(cluster: Cluster) -> None:
         ("ALTER TABLESPACE g1 SET (replicas = 4)", "22023"),
         ("ALTER TABLESPACE g1 SET (replicas = 0)", "22023"),
         ("ALTER TABLESPACE g1 SET (replicas = 'many')", "22023"),
+        ("ALTER TABLESPACE g1 SET (replicas = '²')", "22023"),
+        ("ALTER TABLESPACE g1 SET (replicas = 99999999999)", "22023"),
         ("ALTER TABLESPACE g1 SET (durability = 'most')", "22023"),
         ("ALTER TABLESPACE g1 SET (leader = 'n1', replicas = 2)", "0A000"),
     ],

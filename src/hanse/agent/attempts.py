@@ -32,7 +32,8 @@ async def fail_over(
     know: Callable[[RuleRecord | None], None],
     now: Callable[[], float],
 ) -> int:
-    """As far as it comes in ATTEMPT_S_MAX. Gives the term that it has lost to, or 0.
+    """As far as it comes in ATTEMPT_S_MAX. Gives the term that it has lost to, or 0. Where it waits for a member that is preferred
+    in vain, and the others are not enough, it ends: who asked for it may have data that are needed.
 
     `own` answers for the member that drives it. `know` is told of the rule: one that is no member any more finds out here,
     and leaves the others in peace.
@@ -50,11 +51,14 @@ async def fail_over(
     deadline = now() + ATTEMPT_S_MAX
     try:
         while now() < deadline:
-            decision = decide(attempt, Observation(now(), dict(answers), peers.names))
+            seen = Observation(now(), dict(answers), peers.names)
+            decision = decide(attempt, seen)
             attempt = decision.attempt
             know(attempt.record)
             if decision.done or decision.lost_to is not None:
                 return decision.lost_to or 0
+            if attempt.record is None and attempt.prefer is not None and seen.now >= attempt.prefer_until:
+                return 0
             for name, message in decision.send:
                 if name not in under_way.values():
                     under_way[asyncio.create_task(ask(name, message))] = name

@@ -5,7 +5,7 @@
     GET /leader/<group>  200 while the group's leader is here and serves, else 503; 404 where no instance of it is
 
 Answers are small JSON, the connection is closed behind each. Nothing here is secret, and nothing can be changed. A request
-has HTTP_REQUEST_BYTES_MAX and HTTP_REQUEST_S_MAX, a node HTTP_CONNECTIONS_MAX connections; the body of a request is not read.
+has HTTP_REQUEST_BYTES_MAX and HTTP_REQUEST_S_MAX, a node HTTP_CONNECTIONS_MAX connections, of which the oldest ends when one more comes; the body of a request is not read.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def _render(status: int, content: Mapping[str, object], *, with_body: bool) -> b
 class HealthServer:
     def __init__(self, facts: Callable[[], Facts]) -> None:
         self._facts = facts
-        self._connections = 0
+        self._connections: dict[asyncio.StreamWriter, None] = {}  # the oldest first
         self._server: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> None:
@@ -112,15 +112,18 @@ class HealthServer:
             self._server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._connections += 1
+        if len(self._connections) >= HTTP_CONNECTIONS_MAX:  # so that idle ones do not keep a balancer's checks out
+            oldest = next(iter(self._connections))
+            del self._connections[oldest]
+            oldest.transport.abort()
+        self._connections[writer] = None
         try:
-            if self._connections <= HTTP_CONNECTIONS_MAX:
-                with contextlib.suppress(OSError, TimeoutError):
-                    async with asyncio.timeout(2 * HTTP_REQUEST_S_MAX):
-                        writer.write(await self._reply(reader))
-                        await writer.drain()
+            with contextlib.suppress(OSError, TimeoutError):
+                async with asyncio.timeout(2 * HTTP_REQUEST_S_MAX):
+                    writer.write(await self._reply(reader))
+                    await writer.drain()
         finally:
-            self._connections -= 1
+            self._connections.pop(writer, None)
             writer.close()
 
     async def _reply(self, reader: asyncio.StreamReader) -> bytes:

@@ -30,8 +30,14 @@ def internal_ports() -> range:
 
 
 def is_free(host: str, port: int) -> bool:
-    """Whether a server could listen there now. Sockets of ended connections (TIME_WAIT) do not count."""
-    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+    """Whether a server could listen there now. Sockets of ended connections (TIME_WAIT) do not count.
+
+    Raises UserMistake for a host that has no address.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+    except OSError as error:
+        raise UserMistake(f"{host} is no address of this machine: {error.strerror}") from None
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

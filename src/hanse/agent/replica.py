@@ -412,6 +412,10 @@ class Replica:
             if not record.recruited(streaming | {self.name}, streaming):
                 await self._alone()  # what it has is needed for the choice
         await self._attempt(prefer=message.to)
+        if self._known is None or self._known.term <= record.term:  # the others are not enough without what it has
+            async with self._work:
+                if not self._member.instance.is_alive():
+                    await self._alone()
 
     async def _beat(self) -> None:
         """A leader's questions. Each follower is asked by itself: one that hangs delays nobody else's answer."""

@@ -12,6 +12,7 @@ told to hand over, and when the next leader serves, the catalog is told, which t
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,8 @@ _POSITIONS = (
     "FROM pg_stat_replication WHERE state = 'streaming'"
 )
 _IS_OWNER = "SELECT pg_has_role($1, datdba, 'MEMBER') FROM pg_database WHERE datname = current_database()"
+
+_WHOLE_NUMBER = re.compile(r"[0-9]{1,9}")
 
 OPTIONS = frozenset(("leader", "leave", "replicas", "durability"))
 STATEMENTS = ("AlterTableSpaceOptionsStmt",)
@@ -101,7 +104,8 @@ def options_of(statement: Any) -> dict[str, str]:
         if option.defname in found:
             raise PgError("42601", f'parameter "{option.defname}" specified more than once')
         value = option.arg
-        found[option.defname] = str(getattr(value, "sval", getattr(value, "ival", "")))
+        texts = (getattr(value, name, None) for name in ("sval", "ival", "fval"))
+        found[option.defname] = next((str(text) for text in texts if text is not None), "")
     return found
 
 
@@ -130,6 +134,8 @@ async def switch_over(gateway: Gateway, group: Group, to: str) -> None:
         leads = await _who_leads(gateway, leader)
         if leads is None or not leads.serving:
             raise PgError("55000", f"instance {leader.name} does not serve as the leader of {group.name} now")
+        if await _who_leads(gateway, successor) is None:  # its server may follow while its agent hangs
+            raise PgError("55000", f"the agent of {successor.name} does not answer", hint="Nothing has changed.")
         async with gateway.control.frozen((hold_of(group.name),), SWITCHOVER_DRAIN_S_MAX + ACKNOWLEDGE_S_MAX):
             streaming = tuple(str(name) for name, *_ in await backend.query(_POSITIONS))
             await _hand_over(gateway, leader, HandOver(leads.term, successor.name, streaming))
@@ -260,7 +266,7 @@ def durability_of(options: Mapping[str, str]) -> str | None:
 def replicas_of(options: Mapping[str, str]) -> int | None:
     """Raises 22023."""
     replicas = options.get("replicas")
-    if replicas is not None and not replicas.isdigit():
+    if replicas is not None and not _WHOLE_NUMBER.fullmatch(replicas):
         raise PgError("22023", f'invalid value for integer option "replicas": {replicas}')
     return None if replicas is None else int(replicas)
 

@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 
+from hanse.agent.attempts import ATTEMPT_S_MAX
 from hanse.agent.peers import PeerServer, TcpPeers
 from hanse.agent.pledges import PledgeFile
 from hanse.agent.replica import Replica
 from hanse.core.errors import PgError
 from hanse.core.node_tls import NodeTls, node_tls
 from hanse.engines.postgres.group_files import leave_led_mark
-from hanse.replication.asking import Address, Asker, Heard, Leads, Reply, WhoLeads, decode, encode
+from hanse.replication.asking import Address, Asker, HandOver, Heard, Leads, Reply, WhoLeads, decode, encode
 from hanse.replication.pledge import Heartbeat, Message, Pledge, Promote, Recruit
 from hanse.replication.record import RuleRecord
 from hanse.replication.rule import Policy, rule_of
@@ -206,6 +207,20 @@ async def test_a_group_heals_itself(agents: Agents) -> None:
     print({"leader cut off": round(time.monotonic() - begin, 2)})
     agents.cut.clear()
     await all_have(agents, [1, 2, 3, 4])
+
+    leader = await until("somebody serves", agents.leader)
+    successor, _ = others = sorted(agents.replicas.keys() - {leader})
+    agents.cut.add(
+        successor
+    )  # its server has everything, and its agent says nothing: the former leader's data are needed
+    begin, replica = time.monotonic(), agents.replicas[leader]
+    assert isinstance(replica.hand_over(HandOver(replica.term, successor, tuple(others))), Heard)
+    await until("it has handed over", lambda: not replica.serving)
+    await until("somebody serves", agents.leader)
+    assert time.monotonic() - begin < ATTEMPT_S_MAX
+    agents.cut.clear()
+    await write(agents, 5)
+    await all_have(agents, [1, 2, 3, 4, 5])
 
 
 @contextlib.contextmanager

@@ -38,3 +38,8 @@ def test_chosen_ports_are_free_and_different_and_outside_the_ephemeral_range() -
     assert all(port in INTERNAL_PORTS and is_free(HOST, port) for port in ports)
     assert not set(choose_free_ports(HOST, 5, avoid=ports)) & set(ports)
     assert choose_free_ports(HOST, 0) == []
+
+
+def test_a_host_that_has_no_address_is_a_mistake() -> None:
+    with pytest.raises(UserMistake, match=r"^300\.1\.1\.1 is no address of this machine"):
+        check_port("300.1.1.1", 5432, "a test")
