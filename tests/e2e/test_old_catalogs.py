@@ -94,10 +94,17 @@ def _done(connection: psycopg.Connection, change: str) -> bool:
 
 
 def test_a_table_that_others_have_moved(three: Three) -> None:
-    with three.connect(LOST) as lost, three.connect(LOST) as open_there, three.connect(1) as other:
+    with (
+        three.connect(LOST) as lost,
+        three.connect(LOST) as open_there,
+        three.connect(LOST) as old,
+        three.connect(1) as other,
+    ):
         for statement in STATEMENTS[:1] * 3:  # its plan is known, and backends have it
             lost.execute(statement, prepare=True)  # type: ignore[call-overload]
         open_there.execute("BEGIN; INSERT INTO lone VALUES (2)")  # with a lease
+        old.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        old.execute("SELECT count(*) FROM spread")
         with _cut_off(three):
             assert lost.execute("SELECT a FROM lone", prepare=True).fetchall() == [(1,)]
             assert lost.execute("SELECT count(*) FROM spread").fetchall() == [(100,)]
@@ -118,6 +125,8 @@ def test_a_table_that_others_have_moved(three: Three) -> None:
                     _refused(lost, statement, prepare=prepare)
             with lost.transaction(force_rollback=True):
                 _refused(lost, "INSERT INTO lone VALUES (9)")
+            _refused(old, "SELECT a FROM lone")
+            old.rollback()
             with lost.transaction(force_rollback=True):
                 _refused(lost, "DECLARE c CURSOR FOR SELECT a FROM lone")
         wait_until("n1 is told", lambda: _knows(lost), timeout_s=BACK_S)
@@ -126,3 +135,24 @@ def test_a_table_that_others_have_moved(three: Three) -> None:
             assert connection.execute("SELECT a FROM lone ORDER BY a").fetchall() == [(1,), (2,), (3,)]
             assert connection.execute("SELECT count(*), sum(b) FROM spread").fetchall() == [(100, 0)]
             assert connection.execute("SELECT a FROM copied").fetchall() == [(1,)]
+
+
+def test_a_group_that_others_have_added(three: Three) -> None:
+    """Its copies of reference tables would lack what is written without knowing it."""
+    with three.connect(LOST) as lost, three.connect(1) as other:
+        lost.execute("INSERT INTO copied VALUES (2)")
+        with _cut_off(three):
+            lost.execute("INSERT INTO copied VALUES (3)")
+            wait_until("the group is added", lambda: _done(other, "CREATE TABLESPACE g3"), timeout_s=BACK_S)
+            _refused(lost, "INSERT INTO copied VALUES (7)")
+        wait_until("n1 is told", lambda: _knows(lost), timeout_s=BACK_S)
+        lost.execute("INSERT INTO copied VALUES (4)")
+    groups = three.group_dsns()
+    copies, names = set(), set()
+    for dsn in groups.values():
+        with psycopg.connect(dsn) as group:
+            copies.add(str(group.execute("SELECT array_agg(a ORDER BY a) FROM copied").fetchone()))
+            names |= set(group.execute("SELECT relname FROM pg_class WHERE starts_with(relname, 'catalog_')"))
+    assert len(groups) == 3
+    assert copies == {"([1, 2, 3, 4],)"}
+    assert len(names) == 1
