@@ -194,11 +194,9 @@ class StatementPlaces:
         return session.transaction is None and self._choice is None and not session.gateway.control.assured
 
     async def _begin_unassured(self) -> None:
-        if self.planned.verb in versions.MAY_COMMIT:
-            raise versions.refusal("It may commit in the middle, and cannot be checked against the groups.")
         if self.planned.verb in versions.IN_TRANSACTION:
             if self._own:
-                raise versions.refusal("That happened while it ran.")
+                raise versions.refusal("Its lease ended while the statement ran.")
             await self.begin()
 
     def _asks_version(self, place: str) -> bool:
