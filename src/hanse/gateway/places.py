@@ -191,13 +191,13 @@ class StatementPlaces:
     def _unassured(self) -> bool:
         """A statement of its own without a lease: whether its catalog is the newest, each group says in a transaction."""
         session = self.session
-        return session.transaction is None and self._choice is None and not session.gateway.control.assured
+        checked = session.transaction is not None or self.planned.verb not in versions.IN_TRANSACTION
+        return not checked and not session.gateway.control.assured
 
     async def _begin_unassured(self) -> None:
-        if self.planned.verb in versions.IN_TRANSACTION:
-            if self._own:
-                raise versions.refusal("Its lease ended while the statement ran.")
-            await self.begin()
+        if self._own:
+            raise versions.refusal("Its lease ended while the statement ran.")
+        await self.begin()
 
     def _asks_version(self, place: str) -> bool:
         """Once, before anything of the statement is there."""
@@ -224,6 +224,9 @@ class StatementPlaces:
             return branch.backend
         if backend is None:
             backend = await session.acquire(place)
+        if place != WORKSPACE_PLACE and self._unassured():  # the lease has ended while it was waited for
+            session.give_back(backend)
+            return await self.backend(place)
         self._own[place] = self.used[place] = backend
         session.running[backend.place] = backend
         return backend
