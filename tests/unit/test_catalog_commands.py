@@ -34,6 +34,7 @@ def test_commit_ddl_replaces_the_schema_and_raises_the_version() -> None:
     assert changed.find("public", "t", ()) is TABLE
     assert changed.groups == SNAPSHOT.groups
     assert SNAPSHOT.relations == ()
+    assert (SNAPSHOT.schema_version, changed.schema_version) == (0, 8)
 
 
 @pytest.mark.parametrize("expected", [6, 8])
@@ -49,6 +50,7 @@ def test_set_topology_keeps_the_schema_and_the_home_group() -> None:
     after = apply(before, SetTopology(nodes=nodes, groups=(group("g1"), group("g2"), group("g3"))))
     assert (after.version, after.nodes, after.relations) == (9, nodes, (TABLE,))
     assert (after.group_names, after.home_group) == (("g1", "g2", "g3"), "g1")
+    assert after.schema_version == before.schema_version, "the groups are not told of it"
 
 
 @pytest.mark.parametrize("relation", [TABLE, SHARDED])

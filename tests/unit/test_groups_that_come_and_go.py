@@ -57,6 +57,7 @@ def test_a_group_comes() -> None:
     assert refused(coming, ADD) == "42710"
     opened = after(coming, found("a"), OpenGroup(group="g3", attempt="a", term=4))
     assert opened.coming == () and opened.version == 3
+    assert (coming.schema_version, opened.schema_version) == (0, 3), "writers of reference tables must know it"
     made = opened.group_by_name["g3"]
     assert [(each.name, each.node, each.role, each.port) for each in made.instances] == [
         ("g3.1", "n2", "leader", 7),

@@ -2,7 +2,7 @@
 (docs/decisions/2026-11-23-a-new-group-is-a-stripped-copy.md).
 
     the catalog has it as coming ── FoundGroup ── copy ── follow the origin until little is lacking
-        ── lock for schema changes, reference tables frozen and locked in the origin: a moment L
+        ── lock for schema changes, gateways without a lease stopped, reference tables frozen and locked in the origin: a moment L
         ── everything up to L is here ── promote ── strip ── another system identifier ── lead as a member
         ── OpenGroup ── locks are let go
 
@@ -34,6 +34,7 @@ from ..catalog.founding import (
     strip,
 )
 from ..catalog.group_commands import FoundGroup, OpenGroup
+from ..catalog.marks import CLOSED, renaming
 from ..catalog.model import Coming, Snapshot
 from ..catalog.told import services
 from ..config import SYSTEM_ROLE, InstanceConfig, NodeConfig, Secrets
@@ -91,6 +92,7 @@ class Founding:
         self._member = Member(instance, member_access(node, secrets, node.host, config.port))
         self._part: MemberPart | None = None
         self._is_cut_off = False  # of its origin
+        self._is_proposed = False  # that it be open
 
     async def run(self) -> MemberPart | None:
         backoff = Backoff()
@@ -195,6 +197,8 @@ class Founding:
         tables = reference_tables(snapshot)
         began = asyncio.get_running_loop().time()
         async with contextlib.AsyncExitStack() as held:
+            self._is_proposed = False
+            await held.enter_async_context(self._closed(control))
             if tables:
                 await held.enter_async_context(control.frozen(tables, FREEZE_WAIT_S_MAX))
             home = snapshot.group_by_name[snapshot.home_group].leader
@@ -215,6 +219,7 @@ class Founding:
             await self._become_own(snapshot, coming)
             part = await self._lead()
             await holder.fetchval("SELECT 1")  # the lock there was held all the time
+            self._is_proposed = True
             await control.propose(OpenGroup(group=self._config.group, attempt=attempt, term=part.term))
         held_s = asyncio.get_running_loop().time() - began
         log.info(
@@ -222,6 +227,29 @@ class Founding:
             coming.group.name,
             held_s,
         )
+
+    @contextlib.asynccontextmanager
+    async def _closed(self, control: ControlClient) -> AsyncIterator[None]:
+        """No gateway that has lost the control plane runs anything (`gateway/versions.py`): it would not write reference tables
+        here. If nobody knows whether the group is open, or a leader is lost, it stays so until the next schema change.
+        """
+        before = control.snapshot
+        try:
+            await self._rename(before, before.schema_version, CLOSED)
+            yield
+        finally:
+            if not self._is_proposed or control.snapshot.schema_version > before.schema_version:
+                try:
+                    await self._rename(control.snapshot, before.schema_version, control.snapshot.schema_version)
+                except TROUBLE as error:
+                    log.warning("a group does not know the catalog's version: %s", error or type(error).__name__)
+
+    async def _rename(self, snapshot: Snapshot, old: int, new: int | str) -> None:
+        for name in snapshot.group_names:
+            leader = snapshot.group_by_name[name].leader
+            access = member_access(self._node, self._secrets, leader.host, leader.port)
+            async with asyncio.timeout(FOUNDING_CUT_S_MAX), access.connected() as connection:
+                await connection.execute(renaming(old, new))
 
     async def _become_own(self, snapshot: Snapshot, coming: Coming) -> None:
         """Its term is its timeline."""

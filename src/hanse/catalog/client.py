@@ -35,6 +35,7 @@ from ..core.limits import (
     CONNECT_TIMEOUT_S,
     CONTROL_HANDSHAKE_S_MAX,
     CONTROL_LEASE_S,
+    CONTROL_MARGIN_S,
     CONTROL_PING_S,
     CONTROL_RECONNECT_S_MAX,
     CONTROL_REQUEST_WAIT_S_MAX,
@@ -135,6 +136,11 @@ class ControlClient:
     def live(self) -> bool:
         """Whether nobody was told that a newer version holds: the leader waits for our word, or for this lease's end."""
         return clock() < self._lease_ends
+
+    @property
+    def assured(self) -> bool:
+        """Whether a statement may be sent on this snapshot as it is: the lease goes on until it has begun."""
+        return clock() + CONTROL_MARGIN_S < self._lease_ends
 
     async def wait_version(self, version: int, timeout_s: float = CONTROL_REQUEST_WAIT_S_MAX) -> Snapshot:
         """Until `version`, or a later one, is taken over. Raises PgError 57P03 after `timeout_s`."""

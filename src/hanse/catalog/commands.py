@@ -212,6 +212,7 @@ def _commit_ddl(snapshot: Snapshot, command: CommitDdl) -> Snapshot:
     return msgspec.structs.replace(
         snapshot,
         version=snapshot.version + 1,
+        schema_version=snapshot.version + 1,
         relations=command.relations,
         functions=command.functions,
         schemas=command.schemas,

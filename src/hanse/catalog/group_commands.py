@@ -126,7 +126,8 @@ def _open(snapshot: Snapshot, command: OpenGroup) -> Snapshot:
         raise PgError("55000", f'group "{command.group}" is not being made by this attempt')
     group = msgspec.structs.replace(known.group, term=command.term)
     coming = tuple(each for each in snapshot.coming if each is not known)
-    return _next(snapshot, groups=(*snapshot.groups, group), coming=coming)
+    version = snapshot.version + 1
+    return _next(snapshot, schema_version=version, groups=(*snapshot.groups, group), coming=coming)
 
 
 def _drop(snapshot: Snapshot, command: DropGroup) -> Snapshot:

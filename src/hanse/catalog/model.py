@@ -260,6 +260,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     version: int = 0
+    schema_version: int = 0  # that changed the schema, or opened a group, last: gateway/versions.py
     database: str = "hanse"
     home_group: str = "g1"  # where single tables, sequences and statements without tables go
     nodes: tuple[Node, ...] = ()

@@ -29,7 +29,7 @@ A version comes with the schema changes that led to it from the last one that th
 was), so that a gateway can bring its workspace up to date when nobody can be asked any more.
 
 **A client that lost its watch must stop planning.** "Live" needs care, because either side may believe in a connection
-that the other has given up. A client sends `Ping` every CONTROL_PING_S; it may plan only while less than
+that the other has given up. A client sends `Ping` every CONTROL_PING_S; it may plan by itself only while less than
 CONTROL_LEASE_S have gone by since it *sent* a ping that was answered (`ControlClient.live`). The service counts the
 same time from when a ping *arrived*, which is later. So when it gives a client up, because it was silent for
 CATALOG_ACK_WAIT_S_MAX or the network broke, it waits for what is left of that client's lease; then the client has

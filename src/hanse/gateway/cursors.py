@@ -35,7 +35,7 @@ from ..sql.parse import Parsed, parse_one
 from ..sql.render import NotRenderable, render, replace_tables
 from ..sql.scope import table_refs
 from ..sql.walk import walk
-from . import error_places
+from . import error_places, versions
 from .prepared import Portal, Statement
 
 if TYPE_CHECKING:
@@ -106,6 +106,8 @@ async def _declare_in_place(session: Session, cursor: Cursor, plan: SessionPlan,
     if planned.pins is not None:
         await session.pin(session.gateway.snapshot.home_group, planned.pins)
     branch = await session.branch(cursor.place)
+    if not session.gateway.control.assured and not session.changes_schema:
+        await versions.confirm(session, branch.backend, session.plans.snapshot.schema_version)
     transaction.touched[id(planned)] = planned
     branch.wrote |= planned.writes
     if not planned.neutral:  # FETCH runs it, and nobody looks at that

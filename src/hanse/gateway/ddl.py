@@ -52,7 +52,7 @@ from ..pgwire.verifier import make_verifier
 from ..planner.attached import refuse_new
 from ..planner.plan import Ddl
 from ..sql.parse import Parsed, parse_one
-from . import concurrently, groups, tablespaces
+from . import concurrently, groups, tablespaces, versions
 from .ending import commit_transaction, rollback_transaction
 from .oids import STATEMENT_ATTEMPTS_MAX, Alignment, TypesDiffer, makes_types, unequal
 from .patience import AS_BEFORE, Patience
@@ -212,6 +212,7 @@ class _Driver:
         self._stage_over = True  # the groups have run, or nothing has: counters must be aligned before what follows
         self._notices: list[bytes] = []
         self._before = self.change.snapshot
+        self._recorded_before = self.change.recorded
         self._marked = 0
         self._stale = False  # change.snapshot is older than the workspace
 
@@ -231,6 +232,7 @@ class _Driver:
     async def undo(self) -> None:
         self.change.snapshot = self._before
         self.change.frozen = self._frozen_before
+        self.change.recorded = self._recorded_before
         del self.change.statements[self._marked :]
         self._notices.clear()
         for freeze in self._freezes:
@@ -279,6 +281,8 @@ class _Driver:
             return end.value
 
     async def _perform(self, step: Step) -> Any:
+        if isinstance(step, RunGroups | Freeze | MoveRows) and not self.change.recorded:
+            await versions.record(self.session.gateway, self.transaction)
         match step:
             case Ask():
                 return await self.backend(WORKSPACE_PLACE).query(step.sql)

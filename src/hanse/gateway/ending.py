@@ -35,7 +35,7 @@ from ..transactions.commit import (
     new_global_id,
 )
 from ..transactions.recovery import outcome_sql, record_abort_sql
-from . import durability, gating, leaving, witnesses
+from . import durability, gating, leaving, versions, witnesses
 from .shown import as_one_table
 from .transaction import Branch, Stopped, Transaction
 
@@ -240,13 +240,16 @@ async def _commit_change(session: Session, transaction: Transaction) -> None:
     groups = _global_order(session, [place for place in transaction.branches if place != WORKSPACE_PLACE])
     identity = new_global_id(CATALOG_DECIDER, change.transaction_id)
     try:
+        if not change.recorded:
+            await versions.record(session.gateway, transaction)
         deferrable = change.snapshot.has_deferrable or session.gateway.snapshot.has_deferrable
         protocol = commit(
             groups, identity, catalog_decides=True, deferrable=deferrable, serializable=transaction.serializable
         )
         await _judged(session, transaction, identity, groups, protocol)
     except BaseException:
-        await _perform(transaction, Run((WORKSPACE_PLACE,), "ROLLBACK"))
+        places = (WORKSPACE_PLACE,) if change.recorded else tuple(transaction.branches)
+        await _perform(transaction, Run(places, "ROLLBACK"))
         raise
     finally:
         session.gateway.forget_change(transaction)

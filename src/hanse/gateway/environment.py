@@ -17,7 +17,7 @@ from ..pgwire.framing import Message
 from ..planner.plan import Identity, Planned, TwoPhase
 from ..sql.functions import FunctionClass, classes
 from ..sql.parse import parse_one
-from . import analysis, drawing, drawn, first_rows, rooms, statements, temporary
+from . import analysis, drawing, drawn, first_rows, rooms, statements, temporary, versions
 from .interruption import check, interruptible
 from .rooms import BranchRoom, SlotRoom
 
@@ -69,8 +69,10 @@ class SessionEnvironment:
         name = quote_literal(quote_qualified(*sequence))
         try:
             await drawing.begin_saving(self.session, backend)
-            rows = await backend.query(
-                f"SELECT pg_catalog.nextval({name}::pg_catalog.regclass) FROM pg_catalog.generate_series(1, {count})"
+            rows = await versions.ask(
+                self.session,
+                backend,
+                f"SELECT pg_catalog.nextval({name}::pg_catalog.regclass) FROM pg_catalog.generate_series(1, {count})",
             )
         finally:
             if transaction is None:

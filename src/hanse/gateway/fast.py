@@ -237,6 +237,7 @@ class FastPath:
             and planned.pins is None
             and not session.pinned
             and not session.gateway.frozen
+            and session.gateway.control.assured
             and planned.verb != "COPY"
             and (
                 not (planned.writes and gating.needs_transaction(session, planned))

@@ -111,6 +111,7 @@ def may(session: Session, planned: Planned) -> bool:
         holding.leaves_nothing(session, planned)
         and not planned.of_server
         and session.gateway.is_replicated
+        and session.gateway.control.assured
         and (
             not session.state.modes.serializable
             if transaction is None

@@ -350,6 +350,7 @@ class Gateway:
         if change is not None:
             change.snapshot = savepoint.snapshot if savepoint.snapshot is not None else self.snapshot
             del change.statements[savepoint.statements :]
+            change.recorded &= savepoint.recorded
 
     async def system_proof(self, pid: int, statement: str) -> str:
         """What `hanse.run_as_system` wants to see: only who can read the system role's verifier can make it."""

@@ -13,7 +13,7 @@ from ..engines.postgres.backend import Backend
 from ..executor.request import Copy, Query, Request, Source
 from ..planner.plan import Planned
 from ..transactions.commit import new_global_id, prepare_sql
-from . import durability, gating, snapshots
+from . import durability, gating, snapshots, versions
 from .ending import commit_transaction, rollback_transaction
 from .follower_reads import Choice
 from .interruption import check
@@ -38,6 +38,7 @@ class StatementPlaces:
         self._own: dict[str, Backend] = {}
         self._began = False
         self._shortcut = False
+        self._version = session.plans.snapshot.schema_version
         self._trip: Trip | None = None
         self.used: dict[str, Backend] = {}  # every backend that the statement was given
 
@@ -131,6 +132,9 @@ class StatementPlaces:
     async def alone(self, place: str, message: list[bytes]) -> list[bytes]:
         """Where it commits by itself it takes the group's gate."""
         session = self.session
+        if self._unassured():
+            await self._begin_unassured()
+            return message
         if session.transaction is None and self.planned.leaves and durability.in_doubt(session, self.planned):
             await self.begin()
             return message
@@ -184,21 +188,45 @@ class StatementPlaces:
         self._shortcut = True
         self.session.transaction.branches[place].held = copy
 
+    def _unassured(self) -> bool:
+        """A statement of its own without a lease: whether its catalog is the newest, each group says in a transaction."""
+        session = self.session
+        checked = session.transaction is not None or self.planned.verb not in versions.IN_TRANSACTION
+        return not checked and not session.gateway.control.assured
+
+    async def _begin_unassured(self) -> None:
+        if self._own:
+            raise versions.refusal("Its lease ended while the statement ran.")
+        await self.begin()
+
+    def _asks_version(self, place: str) -> bool:
+        """Once, before anything of the statement is there."""
+        session = self.session
+        known = place in self.used or place == WORKSPACE_PLACE or session.changes_schema
+        return not known and not session.gateway.control.assured
+
     async def backend(self, place: str) -> Backend:
         session = self.session
         check(session)
         backend = self._own.get(place)
         if backend is not None:
             return backend
+        if self._unassured():
+            await self._begin_unassured()
         if self._choice is not None and not self._began:
             backend = await self._choice.backend(place)
         if backend is None and session.transaction is not None and not self._beside(session.transaction, place):
             branch = await session.branch(place)
+            if self._asks_version(place):
+                await versions.confirm(session, branch.backend, self._version)
             branch.wrote |= self.planned.writes
             session.running[place] = self.used[place] = branch.backend
             return branch.backend
         if backend is None:
             backend = await session.acquire(place)
+        if place != WORKSPACE_PLACE and self._unassured():  # the lease has ended while it was waited for
+            session.give_back(backend)
+            return await self.backend(place)
         self._own[place] = self.used[place] = backend
         session.running[backend.place] = backend
         return backend
@@ -275,5 +303,8 @@ def check_current(session: Session, planned: Planned, request: Request) -> None:
     gateway = session.gateway
     if gateway.frozen and planned.relations & (gateway.frozen - session.exempt):
         raise StalePlan
-    if request.snapshot.group_names != session.plans.snapshot.group_names:
+    now = session.plans.snapshot
+    if request.snapshot.group_names != now.group_names:
+        raise StalePlan
+    if not gateway.control.assured and request.snapshot.schema_version != now.schema_version:
         raise StalePlan

@@ -159,6 +159,11 @@ class Session:
         held = frozenset().union(*(planned.relations for planned in transaction.touched.values()))
         return held | (transaction.change.frozen if transaction.change is not None else frozenset())
 
+    @property
+    def changes_schema(self) -> bool:
+        """Its transaction has, and so the cluster's lock for it: nobody else can."""
+        return self.transaction is not None and self.transaction.change is not None
+
     # --- input -------------------------------------------------------------------------------------------------
 
     def feed(self, data: bytes) -> None:

@@ -50,6 +50,7 @@ class Savepoint:
     cursors: int = 0  # how many cursors the session had ever declared
     planned_by: tuple[tuple[str, str], ...] = ()  # `Transaction.planned_by` then
     modes: Modes = STANDARD  # the transaction's, then
+    recorded: bool = False  # `SchemaChange.recorded` then
 
 
 @dataclass(slots=True)
@@ -61,6 +62,7 @@ class SchemaChange:
     version: int  # the committed version it is based on
     statements: list[str] = field(default_factory=list)  # for the log, as run in the schema-complete database
     frozen: frozenset[tuple[str, str]] = frozenset()
+    recorded: bool = False  # the groups know its version (versions.py)
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,6 +116,7 @@ async def _set_savepoint(session: Session, transaction: Transaction, name: str) 
             session.cursors_declared,
             transaction.planned_by,
             transaction.modes,
+            change is not None and change.recorded,
         )
     )
 

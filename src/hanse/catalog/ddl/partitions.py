@@ -242,6 +242,9 @@ def move_rows(
     lift = [f"ALTER TABLE IF EXISTS {name} NO FORCE ROW LEVEL SECURITY" for name in forced]
     restore = [f"ALTER TABLE IF EXISTS {name} FORCE ROW LEVEL SECURITY" for name in forced]
     yield from run_system(["SET LOCAL session_replication_role = replica", *lift], ctx.groups, workspace=False)
+    # Freezing does not wait for transactions of gateways that the control plane has lost.
+    lock = f"LOCK TABLE {qualified(relation.identity)} IN EXCLUSIVE MODE"
+    yield from run_system([lock], source_groups, workspace=False)
     yield MoveRows(
         source=relation.identity,
         source_groups=source_groups,
