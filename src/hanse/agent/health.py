@@ -5,7 +5,8 @@
     GET /leader/<group>  200 while the group's leader is here and serves, else 503; 404 where no instance of it is
 
 Answers are small JSON, the connection is closed behind each. Nothing here is secret, and nothing can be changed. A request
-has HTTP_REQUEST_BYTES_MAX and HTTP_REQUEST_S_MAX, a node HTTP_CONNECTIONS_MAX connections, of which the oldest ends when one more comes; the body of a request is not read.
+has HTTP_REQUEST_BYTES_MAX and HTTP_REQUEST_S_MAX, and its body is not read. A node has HTTP_CONNECTIONS_MAX connections, of which
+the oldest ends when one more comes.
 """
 
 from __future__ import annotations

@@ -49,7 +49,9 @@ async def _groups_on(cluster: ClusterConfig, secrets: Secrets, node: str) -> lis
     found = {name: set(holders) for name, holders in rows if node in holders}
     for group, holders in found.items():
         if nodes == [node]:
-            raise UserMistake(f"node {node} is the only one; another has to join before it can be drained (hanse token)")
+            raise UserMistake(
+                f"node {node} is the only one; another has to join before it can be drained (hanse token)"
+            )
         if len(holders) == len(nodes):
             raise UserMistake(
                 f"group {group} cannot leave node {node}: every other node has an instance of it; "

@@ -13,7 +13,11 @@ from .options import data_option
 @click.command("token")
 @data_option
 @click.option(
-    "--minutes", type=click.FloatRange(0, min_open=True), default=JOIN_TOKEN_S / 60, show_default=True, help="For which it is good."
+    "--minutes",
+    type=click.FloatRange(0, min_open=True),
+    default=JOIN_TOKEN_S / 60,
+    show_default=True,
+    help="For which it is good.",
 )
 def command(data_dir: Path, minutes: float) -> None:
     """Print a token with which one machine may join the cluster, once; and the command for it.
