@@ -216,8 +216,8 @@ class FastPath:
         return True
 
     def _commit(self, backend: Backend) -> None:
-        """Behind the group's gate; and behind a mark, where that is of use."""
-        mark = self._mark = self.session.gateway.positions.mark(backend)
+        """Behind the group's gate; and behind a mark, where it is this commit's turn."""
+        mark = self._mark = self.session.gateway.positions.mark_hasty(backend)
         if mark is None:
             self._relay(backend, gating.COMMIT, None, hidden=FIRST)
             return

@@ -3,8 +3,8 @@
 A transaction over several groups takes its gates in steps of their own (`transactions.commit`). One that has written in one
 group only must not pay a round trip for it, so the lock travels with what commits it:
 
-* an explicit COMMIT becomes `LOCK …; COMMIT` in one text, or three prepared statements before one Sync, the second of which marks
-  the transaction in the WAL: should the answer be lost, `transactions.lost_commit` knows what became of it;
+* an explicit COMMIT becomes `LOCK …; COMMIT` in one text. Or it has a mark in between, by which can be told what became of it
+  should its answer be lost (`transactions.lost_commit`; `lost_commits.py` says whose);
 * a statement of its own has the lock behind it, in the same text or before the same Sync, and so in the same transaction,
   which commits next. Before a Sync PostgreSQL refuses LOCK; an INSERT of no rows takes the same lock.
 
