@@ -17,7 +17,8 @@ let the driver's errors through, and what it does outside the database is done o
 
 *What is repeated.* 40001 and 40P01 always: the server says that nothing was committed. A lost connection or server (class 08,
 57P01 to 57P03, or no SQLSTATE at all) only while the function runs: it cannot have been committed, for COMMIT was not sent. When it
-is lost at COMMIT nobody knows, and the error is the caller's, who has to look; so is 08007, in which the cluster says so itself.
+is lost at COMMIT, and the cluster cannot tell either, nobody knows, and the error is the caller's, who has to look; so is 08007,
+in which the cluster says so itself.
 After the last attempt the last error is raised.
 """
 

@@ -41,6 +41,10 @@ COMMITS_END_S_MAX = 1.5  # for atomic commits under way when a gateway ends; wit
 # Transactions
 RESOLVE_WAIT_S_MAX = 10.0  # a client waits for the word of a decider that was lost, before 08007
 RESOLVE_PAUSE_S = 0.2
+LOST_COMMIT_WAL_BYTES_MAX = 64 << 20  # are read to find out what became of a COMMIT
+POSITIONS_PERIOD_S = 0.5  # between two questions how far a group's server has come
+POSITIONS_ASK_S_MAX = 2.0
+MARKS_PER_PERIOD = 250  # commits of a gateway worker in POSITIONS_PERIOD_S that are marked on the fast way
 PREPARED_WAIT_S_MAX = 0.1  # for a lock, with a part elsewhere prepared; and in line for a shared commit
 SHARED_COMMIT_BYTES_MAX = 1 << 20  # of rows of several clients that are inserted in one transaction
 SHARED_COMMITS_UNDER_WAY = 2  # of the same kind at a time; who comes meanwhile waits in line

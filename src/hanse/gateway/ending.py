@@ -14,7 +14,7 @@ from ..config import WORKSPACE_PLACE
 from ..core.errors import FatalError, PgError
 from ..core.ids import quote_literal
 from ..core.limits import RESOLVE_PAUSE_S, RESOLVE_WAIT_S_MAX
-from ..engines.postgres.backend import Backend
+from ..engines.postgres.backend import Backend, lost_connection
 from ..executor.request import Discard, pump_tags, run
 from ..pgwire.backend import command_complete
 from ..pgwire.diagnostics import error_response
@@ -31,11 +31,13 @@ from ..transactions.commit import (
     commit,
     ended_by_recovery,
     is_lost,
+    never_committed,
     never_decided,
     new_global_id,
 )
+from ..transactions.lost_commit import Fate
 from ..transactions.recovery import outcome_sql, record_abort_sql
-from . import durability, gating, leaving, versions, witnesses
+from . import durability, gating, leaving, lost_commits, versions, witnesses
 from .shown import as_one_table
 from .transaction import Branch, Stopped, Transaction
 
@@ -144,8 +146,7 @@ async def _commit_single(session: Session, transaction: Transaction) -> None:
     """At most one branch has written: its COMMIT decides; the others have nothing to lose."""
     writers = tuple(transaction.writers)
     readers = tuple(place for place in transaction.branches if place not in writers)
-    gated = any(gating.due(session, place) for place in writers)
-    errors = await _perform(transaction, Run(writers, gating.commit_sql(session) if gated else "COMMIT", "COMMIT"))
+    errors = await _commit_writer(session, transaction, writers)
     if errors:
         await _perform(transaction, Run((*writers, *readers), "ROLLBACK"))
         raise next(iter(errors.values()))
@@ -153,6 +154,26 @@ async def _commit_single(session: Session, transaction: Transaction) -> None:
     for error in errors.values():
         if not is_lost(error) or (transaction.serializable and not writers):
             raise error  # else what was decided is so, and what was read has been read, whoever has gone since
+
+
+async def _commit_writer(session: Session, transaction: Transaction, writers: tuple[str, ...]) -> dict[str, PgError]:
+    """Its errors; where the answer is lost, what became of it is asked for (`transactions.lost_commit`)."""
+    if not any(gating.due(session, place) for place in writers):
+        return await _perform(transaction, Run(writers, "COMMIT", "COMMIT"))
+    (place,) = writers
+    backend, mark = transaction.branches[place].backend, transaction.lost
+    if mark is None:
+        mark = session.gateway.positions.mark(backend)
+        errors = await _perform(transaction, Run(writers, gating.commit_sql(session, mark), "COMMIT"))
+    else:
+        errors = {place: lost_connection(place)}
+    if mark is None or not errors or not is_lost(errors[place]):
+        return errors
+    backend.close()
+    fate = await lost_commits.fate_of(session.gateway, backend, mark)
+    if fate is Fate.COMMITTED:
+        return {}
+    return {place: never_committed(errors[place])} if fate is Fate.ROLLED_BACK else errors
 
 
 def _global_order(session: Session, places: list[str]) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from ..pgwire.framing import Framer
 from ..planner.plan import Forward, Planned, SessionVerb
 from ..planner.plan import Session as SessionPlan
 from ..planner.values import NO_PARAMETERS, Parameters
+from ..transactions.lost_commit import Mark
 from . import drawing, gating, intake, quick_commit
 from .autoprepare import USES_BEFORE, Prepared, consider, parameterised
 from .ending import answer_commit, finish
@@ -52,6 +53,7 @@ class FastPath:
         "_again",
         "_chunk",
         "_long",
+        "_mark",
         "_unit",
         "backend",
         "ending",
@@ -77,6 +79,7 @@ class FastPath:
         self.prepared = False
         self._chunk: bytes | None = None  # what is being tried
         self._unit: bytes | None = None  # what the relay is on for, as long as nothing of its answer was sent
+        self._mark: Mark | None = None  # of the COMMIT that runs
         self._again: _Again | None = None  # the running statement is to be repeated if it meets another transaction
         self._long: tuple[bytes, Plans, Hit | None] | None = None  # the running unit's text, where it is long
 
@@ -207,10 +210,20 @@ class FastPath:
             session.output.write(acknowledged)
         ((place, branch),) = transaction.branches.items()
         if commits and branch.wrote and gating.due(session, place):
-            self._relay(branch.backend, gating.COMMIT, None, hidden=FIRST)
+            self._commit(branch.backend)
         else:
             self._relay(branch.backend, _COMMIT_QUERY if commits else _ROLLBACK_QUERY, None)
         return True
+
+    def _commit(self, backend: Backend) -> None:
+        """Behind the group's gate; and behind a mark, where it is this commit's turn."""
+        mark = self._mark = self.session.gateway.positions.mark_hasty(backend)
+        if mark is None:
+            self._relay(backend, gating.COMMIT, None, hidden=FIRST)
+            return
+        before, message = gating.commit_marked(backend, mark)
+        expected = b"" if before else gating.MARKED
+        self._relay(backend, before + message, None, 1 if before else 0, gating.MARKED_MESSAGES, expected=expected)
 
     def _ends_plainly(self, transaction: Transaction, commits: bool) -> bool:
         session = self.session
@@ -224,7 +237,7 @@ class FastPath:
         )
 
     def _end(self, transaction: Transaction) -> None:
-        committed, self.ending = bool(self.ending), None
+        committed, self.ending, self._mark = bool(self.ending), None, None
         if not committed:
             self.session.set_state(transaction.state_before)
         finish(self.session, transaction, committed=committed)
@@ -468,12 +481,14 @@ class FastPath:
                 self._again = again
                 return
             session.output.write(again.held)
-        if is_farewell(message) and self._may_ask_again():
-            return
+        if is_farewell(message) and (self._may_ask_again() or self._mark is not None):
+            return  # `lost` comes next
         self._unit = None
         transaction = session.transaction
         if transaction is not None:
             transaction.failed = True
+        if self._mark is not None and self.backend is not None:
+            gating.forget_marked(self.backend)
         if self.ending:
             self.ending = False  # COMMIT found something wrong: the transaction is over, and rolled back
         if session.sentence is not None:
@@ -545,6 +560,10 @@ class FastPath:
         self.backend = None
         session.running.pop(backend.place, None)
         transaction = session.transaction
+        if transaction is not None and self.ending and self._mark is not None and not session.closed:
+            transaction.lost, self.ending, self._mark = self._mark, None, None
+            session.start(answer_commit(session, b""))
+            return
         if transaction is not None:
             transaction.failed = True
             if self.ending is not None:

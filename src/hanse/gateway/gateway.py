@@ -40,6 +40,7 @@ from .followers import Followers
 from .holding import Prober
 from .leaders import Leaders
 from .longmessages import LongMessages
+from .lost_commits import Positions
 from .plans import Plans
 from .prepared import Analysis
 from .role_slots import RoleSlots
@@ -101,6 +102,7 @@ class Gateway:
     prober: Prober = field(init=False)
     leaders: Leaders = field(init=False)
     followers: Followers = field(init=False)
+    positions: Positions = field(init=False)
 
     def __post_init__(self) -> None:
         self.barriers = Barriers(self)
@@ -110,6 +112,7 @@ class Gateway:
         self.prober = Prober(self)
         self.leaders = Leaders(self)
         self.followers = Followers(self)
+        self.positions = Positions(self)
 
     # --- catalog -----------------------------------------------------------------------------------------------
 
@@ -159,6 +162,7 @@ class Gateway:
         self.leaders.leave(group)
         for sessions in (self.barriers.sessions, self.witnesses, self.snapshot_watchers):
             sessions.leave(group)
+        self.positions.leave(group)
         self.pool(group).abandon()
         self.prober.hurry(group)
 

@@ -3,7 +3,8 @@
 A transaction over several groups takes its gates in steps of their own (`transactions.commit`). One that has written in one
 group only must not pay a round trip for it, so the lock travels with what commits it:
 
-* an explicit COMMIT becomes `LOCK …; COMMIT` in one text;
+* an explicit COMMIT becomes `LOCK …; COMMIT` in one text. Or it has a mark in between, by which can be told what became of it
+  should its answer be lost (`transactions.lost_commit`; `lost_commits.py` says whose);
 * a statement of its own has the lock behind it, in the same text or before the same Sync, and so in the same transaction,
   which commits next. Before a Sync PostgreSQL refuses LOCK; an INSERT of no rows takes the same lock.
 
@@ -21,9 +22,11 @@ from typing import TYPE_CHECKING
 
 from ..config import WORKSPACE_PLACE
 from ..engines.postgres.backend import Backend, close_statement
+from ..pgwire import backend as server_messages
 from ..pgwire import frontend
 from ..planner.plan import Planned
 from ..transactions.commit import CHECK_CONSTRAINTS, GATE, PATIENTLY
+from ..transactions.lost_commit import MARK, Mark
 from .roles import Login
 
 if TYPE_CHECKING:
@@ -40,6 +43,28 @@ _PARSE = close_statement(_NAME) + frontend.parse(_NAME, _SQL) + _SYNC
 _BEHIND_UNPREPARED = frontend.parse(b"", _SQL) + frontend.bind(b"", b"", ()) + frontend.execute() + _SYNC
 
 COMMIT = frontend.query(GATE.encode() + b"; COMMIT")
+
+_LOCK_NAME, _MARK_NAME, _COMMIT_NAME = b"hanse_lock", b"hanse_mark", b"hanse_end"
+_TEXT_OID = 25
+_PARSE_COMMIT = (
+    b"".join(close_statement(name) for name in (_LOCK_NAME, _MARK_NAME, _COMMIT_NAME))
+    + frontend.parse(_LOCK_NAME, GATE.encode())
+    + frontend.parse(_MARK_NAME, MARK.encode(), (_TEXT_OID,))
+    + frontend.parse(_COMMIT_NAME, b"COMMIT")
+    + _SYNC
+)
+_TAKE_LOCK = frontend.bind(b"", _LOCK_NAME, ()) + frontend.execute()
+_END = frontend.execute() + frontend.bind(b"", _COMMIT_NAME, ()) + frontend.execute() + _SYNC
+_BOUND = server_messages.bind_complete()
+# What is answered before COMMIT is, if all goes well.
+MARKED = (
+    _BOUND
+    + server_messages.command_complete("LOCK TABLE")
+    + _BOUND
+    + server_messages.command_complete("SELECT 0")
+    + _BOUND
+)
+MARKED_MESSAGES = 5
 
 
 def due(session: Session, place: str) -> bool:
@@ -77,10 +102,25 @@ def commit_plainly(session: Session) -> bool:
     return not _several(session) or not (session.gateway.snapshot.has_deferrable or impatient(session))
 
 
-def commit_sql(session: Session) -> str:
+def commit_marked(backend: Backend, mark: Mark) -> tuple[bytes, bytes]:
+    """COMMIT in one group, behind the gate's lock and the mark. Gives what is to be sent, and answered, before it, and that."""
+    message = _TAKE_LOCK + frontend.bind(b"", _MARK_NAME, (mark.name,)) + _END
+    if backend.knows(_MARK_NAME):
+        return b"", message
+    evicted, _ = backend.remember(_MARK_NAME, len(MARK))
+    return evicted + _PARSE_COMMIT, message
+
+
+def forget_marked(backend: Backend) -> None:
+    """It may not be prepared there."""
+    backend.forget(_MARK_NAME)
+
+
+def commit_sql(session: Session, mark: Mark | None) -> str:
     """COMMIT in one group, with all that may go before it."""
     checks = f"{CHECK_CONSTRAINTS}; " if session.gateway.snapshot.has_deferrable else ""
-    return f"{checks}{PATIENTLY}{GATE}; COMMIT"
+    marked = "" if mark is None else f"{mark.sql}; "
+    return f"{checks}{PATIENTLY}{GATE}; {marked}COMMIT"
 
 
 def impatient(session: Session) -> bool:

@@ -6,7 +6,8 @@ itself or for a branch of its transaction. All wait for one prober per group, fo
 request ends the wait; so neither the group, when it comes back, nor the gateway is overrun.
 
 A query of its own that was under way when its connection was lost is asked again, as long as nothing of its answer has been sent.
-A write that was under way is not repeated: nobody knows whether it was done, and the client is told so (08006).
+A write that was under way is not repeated: nobody knows whether it was done, and the client is told so (08006). A COMMIT
+is looked up (`lost_commits.py`).
 """
 
 from __future__ import annotations

@@ -69,6 +69,7 @@ async def serve(config: NodeConfig, secrets: Secrets, worker: int) -> None:
         _sweep(gateway),
         gateway.watch.run(),
         gateway.leaders.run(),
+        gateway.positions.run(),
         gateway.followers.run(),
         certificates.follow(),
         jobkeeper.keep(gateway),

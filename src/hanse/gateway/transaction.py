@@ -25,6 +25,7 @@ from ..pgwire import frontend
 from ..planner.leaving import Leaves
 from ..planner.plan import Planned
 from ..transactions.commit import Errors, GlobalId, Protocol, Run
+from ..transactions.lost_commit import Mark
 from .modes import STANDARD, Modes, after
 from .settings import SessionState
 
@@ -95,6 +96,7 @@ class Transaction:
     identity: GlobalId | None = None  # made early where a branch prepares together with its only statement
     prepared: set[str] = field(default_factory=set)  # those branches
     stopped: Stopped | None = None  # its commit is to be gone on with
+    lost: Mark | None = None  # its COMMIT was sent behind this mark, and the answer was lost
     started: float = field(default_factory=time.time)
     awaits_snapshot: bool = False  # its first statement is to see all groups at one moment
     keeps_snapshot: bool = False  # REPEATABLE READ or SERIALIZABLE

@@ -230,6 +230,16 @@ def never_decided(lost: PgError) -> PgError:
     )
 
 
+def never_committed(lost: PgError) -> PgError:
+    """The group that was written in was lost at COMMIT, and is back without the transaction."""
+    return PgError(
+        "40001",
+        "could not commit: the transaction was rolled back",
+        detail=f"While it was to commit, {lost.message}.",
+        hint="The transaction might succeed if retried.",
+    )
+
+
 def ended_by_recovery() -> PgError:
     return PgError(
         "40001",

@@ -33,7 +33,9 @@ LARGE_BYTES = 1 << 16  # of a message: from here on two writes cost less than a 
 _LENGTH = struct.Struct("!I").unpack_from
 _READY, _ERROR, _ROW, _COPY_DATA, _COMPLETE = ord("Z"), ord("E"), ord("D"), ord("d"), ord("C")
 _ACKNOWLEDGEMENTS = frozenset(b"123")  # ParseComplete, BindComplete, CloseComplete
-_BEGUN = server_messages.command_complete("BEGIN")
+_OURS = frozenset(
+    server_messages.command_complete(tag) for tag in ("BEGIN", "LOCK TABLE", "SELECT 0")
+)  # before the client's own
 _PARAMETER, _NOTIFICATION, _NOTICE = ord("S"), ord("A"), ord("N")
 # PostgreSQL commits here, and says so, when the wait for followers is cancelled. Nobody may be told "committed" for that: to
 # its session it is a lost connection, after which nobody knows.
@@ -376,7 +378,7 @@ class Backend(asyncio.Protocol):
                 self._swallow = 0
             elif self._skip_ready:
                 self._skip_ready -= kind == _READY
-            elif kind in _ACKNOWLEDGEMENTS or message == _BEGUN:
+            elif kind in _ACKNOWLEDGEMENTS or message in _OURS:
                 self._swallow -= 1
             else:
                 relay.chunk(message)
