@@ -52,7 +52,7 @@ from ..pgwire.verifier import make_verifier
 from ..planner.attached import refuse_new
 from ..planner.plan import Ddl
 from ..sql.parse import Parsed, parse_one
-from . import concurrently, groups, tablespaces, versions
+from . import abandoned, concurrently, groups, tablespaces, versions
 from .ending import commit_transaction, rollback_transaction
 from .oids import STATEMENT_ATTEMPTS_MAX, Alignment, TypesDiffer, makes_types, unequal
 from .patience import AS_BEFORE, Patience
@@ -163,6 +163,7 @@ async def begin_change(session: Session) -> None:
     try:
         snapshot = gateway.snapshot
         await gateway.workspace.catch_up(snapshot.version)
+        await abandoned.end(gateway, snapshot.group_names)
         transaction.change = SchemaChange(gateway.new_transaction_id(), snapshot, snapshot.version)
         transaction.mixed = True  # expressions in it may have set anything
         for group in snapshot.group_names:  # canonical order: two changes never wait for each other crosswise
