@@ -59,7 +59,7 @@ def test_only_a_good_token_lets_a_machine_in(machines: list[Machine], tmp_path: 
         return sentence
 
     assert "the token is wrong" in refused(f"not-{secret}.{fingerprint}")
-    assert "too old" in refused(join_words(first, "--minutes", "0.001")[1])
+    assert "too old" in refused(join_words(first, "--minutes", "0.000001")[1])
     make_node_certificates(tmp_path)
     stranger = tokens.Token(secret, tokens.fingerprint_of((tmp_path / "ca.crt").read_bytes()))
     assert "not of the cluster that the token is from" in refused(str(stranger))  # and the secret was not shown
