@@ -114,4 +114,4 @@ def test_a_lost_commit_is_told_as_it_is(replicated: Cluster, durability: str) ->
     assert not told.never_sent & there, "it was not to be committed"
     if durability == "quorum":  # async may lose the newest
         assert told.committed <= there, "told to be committed, and it is not there"
-    assert len(told.unknown) <= len(told.rolled_back) + len(told.late), "most are looked up"
+    assert told.rolled_back or told.late or not told.unknown, "none was looked up"
