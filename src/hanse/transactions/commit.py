@@ -222,28 +222,22 @@ def told(error: PgError) -> PgError:
 
 def never_decided(lost: PgError) -> PgError:
     """A group was lost that was to prepare. Who alone could have decided did not, and so nobody will."""
-    return PgError(
-        "40001",
-        "could not commit: the transaction was rolled back",
-        detail=f"Before it was decided, {lost.message}.",
-        hint="The transaction might succeed if retried.",
-    )
+    return _rolled_back(f"Before it was decided, {lost.message}.")
 
 
 def never_committed(lost: PgError) -> PgError:
     """The group that was written in was lost at COMMIT, and is back without the transaction."""
-    return PgError(
-        "40001",
-        "could not commit: the transaction was rolled back",
-        detail=f"While it was to commit, {lost.message}.",
-        hint="The transaction might succeed if retried.",
-    )
+    return _rolled_back(f"While it was to commit, {lost.message}.")
 
 
 def ended_by_recovery() -> PgError:
+    return _rolled_back("Its commit was interrupted or took too long, and recovery has ended it on all groups.")
+
+
+def _rolled_back(detail: str) -> PgError:
     return PgError(
         "40001",
         "could not commit: the transaction was rolled back",
-        detail="Its commit was interrupted or took too long, and recovery has ended it on all groups.",
+        detail=detail,
         hint="The transaction might succeed if retried.",
     )
