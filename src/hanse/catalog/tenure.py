@@ -207,6 +207,7 @@ class Tenure:
             self._tell(p.Thawed(id=freeze_id))
 
     async def lock_ddl(self, holder: object, timeout_s: float) -> None:
+        await self.confirm(lease=False)  # a change that nobody can decide would keep what it prepares in the groups
         await self.watchers.wait_for_ghosts()  # the change would wait for them at its end, with its tables locked
         await self.ddl_lock.acquire(holder, min(timeout_s, DDL_LOCK_WAIT_S_MAX))
 

@@ -264,6 +264,8 @@ async def _commit_change(session: Session, transaction: Transaction) -> None:
         if not change.recorded:
             await versions.record(session.gateway, transaction)
         deferrable = change.snapshot.has_deferrable or session.gateway.snapshot.has_deferrable
+        # Whether it can be decided: what is prepared without that stops rows in every group until it can (versions.py).
+        await session.gateway.control.look_up(change.transaction_id)
         protocol = commit(
             groups, identity, catalog_decides=True, deferrable=deferrable, serializable=transaction.serializable
         )
