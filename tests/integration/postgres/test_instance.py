@@ -145,6 +145,26 @@ def test_groups_have_system_identifiers_of_their_own(directory: Path) -> None:
     assert len(found) == 2
 
 
+def test_a_page_that_the_disk_has_changed_is_an_error_and_no_rows(directory: Path) -> None:
+    made = make_hanse(directory, "group")
+    made.instance.bring_up()
+    with made.connect() as connection:
+        connection.execute("CREATE TABLE t AS SELECT 'a text' AS c FROM generate_series(1, 100)")
+        row = connection.execute("SELECT pg_relation_filepath('t')").fetchone()
+    assert row is not None
+    made.instance.stop()
+    file = made.instance.directory / str(row[0])
+    content = file.read_bytes()
+    assert content.count(b"a text") == 100
+    file.write_bytes(content.replace(b"a text", b"b text", 1))
+    made.instance.bring_up()
+    try:
+        with made.connect() as connection, pytest.raises(psycopg.errors.DataCorrupted, match="invalid page"):
+            connection.execute("SELECT c FROM t")
+    finally:
+        made.instance.stop()
+
+
 def test_adopted_killed_started_again(make_plain: Callable[[str], Instance]) -> None:
     instance = make_plain("a")
     assert not instance.bring_up()

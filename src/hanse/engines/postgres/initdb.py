@@ -36,7 +36,7 @@ def make_data_directory(target: Path, binaries: Binaries, user: OsUser | None, *
     check_disk(target.parent)
     _make_empty(target, user)
     if unique:
-        run_initdb(target, binaries, user, superuser=superuser)
+        run_initdb(target, binaries, user, superuser=superuser, checksums=True)
     else:
         _copy(template(binaries, user, superuser=superuser), target, user)
 
@@ -57,12 +57,17 @@ def _make_empty(target: Path, user: OsUser | None) -> None:
         raise UserMistake(f"directory {target} cannot be made: {error.strerror}") from None
 
 
-def run_initdb(target: Path, binaries: Binaries, user: OsUser | None, *, superuser: str) -> None:
-    """UTF8, collation C, character classes C.UTF-8, always: the environment must not decide how rows are sorted."""
+def run_initdb(
+    target: Path, binaries: Binaries, user: OsUser | None, *, superuser: str, checksums: bool = False
+) -> None:
+    """UTF8, collation C, character classes C.UTF-8, always: the environment must not decide how rows are sorted.
+
+    `checksums`: a page that the disk has changed is an error (XX001), in an answer and in a base backup, and never rows.
+    """
     for ctype in CTYPES:
         with _password_file(user) as password_file:
             command = _initdb_command(target, binaries, superuser=superuser, ctype=ctype, password_file=password_file)
-            result = run_as(user, command)
+            result = run_as(user, (*command, *(("--data-checksums",) if checksums else ())))
         if result.returncode == 0:
             return
         if "invalid locale name" not in result.stderr:
