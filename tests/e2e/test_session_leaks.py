@@ -355,12 +355,12 @@ STANDING = {
 STANDING_RESET = (
     "ALTER ROLE {me} RESET ALL; ALTER ROLE {me} IN DATABASE {database} RESET ALL; ALTER ROLE {other} RESET ALL"
 )
+_SHOWN = (
+    f"{SHOWN}, nullif(current_setting('app.standing', true), '')"  # where a connection is new: see gateway/standing.py
+)
 STANDING_ASKED = (
-    f"SELECT {SHOWN}, current_setting('app.standing', true) FROM pg_catalog.pg_class WHERE relname = 'pg_class'",
-    *(
-        f"SELECT {SHOWN}, current_setting('app.standing', true) FROM {{schema}}.t WHERE id = {key}"
-        for key in range(1, 5)
-    ),
+    f"SELECT {_SHOWN} FROM pg_catalog.pg_class WHERE relname = 'pg_class'",
+    *(f"SELECT {_SHOWN} FROM {{schema}}.t WHERE id = {key}" for key in range(1, 5)),
 )
 
 
@@ -368,6 +368,59 @@ STANDING_ASKED = (
 def test_standing_settings_are_for_those_who_come_later(worlds: tuple[World, World], name: str) -> None:
     plain, hanse = (_play_standing(world, STANDING[name]) for world in worlds)
     assert hanse == plain
+
+
+NAMED = (
+    "SELECT DISTINCT v FROM names",
+    "SELECT min(v), max(v), count(*) FROM names",
+    "SELECT v FROM names ORDER BY id LIMIT 1",
+    "SELECT DISTINCT a.v FROM names a JOIN names b ON a.id = b.v",  # gathered
+    "SHOW search_path",
+    "SHOW work_mem",
+    *(f"SELECT v, current_setting('work_mem') FROM names WHERE id = {key}" for key in range(1, 5)),
+)
+
+
+def test_names_mean_what_they_meant_when_the_session_began(worlds: tuple[World, World]) -> None:
+    """Though the role has got another search_path since, and the connections for it that its next login leaves."""
+    plain, hanse = (_play_names(world, sharded=world is worlds[1]) for world in worlds)
+    assert hanse == plain
+    assert plain["before"] == plain["after"] != plain["new"]
+
+
+def _play_names(world: World, *, sharded: bool) -> dict[str, object]:
+    role, home, other = world.roles[0], world.schema, f"{world.schema}_2"
+    with psycopg.connect(world.server.dsn, autocommit=True) as admin:
+
+        def run(sql: str) -> None:
+            admin.execute(sql)  # type: ignore[call-overload]
+
+        run(f"CREATE SCHEMA {other}")
+        try:
+            for number, schema in enumerate((home, other), 1):
+                run(f"CREATE TABLE {schema}.names (id int PRIMARY KEY, v int)")
+                if sharded:
+                    run(f"SELECT create_distributed_table('{schema}.names', 'id')")
+                run(f"INSERT INTO {schema}.names SELECT g, {number} FROM generate_series(1, 20) g")
+                run(f"GRANT ALL ON SCHEMA {schema} TO {role}; GRANT ALL ON {schema}.names TO {role}")
+            run(f"ALTER ROLE {role} IN DATABASE {world.server.database} SET search_path = {home}")
+
+            def begin() -> Wire:
+                return Wire(world.server.dsn_for(user=role, password=PASSWORD, options="-c timezone=UTC"))
+
+            old, seen = begin(), {}
+            seen["before"] = _ask(world, old, list(NAMED))
+            run(f"ALTER ROLE {role} IN DATABASE {world.server.database} SET search_path = {other}")
+            run(f"ALTER ROLE {role} SET work_mem = '5MB'")
+            new = begin()
+            seen["new"] = _ask(world, new, list(NAMED))
+            seen["after"] = _ask(world, old, list(NAMED))
+            old.close()
+            new.close()
+            return seen
+        finally:
+            run(f"ALTER ROLE {role} RESET ALL; ALTER ROLE {role} IN DATABASE {world.server.database} RESET ALL")
+            run(f"DROP SCHEMA {other} CASCADE; DROP TABLE {home}.names")
 
 
 def _play_standing(world: World, change: str) -> dict[str, object]:
@@ -379,8 +432,7 @@ def _play_standing(world: World, change: str) -> dict[str, object]:
         try:
             seen["A before"] = _ask(world, first, list(STANDING_ASKED))
             admin.execute(change.format(**names))  # type: ignore[call-overload]
-            # Not in the workspace: its idle connections end when anybody makes a database there, and a new one has what holds now.
-            seen["A after"] = _ask(world, first, list(STANDING_ASKED[1:]))
+            seen["A after"] = _ask(world, first, list(STANDING_ASKED))
             for who, door in doors:
                 wire = world.connect(who, door=door)
                 seen[f"{who} at {door}"] = _ask(

@@ -244,7 +244,7 @@ class Client(asyncio.Protocol):
             if role.limit is not None:
                 self._slot = await gateway.role_slots.take(gateway, event.user, role.limit)
             keys = ScramKeys(event.client_key, event.server_key)
-            login = roles.Login(role.identity, keys)
+            login = roles.Login(role.oid, role.standing, keys, role.version)
             gateway.logins.note(gateway, event.user, login)
             session = Session(gateway, self, event.user, event.database, login)
             settings = {

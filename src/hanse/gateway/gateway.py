@@ -44,8 +44,9 @@ from .lost_commits import Positions
 from .plans import Plans
 from .prepared import Analysis
 from .role_slots import RoleSlots
-from .roles import Logins
+from .roles import Login, Logins
 from .shared_commits import SharedCommits
+from .standing import differences
 from .system_sessions import SystemSessions
 from .transaction import Savepoint, Transaction
 
@@ -183,9 +184,29 @@ class Gateway:
         self.pool(WORKSPACE_PLACE).close_idle(database=self.config.database)
 
     async def _connect(self, place: str, user: str, database: str, credentials: Any) -> Backend:
+        """For a pool. A client's begins with what stood for him when he logged in."""
+        if not isinstance(credentials, Login):
+            return await self._open(place, user, database, credentials)
+        backend = await self._open(place, user, database, credentials.keys)
+        private = bool(credentials.standing) and database != self.snapshot.database
+        if private or credentials.version != self.snapshot.version:
+            try:
+                parameters = await differences(self, backend, credentials.standing)
+            except BaseException:
+                backend.close()
+                raise
+            if parameters:
+                backend.close()
+                backend = await self._open(place, user, database, credentials.keys, parameters)
+        backend.standing = credentials.standing
+        return backend
+
+    async def _open(
+        self, place: str, user: str, database: str, credentials: Any, parameters: dict[str, str] | None = None
+    ) -> Backend:
         """A group's server that has become a follower is not asked: what it says may be old."""
         cover = self.leaders.cover(place)
-        backend = await connect_backend(self.address(place), place, user, database, credentials)
+        backend = await connect_backend(self.address(place), place, user, database, credentials, parameters)
         follows = backend.parameters.get("in_hot_standby") == "on" and not place.startswith(FOLLOWER)
         if follows or cover is not self.leaders.cover(place):
             backend.close()
@@ -211,7 +232,7 @@ class Gateway:
 
     async def system_backend(self, place: str) -> Backend:
         """A connection of Hanse's own superuser, not from the pool: it must never serve a client."""
-        return await self._connect(place, SYSTEM_ROLE, self.snapshot.database, Password(self.secrets.system_password))
+        return await self._open(place, SYSTEM_ROLE, self.snapshot.database, Password(self.secrets.system_password))
 
     # --- sessions ----------------------------------------------------------------------------------------------
 

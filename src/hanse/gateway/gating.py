@@ -27,7 +27,6 @@ from ..pgwire import frontend
 from ..planner.plan import Planned
 from ..transactions.commit import CHECK_CONSTRAINTS, GATE, PATIENTLY
 from ..transactions.lost_commit import MARK, Mark
-from .roles import Login
 
 if TYPE_CHECKING:
     from .session import Session
@@ -125,11 +124,8 @@ def commit_sql(session: Session, mark: Mark | None) -> str:
 
 def impatient(session: Session) -> bool:
     """The client's lock_timeout, or his role's, would count for the gate, too, unless it is set otherwise, in a transaction."""
-    login = session.credentials
-    if isinstance(login, Login) and login.identity.settings is not None and "lock_timeout" in login.identity.settings:
-        return True
-    settings = session.state.settings
-    if settings and session.state.get("lock_timeout"):
+    state = session.state
+    if state.settings and state.get("lock_timeout") or any(name == "lock_timeout" for name, _ in state.standing):
         return True
     transaction = session.transaction
     return transaction is not None and any("lock_timeout" in statement for statement in transaction.local)

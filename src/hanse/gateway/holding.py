@@ -191,7 +191,7 @@ async def acquire_once(session: Session, place: str, database: str) -> Backend:
     pool = session.gateway.pool(place)
     for _ in range(DEAD_BACKENDS_MAX):
         backend = await roles.acquire(session, pool, database)
-        if not backend.names <= session.state.names:
+        if not backend.names <= session.state.names or backend.standing != session.state.standing:
             backend.close()  # given to us in the line of those who wait
         elif await _is_alive(session, backend):
             return backend

@@ -5,9 +5,9 @@ the roles of the schema-complete database: password, VALID UNTIL, LOGIN, CONNECT
 looks when the login begins, and again at its end if the catalog has changed meanwhile. A change of a role is in force when
 every gateway has it, so nobody who comes after it is let in by what held before (findings-gateway 16).
 
-**A role's identity** is more than its name: bob who was dropped and made again is somebody else, and settings by ALTER ROLE …
-SET belong to sessions that begin after it. When the identity of a name has changed, no backend that was opened before is
-given to anybody any more, not even one that is busy now.
+**A role's identity** is its OID: bob who was dropped and made again is somebody else. When the identity of a name has changed, no
+backend that was opened before is given to anybody any more, not even one that is busy now. Settings by ALTER ROLE … SET belong to
+sessions that begin after it: standing.py.
 
 **Keys.** A session keeps what its login left (scram.py). After a change of the password they open no new backend; those of a
 later login of the same role do. A session for which there are none either is ended.
@@ -15,13 +15,14 @@ later login of the same role do. A session for which there are none either is en
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ..config import SYSTEM_ROLE
 from ..core.errors import FatalError, PgError
 from ..pgwire.scram import ScramKeys, password_failed
 from .role_slots import limit_of
+from .standing import Standing, question, standing_of
 
 if TYPE_CHECKING:
     from ..engines.postgres.backend import Backend
@@ -29,31 +30,23 @@ if TYPE_CHECKING:
     from .gateway import Gateway
     from .session import Session
 
-# Settings in the order of their scope, so that equal ones give equal texts. Superusers have every right.
-_QUESTION = """
+# Superusers have every right.
+_QUESTION = f"""
 SELECT r.oid, r.rolpassword, CASE WHEN r.rolsuper THEN -1 ELSE r.rolconnlimit END,
        r.rolvaliduntil < pg_catalog.now(), r.rolcanlogin,
        pg_catalog.has_database_privilege(r.oid, d.oid, 'CONNECT'),
-       (SELECT pg_catalog.string_agg(s.setdatabase || ':' || s.setrole || s.setconfig::text, ',' ORDER BY 1)
-        FROM pg_catalog.pg_db_role_setting s WHERE s.setrole IN (0, r.oid) AND s.setdatabase IN (0, d.oid))
+       ({question("r.oid", "d.oid")})
 FROM pg_catalog.pg_authid r, pg_catalog.pg_database d
 WHERE r.rolname = $1 AND r.rolname <> $2 AND d.datname = pg_catalog.current_database()
 """
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """Backends are shared among sessions of equal identity."""
-
-    oid: int
-    settings: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class Role:
     """A role as it is at a version of the catalog."""
 
-    identity: Identity
+    oid: int
+    standing: Standing
     verifier: str | None = field(repr=False)
     expired: bool
     may_log_in: bool
@@ -76,7 +69,8 @@ async def look_up(gateway: Gateway, user: str) -> Role | None:
         return None
     oid, verifier, limit, expired, may_log_in, may_connect, settings = rows[0]
     return Role(
-        identity=Identity(int(oid), settings),
+        oid=int(oid),
+        standing=standing_of(settings),
         verifier=verifier,
         expired=bool(expired),
         may_log_in=may_log_in,
@@ -92,7 +86,7 @@ async def admit(gateway: Gateway, user: str, role: Role | None) -> Role:
         raise password_failed(user)
     if role.version != gateway.snapshot.version:
         before, role = role, await look_up(gateway, user)
-        if role is None or role.usable_verifier != before.usable_verifier or role.identity.oid != before.identity.oid:
+        if role is None or role.usable_verifier != before.usable_verifier or role.oid != before.oid:
             raise password_failed(user)
     if not role.may_log_in:
         raise FatalError("28000", f'role "{user}" is not permitted to log in')
@@ -107,10 +101,12 @@ async def admit(gateway: Gateway, user: str, role: Role | None) -> Role:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """What a login leaves with its session."""
+    """What a login leaves with its session. `version`: of the catalog by which the role was looked at."""
 
-    identity: Identity
+    oid: int
+    standing: Standing
     keys: ScramKeys
+    version: int
 
 
 class Logins:
@@ -122,7 +118,7 @@ class Logins:
     def note(self, gateway: Gateway, user: str, login: Login) -> None:
         """A client has logged in. Backends of somebody else who had this name are not used again."""
         known = self._newest.get(user)
-        if known is not None and known.identity != login.identity:
+        if known is not None and known.oid != login.oid:
             for pool in gateway.pools.values():
                 pool.retire_user(user)
         self._newest[user] = login
@@ -130,26 +126,25 @@ class Logins:
     def newer(self, user: str, login: Login) -> Login | None:
         """A login of the same role with other keys."""
         known = self._newest.get(user)
-        if known is None or known.identity.oid != login.identity.oid or known.keys == login.keys:
+        if known is None or known.oid != login.oid or known.keys == login.keys:
             return None
         return known
 
 
 async def acquire(session: Session, pool: Pool, database: str) -> Backend:
     """`Pool.acquire` for this session. Raises 57P01 where the server lets its role in no more."""
-    login = session.credentials
-    if not isinstance(login, Login):
-        return await pool.acquire(session.user, database, session.state, login, session.state.names)
+    login, state = session.credentials, session.state
     try:
-        return await pool.acquire(session.user, database, session.state, login.keys, session.state.names)
+        return await pool.acquire(session.user, database, state, login, state.names, state.standing)
     except PgError as error:
-        if not _is_refusal(error):
+        if not isinstance(login, Login) or not _is_refusal(error):
             raise
         newer = session.gateway.logins.newer(session.user, login)
         if newer is None:
             raise _ended(error) from error
     try:
-        backend = await pool.acquire(session.user, database, session.state, newer.keys, session.state.names)
+        newer = replace(newer, standing=login.standing, version=login.version)
+        backend = await pool.acquire(session.user, database, state, newer, state.names, state.standing)
     except PgError as error:
         raise _ended(error) if _is_refusal(error) else error from None
     session.credentials = newer

@@ -38,8 +38,9 @@ from .gateway import Gateway
 from .interruption import NOBODY
 from .plans import Plans
 from .prepared import Analysis, Portal, Statement
+from .roles import Login
 from .setconfig import PARSED_BY, PLANNED_BY
-from .settings import DEFAULT, UNKNOWN, SessionState, intern, with_names, with_setting
+from .settings import UNKNOWN, SessionState, intern, with_names, with_setting
 from .transaction import Branch, Transaction, open_branch
 
 OUTPUT_BYTES_AT_ONCE = 1 << 15
@@ -64,7 +65,7 @@ class Session:
         self.user = user
         self.database = database
         self.credentials = credentials
-        self.state: SessionState = DEFAULT
+        self.state = intern((), standing=credentials.standing if isinstance(credentials, Login) else ())
         self.context = gateway.intern_context(Context(user=user))
         self.transaction: Transaction | None = None
         self.pinned: dict[str, Backend] = {}
@@ -95,7 +96,7 @@ class Session:
         self.environment = SessionEnvironment(self)
         self.reads: FollowerReads | None = None  # it reads from followers
         self.custom_names: frozenset[str] = frozenset()
-        self.base_state: SessionState = DEFAULT  # what RESET goes back to: the startup packet's settings
+        self.base_state = self.state  # what RESET goes back to: the startup packet's settings
         self.default_search_path = '"$user", public'
         self.temporary: frozenset[str] = frozenset()
         self.reported: dict[str, str] = {}
@@ -418,7 +419,7 @@ class Session:
     def begin_with(self, settings: tuple[tuple[str, str], ...]) -> None:
         """The startup packet's settings: RESET goes back to them."""
         self.custom_names = frozenset(name for name, _ in settings if "." in name)
-        self.base_state = self.state = intern(settings, None, self.custom_names)
+        self.base_state = self.state = intern(settings, None, self.custom_names, standing=self.state.standing)
         self.use_encoding()
         self._note_reads()
 

@@ -19,12 +19,14 @@ from dataclasses import dataclass
 
 from ..core.ids import quote_literal
 from .modes import DEFAULTS, STANDARD, Modes, with_defaults
+from .standing import Standing
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SessionState:
     settings: tuple[tuple[str, str], ...] = ()  # sorted by name, without role
     role: str | None = None  # SET ROLE
+    standing: Standing = ()  # that the login found; a backend of this session has begun with them
     names: frozenset[str] = frozenset()  # of custom settings that the session has ever made
     sync_sql: str = ""
     role_modes: Modes = STANDARD  # that transactions of the role in this database begin with
@@ -39,7 +41,7 @@ class SessionState:
 
 UNKNOWN = "?"  # begins a mark among the names: a session's own, for those that dynamic SQL may have made
 _NO_NAMES: frozenset[str] = frozenset()
-_Key = tuple[tuple[tuple[str, str], ...], str | None, frozenset[str], Modes]
+_Key = tuple[tuple[tuple[str, str], ...], str | None, frozenset[str], Modes, Standing]
 _known: dict[_Key, SessionState] = {}
 
 
@@ -48,15 +50,16 @@ def intern(
     role: str | None = None,
     names: frozenset[str] = _NO_NAMES,
     role_modes: Modes = STANDARD,
+    standing: Standing = (),
 ) -> SessionState:
     """The one state object for these settings."""
-    key = (tuple(sorted(settings)), role, names, role_modes)
+    key = (tuple(sorted(settings)), role, names, role_modes, standing)
     state = _known.get(key)
     if state is None:
         if len(_known) > 10_000:
             _known.clear()  # identities of live sessions differ from new ones then; that only costs a needless sync
         modes = with_defaults(role_modes, {name: value for name, value in settings if name in DEFAULTS})
-        state = _known[key] = SessionState(*key[:3], _sync_sql(*key[:3]), role_modes, modes)
+        state = _known[key] = SessionState(key[0], role, standing, names, _sync_sql(*key[:3]), role_modes, modes)
     return state
 
 
@@ -83,16 +86,20 @@ DEFAULT = intern(())
 def with_setting(state: SessionState, name: str, value: str | None) -> SessionState:
     """The state after SET name = value, or after RESET name (None)."""
     if name == "role":
-        return intern(state.settings, None if value in (None, "none") else value, state.names, state.role_modes)
+        role = None if value in (None, "none") else value
+        return intern(state.settings, role, state.names, state.role_modes, state.standing)
     rest = tuple(pair for pair in state.settings if pair[0] != name)
-    return intern(rest if value is None else (*rest, (name, value)), state.role, state.names, state.role_modes)
+    settings = rest if value is None else (*rest, (name, value))
+    return intern(settings, state.role, state.names, state.role_modes, state.standing)
 
 
 def with_names(state: SessionState, names: frozenset[str]) -> SessionState:
     """The state of a session that has made these custom settings at some time."""
-    return state if state.names == names else intern(state.settings, state.role, names, state.role_modes)
+    if state.names == names:
+        return state
+    return intern(state.settings, state.role, names, state.role_modes, state.standing)
 
 
 def with_role_modes(state: SessionState, modes: Modes) -> SessionState:
     """The state of a session whose role's transactions begin with these modes."""
-    return intern(state.settings, state.role, state.names, modes)
+    return intern(state.settings, state.role, state.names, modes, state.standing)

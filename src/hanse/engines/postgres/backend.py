@@ -71,6 +71,7 @@ class Backend(asyncio.Protocol):
         self.parameters: dict[str, str] = {}
         self.state: object | None = None  # None: unknown, must be reset before another session uses it
         self.names: frozenset[str] = frozenset()  # custom settings that it knows, and can never forget
+        self.standing: object = ()  # settings that it has begun with, for its role or database
         self.prepared: OrderedDict[bytes, int] = OrderedDict()  # statements on the server, their bytes, oldest first
         self._prepared_bytes = 0
         self.idle_since = 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -69,11 +70,17 @@ async def connect_backend(
     user: str,
     database: str,
     credentials: Password | ScramKeys | None,
+    parameters: Mapping[str, str] | None = None,
 ) -> Backend:
-    """A new session of `user` at `place`. Raises the server's error, or 08001 when it cannot be reached."""
+    """A new session of `user` at `place`, with settings of its own as `parameters`.
+
+    Raises the server's error, or 08001 when it cannot be reached.
+    """
     backend = Backend(place, user, database)
     backend.address = address.socket_path or (address.host, address.port)
-    handshake = ClientHandshake(user=user, database=database, credentials=credentials, random_bytes=os.urandom)
+    handshake = ClientHandshake(
+        user=user, database=database, credentials=credentials, random_bytes=os.urandom, parameters=parameters
+    )
     login: _Login | None = None
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):

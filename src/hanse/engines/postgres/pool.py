@@ -79,15 +79,22 @@ class Pool:
         return False
 
     async def acquire(
-        self, user: str, database: str, state: object, credentials: object, names: frozenset[str] = frozenset()
+        self,
+        user: str,
+        database: str,
+        state: object,
+        credentials: object,
+        names: frozenset[str] = frozenset(),
+        standing: object = (),
     ) -> Backend:
         """A backend of this user in any state (the caller brings it to his own). Waits in line when all are busy.
 
-        One that knows custom settings beyond `names` is not given: it cannot forget them. Who waited in line must look himself.
+        One that knows custom settings beyond `names` is not given: it cannot forget them; nor one that has begun with other
+        settings than `standing`. Who waited in line must look himself.
 
         Raises PgError 53300 after BACKEND_WAIT_S_MAX, or whatever the server says to the login.
         """
-        backend = self.take(user, database, state) or self._take_any(user, database, names)
+        backend = self.take(user, database, state) or self._take_any(user, database, names, standing)
         if backend is not None:
             return backend
         if self.size >= self.size_max:
@@ -165,13 +172,17 @@ class Pool:
         shelf.by_state.setdefault(backend.state, []).append(backend)
         shelf.count += 1
 
-    def _take_any(self, user: str, database: str, names: frozenset[str] | None = None) -> Backend | None:
+    def _take_any(
+        self, user: str, database: str, names: frozenset[str] | None = None, standing: object = ()
+    ) -> Backend | None:
+        """Without `names`, really any."""
         shelf = self._shelves.get((user, database))
         if shelf is None or shelf.count == 0:
             return None
         for backends in shelf.by_state.values():
             for backend in list(backends):
-                if names is not None and not backend.names <= names and not backend.closed:
+                fits = names is None or (backend.names <= names and backend.standing == standing)
+                if not fits and not backend.closed:
                     continue
                 shelf.count -= 1
                 backends.remove(backend)
