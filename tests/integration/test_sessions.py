@@ -213,3 +213,20 @@ def test_copy_of_what_a_write_returns(connection: psycopg.Connection, options: s
         else:
             assert len(b"".join(bytes(piece) for piece in copy).splitlines()) == (11 if options else 10)
     assert one(connection, "SELECT sum(v) FROM t") == 2110
+
+
+# --- large objects ---------------------------------------------------------------------------------------------------
+
+
+def test_large_objects_are_found_where_they_are_made(connection: psycopg.Connection) -> None:
+    made = one(connection, "SELECT lo_from_bytea(0, 'a text')")
+    listed = "SELECT count(*) FROM pg_largeobject_metadata WHERE oid = %s"
+    assert one(connection, "SELECT lo_get(%s)", made) == b"a text"
+    assert one(connection, listed, made) == 1
+    assert one(connection, "SELECT sum(length(data)) FROM pg_catalog.pg_largeobject WHERE loid = %s", made) == 6
+    connection.commit()
+    with pytest.raises(psycopg.errors.FeatureNotSupported, match="large objects"):
+        connection.execute("SELECT count(*) FROM t JOIN pg_largeobject_metadata m ON m.oid = t.id")
+    connection.rollback()
+    connection.execute("SELECT lo_unlink(%s)", (made,))
+    assert one(connection, listed, made) == 0

@@ -5,7 +5,8 @@ The place must see every row that can matter, hence one of
 - all sharded tables have their whole key fixed, and all those keys meet in one group (known with the values);
 - all single tables are in one group, where sharded tables must then meet, too;
 - only reference tables, or none: any group; with functions that may do anything: the home group;
-- only system catalogs, or catalog lookups without tables: the schema-complete database beside the gateway.
+- only system catalogs, or catalog lookups without tables: the schema-complete database beside the gateway. Large objects are
+  rows of the home group, where functions make them.
 
 Reference tables are welcome everywhere. What `restrict` knows of keys is what makes the first point right; see its
 proof.
@@ -19,7 +20,7 @@ from pglast import ast
 
 from ..catalog.model import Kind
 from ..config import WORKSPACE_PLACE
-from ..core.errors import PgError
+from ..core.errors import PgError, not_supported
 from ..core.ids import parse_identifier_list
 from ..sql.functions import FunctionClass
 from ..sql.walk import walk
@@ -30,6 +31,7 @@ from .plan import AnyOf, Equal, Forward, Planned, Prune
 from .rename import renames_for
 
 _ANYWHERE = {FunctionClass.NEUTRAL}
+_LARGE_OBJECTS = ("pg_largeobject", "pg_largeobject_metadata")
 
 
 def plan_forward(analysis: Analysis) -> Planned | None:
@@ -59,6 +61,12 @@ def _catalog(analysis: Analysis) -> Forward | None:
             name = table.ref.identity[1]
             raise PgError("42501", f'permission denied: "{name}" is a system catalog')
     only = len(analysis.catalogs) == len(analysis.base)
+    if any(table.ref.identity[1] in _LARGE_OBJECTS for table in analysis.catalogs):
+        if not only:
+            raise not_supported(
+                "large objects cannot be read together with tables", hint="Read them in two statements."
+            )
+        return Forward(place=analysis.snapshot.home_group)
     return Forward(place=WORKSPACE_PLACE) if only else None
 
 
