@@ -200,6 +200,7 @@ ANALYZES_PER_TURN_MAX = 100
 SIZES_PERIOD_S = 30.0  # between looks at the groups' sizes and row estimates
 SIZES_LOCK_WAIT_S_MAX = 2.0  # for schema changes under way, before it is left for the next time
 NODES_MAX = 64  # of a local cluster
+NODE_LABELS_MAX = 16  # of one node, and of one location
 GROUPS_MAX = 64
 GATEWAY_WORKERS_MAX = 64
 RESTARTS_IN_A_ROW_MAX = 10  # after so many the pause stops growing

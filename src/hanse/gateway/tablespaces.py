@@ -24,7 +24,17 @@ from ..core.ids import quote_literal
 from ..core.limits import FREEZE_WAIT_S_MAX, INSTANCES_PER_GROUP_MAX, PREPARED_END_S_MAX
 from ..replication.rule import Policy
 from ..transactions.recovery import prepared_of_sql
-from .groups import SETTLE_POLL_S, durability_of, is_owner, locked, notify, options_of, replicas_of, until_settled
+from .groups import (
+    SETTLE_POLL_S,
+    durability_of,
+    is_owner,
+    location_of,
+    locked,
+    notify,
+    options_of,
+    replicas_of,
+    until_settled,
+)
 from .holds import hold_of
 from .interruption import interruptible
 
@@ -62,12 +72,7 @@ async def _create(session: Session, statement: Any) -> None:
         )
     if statement.owner is not None:
         raise not_supported("CREATE TABLESPACE … OWNER is not supported")
-    if statement.location:
-        raise not_supported(
-            "CREATE TABLESPACE … LOCATION is not supported",
-            detail="A tablespace is a group of servers, which has no directory of its own.",
-            hint="Leave LOCATION out, or say LOCATION ''.",
-        )
+    location = location_of(statement.location or "")
     if name.startswith("pg_"):
         raise PgError(
             "42939",
@@ -86,12 +91,12 @@ async def _create(session: Session, statement: Any) -> None:
         raise PgError(
             "22023", f'unrecognized parameter "{min(unknown)}"', hint=f"There are: {', '.join(sorted(OPTIONS))}."
         )
-    await locked(session, lambda: _add(session, name, options))
+    await locked(session, lambda: _add(session, name, options, location))
     await interruptible(session, _until_open(session, name))
     await interruptible(session, until_settled(session, name))
 
 
-async def _add(session: Session, name: str, options: dict[str, str]) -> None:
+async def _add(session: Session, name: str, options: dict[str, str], location: dict[str, str]) -> None:
     """As many instances as the home group has, where it is not said."""
     gateway = session.gateway
     snapshot = gateway.snapshot
@@ -102,9 +107,10 @@ async def _add(session: Session, name: str, options: dict[str, str]) -> None:
         raise PgError("22023", f"replicas must be between 1 and {INSTANCES_PER_GROUP_MAX}, not {replicas}")
     command = AddGroup(
         group=name,
-        nodes=free_nodes(snapshot, Group(name=name, instances=()), replicas),
+        nodes=free_nodes(snapshot, Group(name=name, instances=(), location=location), replicas),
         durability=durability_of(options) or Policy.QUORUM.value,
         origin=await _smallest(gateway, snapshot),
+        location=location,
     )
     await gateway.control.propose(command)
 
