@@ -137,6 +137,8 @@ def test_a_group_is_where_its_location_says(machines: list[Machine]) -> None:
     second.ask("CREATE TABLESPACE fast LOCATION 'disk=fast' WITH (replicas = 1)")
     assert nodes_of("fast") == ["n3"]
     assert second.ask("SELECT name, location->>'disk' FROM hanse.groups ORDER BY 1") == [("fast", "fast"), ("g1", None)]
+    assert "there is no other node with disk=fast" in error("ALTER TABLESPACE fast SET (leave = 'n3')", "55000")
+    assert "group fast cannot leave node n3: there is no other node in its location" in second.refused("drain", "n3")
     more = "ALTER TABLESPACE fast SET (replicas = 2)"
     assert "cannot have 2 instances on 1 node with disk=fast" in error(more, "22023")
     error("ALTER TABLESPACE g1 SET (location = 'disk=fast')", "55000")

@@ -15,7 +15,7 @@ from hanse.catalog.group_commands import AddGroup
 from hanse.catalog.labels import check, distance, parse, written, zone_of
 from hanse.catalog.model import Group, Instance, Node, Snapshot
 from hanse.catalog.node_commands import AddNode, LabelNode, PlaceNode
-from hanse.catalog.placement import free_nodes, to_have, to_leave
+from hanse.catalog.placement import free_nodes, possible_origins, to_have, to_leave
 from hanse.core.errors import PgError
 
 
@@ -120,7 +120,7 @@ def test_a_group_is_spread_over_zones() -> None:
     busy = Snapshot(nodes=nodes, groups=(group("g1", 1), group("g2", 3, 5), group("g3", 5)))
     assert to_have(busy, busy.groups[0], 3, "g1.1").add == ("n4", "n5"), "another zone, before what has less to do"
     assert to_have(busy, busy.groups[0], 5, "g1.1").add == ("n4", "n5", "n2", "n3")
-    spread = Snapshot(nodes=nodes, groups=(group("g1", 1, 3, 5),))
+    spread = Snapshot(nodes=nodes, groups=(group("g1", 1, 3, 5), group("g2", 2)))
     assert to_leave(spread, spread.groups[0], "n1").add == ("n2",), "the zone that is left is free"
     crowded = Snapshot(nodes=nodes, groups=(group("g1", 1, 2, 3),))
     assert to_have(crowded, crowded.groups[0], 2, "g1.1").remove == ("g1.2",)
@@ -146,6 +146,14 @@ def test_a_group_with_a_location_is_on_its_nodes_only() -> None:
     with pytest.raises(PgError, match="every other node with region=eu has an instance of it") as caught:
         to_leave(full, full.groups[0], "n1")
     assert caught.value.sqlstate == "55000"
+
+
+def test_rows_are_not_copied_to_another_place_where_others_do() -> None:
+    catalog = Snapshot(groups=(group("g1", 1), group("eu", 1, region="eu"), group("us", 2, region="us")))
+    assert set(possible_origins(catalog, {"region": "us"})) == {"g1", "us"}
+    assert possible_origins(catalog, {}) == ("g1",)
+    abroad = Snapshot(groups=catalog.groups[1:])
+    assert set(possible_origins(abroad, {})) == {"eu", "us"}
 
 
 def crowds(catalog: Snapshot, names: tuple[str, ...]) -> list[int]:

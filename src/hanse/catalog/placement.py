@@ -7,13 +7,15 @@ instances of all groups. What leaves is from a zone with the most, so that the c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from ..core.errors import PgError
 from ..core.limits import INSTANCES_PER_GROUP_MAX
 from .labels import lies_in, written, zone_of
 from .model import Group, Instance, Snapshot, group_order, number_of
+
+_LABELS = "hanse.nodes shows the labels of nodes, and hanse label changes them."
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +60,7 @@ def to_leave(snapshot: Snapshot, group: Group, node: str) -> Moves:
     except PgError as error:
         if error.sqlstate != "22023":
             raise
-        raise PgError(
-            "55000",
-            f"group {group.name} cannot leave node {node}: every other node{_in(group)} has an instance of it",
-            hint=f"Take one away first: ALTER TABLESPACE {group.name} SET (replicas = {len(group.wanted) - 1}).",
-        ) from None
+        raise _nowhere_else(group, node) from None
 
 
 def free_nodes(snapshot: Snapshot, group: Group, count: int, *, leaving: str | None = None) -> tuple[str, ...]:
@@ -86,6 +84,30 @@ def free_nodes(snapshot: Snapshot, group: Group, count: int, *, leaving: str | N
     return tuple(chosen)
 
 
+def possible_origins(snapshot: Snapshot, location: Mapping[str, str]) -> tuple[str, ...]:
+    """The groups of which one may be copied to make another. All of its rows are copied at first, so those that are to be in
+    another place are for it only where there are no others.
+    """
+    fitting = tuple(
+        name for name in snapshot.group_names if snapshot.group_by_name[name].location in ({}, dict(location))
+    )
+    return fitting or snapshot.group_names
+
+
+def _nowhere_else(group: Group, node: str) -> PgError:
+    if len(group.wanted) == 1:
+        return PgError(
+            "55000",
+            f"group {group.name} cannot leave node {node}: there is no other node{_in(group)}",
+            hint=_LABELS if group.location else None,
+        )
+    return PgError(
+        "55000",
+        f"group {group.name} cannot leave node {node}: every other node{_in(group)} has an instance of it",
+        hint=f"Take one away first: ALTER TABLESPACE {group.name} SET (replicas = {len(group.wanted) - 1}).",
+    )
+
+
 def _too_few(group: Group, count: int, possible: int) -> PgError:
     leaving = [each.name for each in group.instances if each.leaving]
     if leaving:
@@ -97,7 +119,7 @@ def _too_few(group: Group, count: int, possible: int) -> PgError:
         "22023",
         f"group {group.name} cannot have {len(group.wanted) + count} instances on {nodes}{_in(group)}",
         detail="Each instance of a group is on a node of its own.",
-        hint="hanse.nodes shows the labels of nodes, and hanse label changes them." if group.location else None,
+        hint=_LABELS if group.location else None,
     )
 
 

@@ -57,6 +57,8 @@ async def _groups_on(cluster: ClusterConfig, secrets: Secrets, node: str) -> lis
             )
         if possible <= holders:
             where = "" if possible == set(nodes) else " in its location"
+            if len(holders) == 1:
+                raise UserMistake(f"group {group} cannot leave node {node}: there is no other node{where}")
             raise UserMistake(
                 f"group {group} cannot leave node {node}: every other node{where} has an instance of it; "
                 f"take one away first (ALTER TABLESPACE {group} SET (replicas = {len(holders) - 1}))"

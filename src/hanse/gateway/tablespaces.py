@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..catalog.commands import Command
 from ..catalog.founding import reference_tables
 from ..catalog.group_commands import AddGroup, DropGroup, check_droppable
 from ..catalog.model import Group, Snapshot
-from ..catalog.placement import free_nodes
+from ..catalog.placement import free_nodes, possible_origins
 from ..core.errors import PgError, not_supported
 from ..core.ids import quote_literal
 from ..core.limits import FREEZE_WAIT_S_MAX, INSTANCES_PER_GROUP_MAX, PREPARED_END_S_MAX
@@ -109,19 +110,19 @@ async def _add(session: Session, name: str, options: dict[str, str], location: d
         group=name,
         nodes=free_nodes(snapshot, Group(name=name, instances=(), location=location), replicas),
         durability=durability_of(options) or Policy.QUORUM.value,
-        origin=await _smallest(gateway, snapshot),
+        origin=await _smallest(gateway, possible_origins(snapshot, location)),
         location=location,
     )
     await gateway.control.propose(command)
 
 
-async def _smallest(gateway: Gateway, snapshot: Snapshot) -> str:
-    """Every group can be the origin; the one with the least to copy is."""
+async def _smallest(gateway: Gateway, groups: Iterable[str]) -> str:
+    """The one with the least to copy."""
 
     async def size(group: str) -> tuple[int, str]:
         return int(await _ask(gateway, group, _SIZE) or 0), group
 
-    return min(await asyncio.gather(*(size(group) for group in snapshot.group_names)))[1]
+    return min(await asyncio.gather(*map(size, groups)))[1]
 
 
 async def _ask(gateway: Gateway, group: str, sql: str) -> str | None:
