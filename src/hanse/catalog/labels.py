@@ -96,7 +96,7 @@ def check_location(snapshot: Snapshot, group: Group) -> None:
             raise PgError(
                 "55000",
                 f"instance {instance.name} on node {node.name} would not be in location {written(group.location)}",
-                detail=f"The labels of node {node.name} would be: {written(node.labels) or 'none'}.",
+                detail=f"Labels of node {node.name}: {written(node.labels) or 'none'}.",
                 hint=f"ALTER TABLESPACE {group.name} SET (leave = '{node.name}') moves it to another node.",
             )
 
