@@ -107,6 +107,7 @@ CONTROL_RECONNECT_S_MAX = 0.5
 CONTROL_STRAGGLERS_S_MAX = 2.0  # for further answers, when one of several nodes does not lead or does not answer
 CONTROL_VACATE_S_MAX = 0.5  # for a leader that ends to say that it has no clients
 VOTERS_PERIOD_S = 1.0  # between two looks at whether the right nodes have votes in the control plane
+REMOVED_VOTE_S_MAX = 15.0  # for the vote of a node that was removed to be taken from it; then it ends with it
 JOIN_S_MAX = 30.0  # for a cluster to let a node in
 JOIN_TOKEN_S = 3600.0  # for which a token is good, if nothing else is said
 CONTROL_VOTERS_MAX = 5  # a further one would make the loss of no more nodes bearable, and every change slower
