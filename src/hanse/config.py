@@ -106,7 +106,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     cluster_file: str | None = None  # on nodes of `control`: the topology that they tell the catalog
     cluster_id: str = ""
     instances: tuple[InstanceConfig, ...] = ()
-    labels: dict[str, str] = {}
+    labels: dict[str, str] = {}  # of a cluster's first nodes when it was made; today's are in the catalog
     database: str = DEFAULT_DATABASE
     tls: str = "off"  # off, on, or require: clients without TLS are refused
     tls_cert: str | None = None  # files in PEM form; gateways notice when they change
@@ -130,6 +130,7 @@ class ClusterNode(msgspec.Struct, frozen=True, kw_only=True):
     control_port: int = 0  # of its control service, and of its Raft; 0 where it has no vote
     raft_port: int = 0
     http_port: int = 0
+    labels: dict[str, str] = {}  # see NodeConfig
     instances: tuple[InstanceConfig, ...] = ()  # the workspace is one of them
 
 

@@ -16,6 +16,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from hanse.agent import tokens
@@ -32,7 +33,7 @@ def machines(run_directory: Path) -> Iterator[list[Machine]]:
     directory = run_directory / f"machines-{os.getpid()}"
     directory.mkdir()
     made = [Machine(directory, number) for number in (1, 2, 3)]
-    made[0].done("init", *made[0].listen, "--groups", "1", "--password", "secret")
+    made[0].done("init", *made[0].listen, "--groups", "1", "--password", "secret", "--label", "zone=a")
     made[0].start()
     made[0].ask("CREATE TABLE t (k int PRIMARY KEY, v text) PARTITION BY HASH (k)")
     made[0].ask("INSERT INTO t SELECT k, 'before' FROM generate_series(1, 100) k")
@@ -65,6 +66,7 @@ def test_only_a_good_token_lets_a_machine_in(machines: list[Machine], tmp_path: 
     assert "not of the cluster that the token is from" in refused(str(stranger))  # and the secret was not shown
     assert "already exists" in refused(good, "--node", "n1")  # which costs no token
     assert "no token" in refused("nonsense")
+    assert "a label is KEY=VALUE" in refused(good, "--label", "zone")
     second.done("join", address, *second.listen, "--token", good)
     third = machines[2]
     assert "was used before" in third.refused("join", address, *third.listen, "--token", good)
@@ -74,7 +76,8 @@ def test_only_a_good_token_lets_a_machine_in(machines: list[Machine], tmp_path: 
 def test_machines_that_have_joined_serve_everything(machines: list[Machine]) -> None:
     first, second, third = machines
     address, token = join_words(first)
-    third.done("join", address, *third.listen, "--token", token)
+    third.done("join", address, *third.listen, "--token", token, "--label", "zone=b", "--label", "disk=fast")
+    first.done("label", "n2", "zone=a")  # which does not run yet
     second.start()
     third.start()
     assert second.ask("SELECT count(*) FROM t") == [(100,)]
@@ -89,8 +92,8 @@ def test_machines_that_have_joined_serve_everything(machines: list[Machine]) -> 
 
     wait_until("three votes", votes, timeout_s=WAIT_S)
     wait_until("a group of three", lambda: third.can("ALTER TABLESPACE g1 SET (replicas = 3)"), timeout_s=WAIT_S)
-    members = third.ask("SELECT i->>'node' FROM hanse.groups, jsonb_array_elements(instances) i ORDER BY 1")
-    assert members == [("n1",), ("n2",), ("n3",)]
+    members = third.ask("SELECT i->>'node', i->>'name' FROM hanse.groups, jsonb_array_elements(instances) i ORDER BY 1")
+    assert members == [("n1", "g1.1"), ("n2", "g1.3"), ("n3", "g1.2")]  # first where no zone had one yet
 
 
 def test_each_machine_shows_all(machines: list[Machine]) -> None:
@@ -107,6 +110,50 @@ def test_each_machine_shows_all(machines: list[Machine]) -> None:
 
         wait_until("all instances are seen", shown, timeout_s=WAIT_S)
         assert "unknown on another machine" in machine.done("status")
+
+
+def test_a_group_is_where_its_location_says(machines: list[Machine]) -> None:
+    first, second, third = machines
+    labels = second.ask("SELECT labels::text FROM hanse.nodes ORDER BY name")
+    assert labels == [('{"zone": "a"}',), ('{"zone": "a"}',), ('{"disk": "fast", "zone": "b"}',)]
+    shown = json.loads(second.done("status", "--json"))["nodes"]
+    assert {each["name"]: each["labels"].get("zone") for each in shown} == {"n1": "a", "n2": "a", "n3": "b"}
+    assert "disk=fast,zone=b" in second.done("status")
+
+    def error(sql: str, sqlstate: str) -> str:
+        with pytest.raises(psycopg.Error) as caught:
+            second.ask(sql)
+        assert caught.value.sqlstate == sqlstate
+        return str(caught.value)
+
+    def nodes_of(group: str) -> list[str]:
+        rows = second.ask(
+            f"SELECT i->>'node' FROM hanse.groups, jsonb_array_elements(instances) i WHERE name = '{group}'"
+        )
+        return sorted(str(node) for (node,) in rows)
+
+    two = "CREATE TABLESPACE fast LOCATION 'disk=fast' WITH (replicas = 2)"
+    assert "cannot have 2 instances on 1 node with disk=fast" in error(two, "22023")
+    second.ask("CREATE TABLESPACE fast LOCATION 'disk=fast' WITH (replicas = 1)")
+    assert nodes_of("fast") == ["n3"]
+    assert second.ask("SELECT name, location->>'disk' FROM hanse.groups ORDER BY 1") == [("fast", "fast"), ("g1", None)]
+    assert "there is no other node with disk=fast" in error("ALTER TABLESPACE fast SET (leave = 'n3')", "55000")
+    assert "group fast cannot leave node n3: there is no other node in its location" in second.refused("drain", "n3")
+    more = "ALTER TABLESPACE fast SET (replicas = 2)"
+    assert "cannot have 2 instances on 1 node with disk=fast" in error(more, "22023")
+    error("ALTER TABLESPACE g1 SET (location = 'disk=fast')", "55000")
+    assert "would not be in location disk=fast" in first.refused("label", "n3", "disk=")
+    assert "does not exist" in first.refused("label", "n9", "zone=a")
+    assert "a label's key has" in first.refused("label", "n2", "Disk=fast")
+    first.done("label", "n2", "disk=fast")
+    assert nodes_of("fast") == ["n3"], "what there is stays"
+    second.ask("ALTER TABLESPACE fast SET (leave = 'n3')")
+    assert nodes_of("fast") == ["n2"]
+    second.ask("ALTER TABLESPACE fast SET (location = '')")
+    first.done("label", "n2", "disk=")
+    second.ask("DROP TABLESPACE fast")
+    directories = [machine.data / machine.name / "fast" for machine in machines]
+    wait_until("it is removed", lambda: not any(map(Path.exists, directories)), timeout_s=WAIT_S)
 
 
 def _answer_of(machine: Machine, port: int, question: bytes, context: ssl.SSLContext | None) -> bytes:
@@ -163,8 +210,7 @@ def test_nodes_are_removed(machines: list[Machine]) -> None:
     assert "has instances of g1" in second.refused("remove", "n1")
     assert "does not exist" in second.refused("remove", "n9")
     assert "there is no node n9" in second.refused("drain", "n9")
-    if second.ask("SELECT leader FROM hanse.groups") != [("g1.2",)]:
-        wait_until("n2 leads", lambda: second.can("ALTER TABLESPACE g1 SET (leader = 'n2')"), timeout_s=WAIT_S)
+    wait_until("n2 leads", lambda: second.can("ALTER TABLESPACE g1 SET (leader = 'n2')"), timeout_s=WAIT_S)
     wait_until("a group of one", lambda: second.can("ALTER TABLESPACE g1 SET (replicas = 1)"), timeout_s=WAIT_S)
     second.done("remove", "n1")
     second.done("remove", "n3")

@@ -185,6 +185,15 @@ async def test_main_follows_the_log_and_shows_the_cluster(site: Site) -> None:
     ]
 
 
+async def test_one_of_an_earlier_version_learns_of_locations(site: Site) -> None:
+    await (await site.worker()).stop()
+    site.workers.clear()
+    await site.fetch("ALTER TABLE hanse.groups DROP COLUMN location")
+    site.control.version += 1
+    await site.worker()
+    assert await site.fetch("SELECT name, location::text FROM hanse.groups") == [("g1", "{}")]
+
+
 async def test_statements_run_as_their_role(site: Site) -> None:
     await site.worker()
     site.control.change(

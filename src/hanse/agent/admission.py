@@ -76,6 +76,7 @@ class Admission:
             name=name,
             host=question.host,
             gateway_port=question.gateway_port,
+            labels=question.labels,
             control_port=question.control_port if may_vote else 0,
             raft_port=0 if not may_vote or joined.secrets.control_plane else question.raft_port,
         )

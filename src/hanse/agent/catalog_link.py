@@ -1,15 +1,19 @@
-"""How an agent tells the catalog something: one connection, one command."""
+"""How an agent, or a command line on a machine with a node, tells the catalog something: one connection, one command."""
 
 from __future__ import annotations
 
+import os
 import secrets as random
 from collections.abc import Callable
+from pathlib import Path
 
 from ..catalog.client import ControlClient
 from ..catalog.commands import Command
 from ..catalog.model import Snapshot
 from ..catalog.told import services
-from ..config import NodeConfig
+from ..config import ClusterConfig, NodeConfig
+from ..core.errors import PgError, UserMistake, in_a_line
+from .certificates import tls_of_a_node
 
 
 async def tell_catalog(
@@ -28,3 +32,17 @@ async def tell_catalog(
             await control.propose(command)
     finally:
         await control.close()
+
+
+async def order(data_dir: Path, cluster: ClusterConfig, who: str, command: Command) -> None:
+    """For a person. Raises UserMistake; then nothing has changed, or the message says that this is unknown."""
+    name = f"{who}.{os.getpid()}.{random.token_hex(2)}"
+    control = ControlClient(cluster.control_addresses, tls_of_a_node(cluster, data_dir), name)
+    try:
+        await control.connect()
+        try:
+            await control.propose(command)
+        finally:
+            await control.close()
+    except PgError as error:
+        raise UserMistake(in_a_line(error.message, error.detail, error.hint)) from None

@@ -60,6 +60,11 @@ class Control:
         """Then a node that was removed gives its vote away before it ends. With an etcd it has none."""
         return isinstance(self._node, RaftNode) and self._node.leads
 
+    @property
+    def votes(self) -> bool:
+        """As far as this node has heard; it hears of the change that takes its vote before that is made, and of none after."""
+        return isinstance(self._node, RaftNode) and self._config.name in self._node.membership.voters
+
     async def start(self) -> None:
         """Takes part; who leads, and what of it, comes later. Raises UserMistake."""
         await self.stop()

@@ -26,7 +26,7 @@ from .topology import Request
 
 
 def join(data_dir: Path, address: str, token: Token, request: Request) -> ClusterConfig:
-    """`request` says host, port, node's name, PostgreSQL. Raises UserMistake; then this machine is no node."""
+    """`request` says host, port, node's name, labels, PostgreSQL. Raises UserMistake; then this machine is no node."""
     data_dir = data_dir.absolute()
     host, port = request.host or "", request.port or 0
     check_new_directory(data_dir)
@@ -48,6 +48,7 @@ def join(data_dir: Path, address: str, token: Token, request: Request) -> Cluste
         gateway_request=gateway_asked,
         gateway_names=tuple(sorted(names)),
         gateway_addresses=tuple(sorted(addresses)),
+        labels=dict(request.labels),
     )
     authority, joined = asyncio.run(_ask_to_join(address, token, question))
     make_open_directory(data_dir)

@@ -27,7 +27,7 @@ from ..catalog.told import newest, services
 from ..config import WORKSPACE_PLACE, InstanceConfig, NodeConfig, Secrets
 from ..core.clock import to_tick
 from ..core.errors import PgError, UserMistake
-from ..core.limits import START_FAILURES_MAX
+from ..core.limits import REMOVED_VOTE_S_MAX, START_FAILURES_MAX
 from .backoff import Backoff
 from .control import Control
 from .health import Facts, HealthServer
@@ -178,13 +178,23 @@ class NodeAgent:
             log.info("the catalog knows where node %s is now, version %d", config.name, version)
 
     async def _watch_membership(self) -> None:
-        """The catalog may not have this node any more. While it leads the voters it gives its vote away first."""
+        """The catalog may not have this node any more. While it leads the voters it gives its vote away first; else it stays
+        for a while until the vote is taken from it, for which the others may need it: one of them may be lost.
+        """
+        removed_at: float | None = None
         while True:
             await asyncio.sleep(MEMBERSHIP_WATCH_S)
             told = await asyncio.to_thread(newest, Path(self.config.data_dir) / "run")
             removed = told is not None and told.nodes and all(each.name != self.config.name for each in told.nodes)
-            if removed and not (self._control is not None and self._control.leads_voters):
-                raise UserMistake(f"{REMOVED}: {self.config.name}")
+            if not removed:
+                continue
+            now = asyncio.get_running_loop().time()
+            removed_at = now if removed_at is None else removed_at
+            if self._control is not None and (
+                self._control.leads_voters or (self._control.votes and now < removed_at + REMOVED_VOTE_S_MAX)
+            ):
+                continue
+            raise UserMistake(f"{REMOVED}: {self.config.name}")
 
     async def _try_start(self, part: Part) -> None:
         """A part may fail because of something that passes; what fails several times in a row is told."""

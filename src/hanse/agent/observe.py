@@ -81,6 +81,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     note: str  # what it is doing, or why it failed
     workspace: InstanceStatus | None
+    labels: dict[str, str] = {}  # empty also where the catalog does not answer
 
 
 class ShardStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,10 +168,18 @@ def with_snapshot(status: ClusterStatus, snapshot: Snapshot) -> ClusterStatus:
         groups[group.name] = _with_instances_elsewhere(known, group, here)
     return msgspec.structs.replace(
         status,
-        nodes=[*status.nodes, *(_node_elsewhere(node) for node in snapshot.nodes if node.name not in here)],
+        nodes=[
+            *(_labelled(node, snapshot) for node in status.nodes),
+            *(_node_elsewhere(node) for node in snapshot.nodes if node.name not in here),
+        ],
         groups=sorted(groups.values(), key=lambda group: (len(group.name), group.name)),
         tables=table_statuses(snapshot),
     )
+
+
+def _labelled(node: NodeStatus, snapshot: Snapshot) -> NodeStatus:
+    known = snapshot.node_by_name.get(node.name)
+    return node if known is None else msgspec.structs.replace(node, labels=known.labels)
 
 
 def _node_elsewhere(node: Node) -> NodeStatus:
@@ -183,6 +192,7 @@ def _node_elsewhere(node: Node) -> NodeStatus:
         state=UNKNOWN,
         note="on another machine",
         workspace=None,
+        labels=node.labels,
     )
 
 

@@ -6,33 +6,20 @@ directory stays.
 
 from __future__ import annotations
 
-import os
-import secrets as random
 from pathlib import Path
 
 import msgspec
 
-from ..catalog.client import ControlClient
 from ..catalog.node_commands import RemoveNode
 from ..config import CLUSTER_FILE, load_cluster_config, save
-from ..core.errors import PgError, UserMistake, in_a_line
-from .certificates import tls_of_a_node
+from .catalog_link import order
 from .cluster_dir import load_existing
 
 
 async def remove_node(data_dir: Path, name: str) -> None:
     """Raises UserMistake; then the node is still there, or the message says that this is unknown."""
     cluster, _ = load_existing(data_dir)
-    client = f"remove.{os.getpid()}.{random.token_hex(2)}"
-    control = ControlClient(cluster.control_addresses, tls_of_a_node(cluster, data_dir), client)
-    try:
-        await control.connect()
-        try:
-            await control.propose(RemoveNode(name=name))
-        finally:
-            await control.close()
-    except PgError as error:
-        raise UserMistake(in_a_line(error.message, error.detail, error.hint)) from None
+    await order(data_dir, cluster, "remove", RemoveNode(name=name))
     _forget(data_dir, name)
 
 

@@ -13,8 +13,8 @@ Ports come from a function that is given.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -61,6 +61,7 @@ class Request:
     host: str | None = None
     node: str | None = None  # the name of the only node
     control_plane: str | None = None  # an etcd's URL
+    labels: Mapping[str, str] = field(default_factory=dict)  # of the only node
 
 
 DEFAULT_NODES = 3
@@ -130,6 +131,7 @@ def plan_cluster(request: Request, *, cluster_id: str, choose_ports: ChoosePorts
             control_port=control_port,
             raft_port=raft_port,
             http_port=next(ports),
+            labels=dict(request.labels),
             instances=tuple(instances),
         )
         for number, (instances, (control_port, raft_port)) in enumerate(zip(placed, controls, strict=True), start=1)
@@ -236,6 +238,7 @@ def node_configs(
             cluster_file=str(data_dir / CLUSTER_FILE) if node.control_port else None,
             cluster_id=cluster.cluster_id,
             instances=tuple(msgspec.structs.replace(i, members=members.get(i.group, ())) for i in node.instances),
+            labels=node.labels,
             database=cluster.database,
             tls=cluster.tls,
             tls_cert=None if cluster.tls == "off" else str(certificate),

@@ -16,8 +16,9 @@ import msgspec
 
 from ..core.errors import PgError
 from .group_commands import GroupCommand, apply_to_groups
+from .labels import check_location
 from .model import Function, Group, Instance, Node, Relation, Snapshot
-from .node_commands import AddNode, NodeCommand, PlaceNode, RemoveNode, change_nodes
+from .node_commands import AddNode, LabelNode, NodeCommand, PlaceNode, RemoveNode, change_nodes
 
 
 class CommitDdl(msgspec.Struct, frozen=True, kw_only=True, tag="commit_ddl"):
@@ -56,12 +57,15 @@ class SetLeader(msgspec.Struct, frozen=True, kw_only=True, tag="set_leader"):
 
 
 class ChangeGroup(msgspec.Struct, frozen=True, kw_only=True, tag="change_group"):
-    """What a group is to become: new instances on nodes, others that leave, another durability. Its members follow."""
+    """What a group is to become: new instances on nodes, others that leave, another durability, another location. Its
+    members follow.
+    """
 
     group: str
     add: tuple[str, ...] = ()  # nodes
     remove: tuple[str, ...] = ()  # instances' names
     durability: str | None = None  # None: as before
+    location: dict[str, str] | None = None  # likewise
 
 
 class PlaceInstance(msgspec.Struct, frozen=True, kw_only=True, tag="place_instance"):
@@ -112,7 +116,7 @@ def apply(snapshot: Snapshot, command: Command) -> Snapshot:
             return _place_instance(snapshot, command)
         case SettleGroup():
             return _settle_group(snapshot, command)
-        case AddNode() | PlaceNode() | RemoveNode():
+        case AddNode() | PlaceNode() | RemoveNode() | LabelNode():
             return change_nodes(snapshot, command)
         case _:
             return apply_to_groups(snapshot, command)
@@ -149,10 +153,15 @@ def _change_group(snapshot: Snapshot, command: ChangeGroup) -> Snapshot:
         number += 1
         instances.append(Instance(name=f"{group.name}.{number}", node=name, host=node.host, port=0, role="follower"))
     changed = msgspec.structs.replace(
-        group, instances=tuple(instances), made=number, durability=command.durability or group.durability
+        group,
+        instances=tuple(instances),
+        made=number,
+        durability=command.durability or group.durability,
+        location=group.location if command.location is None else command.location,
     )
     if not changed.wanted:
         raise PgError("22023", f'group "{group.name}" needs an instance')
+    check_location(snapshot, changed)
     return _with_group(snapshot, changed)
 
 

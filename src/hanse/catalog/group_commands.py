@@ -15,6 +15,7 @@ import msgspec
 
 from ..core.errors import PgError
 from ..core.limits import GROUPS_MAX
+from .labels import check_location
 from .model import Coming, Group, Instance, Snapshot
 
 
@@ -25,6 +26,7 @@ class AddGroup(msgspec.Struct, frozen=True, kw_only=True, tag="add_group"):
     nodes: tuple[str, ...]
     durability: str
     origin: str
+    location: dict[str, str] = {}
 
 
 class FoundGroup(msgspec.Struct, frozen=True, kw_only=True, tag="found_group"):
@@ -97,9 +99,11 @@ def _add(snapshot: Snapshot, command: AddGroup) -> Snapshot:
         name=command.group,
         instances=tuple(instances),
         durability=command.durability,
+        location=command.location,
         made=used + len(instances),
         number=number,
     )
+    check_location(snapshot, group)
     coming = (*snapshot.coming, Coming(group=group, origin=command.origin))
     return _next(snapshot, coming=coming, numbers_given=number)
 

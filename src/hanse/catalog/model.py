@@ -200,6 +200,7 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     instances: tuple[Instance, ...]
     durability: str = "quorum"
     term: int = 0  # of the leader; 0: it is the only instance, or nobody has said so yet
+    location: dict[str, str] = {}  # labels that each node with an instance has (labels.py)
     made: int = 0  # the highest number in an instance's name so far, if higher than those of today: none is used twice
     number: int = (
         0  # no other group ever has it; 0: as its place in the canonical order, while no group was added or dropped
@@ -292,6 +293,10 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     @cached_property
     def group_by_name(self) -> Mapping[str, Group]:
         return {group.name: group for group in self.groups}
+
+    @cached_property
+    def node_by_name(self) -> Mapping[str, Node]:
+        return {node.name: node for node in self.nodes}
 
     @cached_property
     def coming_by_name(self) -> Mapping[str, Coming]:

@@ -1,10 +1,12 @@
-"""The changes of the catalog that are about nodes: one joins, one says where it is, one is gone."""
+"""The changes of the catalog that are about nodes: one joins, one says where it is, one gets labels, one is gone."""
 
 from __future__ import annotations
 
 import msgspec
 
 from ..core.errors import PgError
+from .labels import changed as changed_labels
+from .labels import with_changed_labels
 from .model import Group, Instance, Node, Snapshot
 
 
@@ -15,7 +17,9 @@ class AddNode(msgspec.Struct, frozen=True, kw_only=True, tag="add_node"):
 
 
 class PlaceNode(msgspec.Struct, frozen=True, kw_only=True, tag="place_node"):
-    """A node's agent tells where the node and its instances are. Instances that the catalog does not know are left out."""
+    """A node's agent tells where the node and its instances are. Instances that the catalog does not know are left out, and
+    the labels are those that the catalog has.
+    """
 
     node: Node
     instances: tuple[Instance, ...] = ()
@@ -27,11 +31,18 @@ class RemoveNode(msgspec.Struct, frozen=True, kw_only=True, tag="remove_node"):
     name: str
 
 
-NodeCommand = AddNode | PlaceNode | RemoveNode
+class LabelNode(msgspec.Struct, frozen=True, kw_only=True, tag="label_node"):
+    """Labels that a node gets, or has no more where the value is empty; the others stay."""
+
+    name: str
+    changes: dict[str, str]
+
+
+NodeCommand = AddNode | PlaceNode | RemoveNode | LabelNode
 
 
 def change_nodes(snapshot: Snapshot, command: NodeCommand) -> Snapshot:
-    """Raises PgError 42710, 42704, 22023 or 55006."""
+    """Raises PgError 42710, 42704, 22023, 55000 or 55006."""
     match command:
         case AddNode(node=node):
             changed = _add(snapshot, node)
@@ -39,6 +50,9 @@ def change_nodes(snapshot: Snapshot, command: NodeCommand) -> Snapshot:
             changed = _place(snapshot, command)
         case RemoveNode(name=name):
             changed = _remove(snapshot, name)
+        case LabelNode(name=name, changes=changes):
+            _check_exists(snapshot, name)
+            changed = with_changed_labels(snapshot, name, changes)
     return msgspec.structs.replace(changed, version=snapshot.version + 1)
 
 
@@ -47,12 +61,16 @@ def _add(snapshot: Snapshot, node: Node) -> Snapshot:
         raise PgError("42710", f'node "{node.name}" already exists')
     if node.name in snapshot.removed_nodes:
         raise PgError("42710", f'a node "{node.name}" was removed, and its name is not used again')
+    node = msgspec.structs.replace(node, labels=changed_labels({}, node.labels))
     return msgspec.structs.replace(snapshot, nodes=(*snapshot.nodes, node))
 
 
 def _place(snapshot: Snapshot, command: PlaceNode) -> Snapshot:
     _check_exists(snapshot, command.node.name)
-    nodes = tuple(command.node if each.name == command.node.name else each for each in snapshot.nodes)
+    nodes = tuple(
+        msgspec.structs.replace(command.node, labels=each.labels) if each.name == command.node.name else each
+        for each in snapshot.nodes
+    )
     here = {each.name: each for each in command.instances}
     groups = tuple(_group_at(group, here) for group in snapshot.groups)
     return msgspec.structs.replace(snapshot, nodes=nodes, groups=groups)

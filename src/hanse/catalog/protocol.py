@@ -190,6 +190,7 @@ class Join(Message, frozen=True, kw_only=True):
     gateway_request: bytes  # for its gateways' certificate, which is to be good for what follows
     gateway_names: tuple[str, ...]
     gateway_addresses: tuple[str, ...]
+    labels: dict[str, str] = {}
 
 
 class Ping(Message, frozen=True, kw_only=True):

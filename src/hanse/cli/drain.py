@@ -13,7 +13,10 @@ from .options import data_option
 if TYPE_CHECKING:
     from ..config import ClusterConfig, Secrets
 
-_GROUPS = "SELECT name, array(SELECT i->>'node' FROM jsonb_array_elements(instances) i) FROM hanse.groups ORDER BY name"
+_GROUPS = (
+    "SELECT name, array(SELECT i->>'node' FROM jsonb_array_elements(instances) i), "
+    "array(SELECT n.name FROM hanse.nodes n WHERE n.labels @> location) FROM hanse.groups ORDER BY name"
+)
 
 
 @click.command("drain")
@@ -46,15 +49,18 @@ async def _groups_on(cluster: ClusterConfig, secrets: Secrets, node: str) -> lis
     if node not in nodes:
         raise UserMistake(f"there is no node {node}; there are {', '.join(nodes)}")
     rows = await ask(cluster, secrets, _GROUPS)
-    found = {name: set(holders) for name, holders in rows if node in holders}
-    for group, holders in found.items():
+    found = {name: (set(holders), set(possible)) for name, holders, possible in rows if node in holders}
+    for group, (holders, possible) in found.items():
         if nodes == [node]:
             raise UserMistake(
                 f"node {node} is the only one; another has to join before it can be drained (hanse token)"
             )
-        if len(holders) == len(nodes):
+        if possible <= holders:
+            where = "" if possible == set(nodes) else " in its location"
+            if len(holders) == 1:
+                raise UserMistake(f"group {group} cannot leave node {node}: there is no other node{where}")
             raise UserMistake(
-                f"group {group} cannot leave node {node}: every other node has an instance of it; "
+                f"group {group} cannot leave node {node}: every other node{where} has an instance of it; "
                 f"take one away first (ALTER TABLESPACE {group} SET (replicas = {len(holders) - 1}))"
             )
     return list(found)

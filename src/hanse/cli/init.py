@@ -7,13 +7,14 @@ from typing import Any
 
 import click
 
-from .options import cluster_options, data_option, listen_option, node_options, where
+from .options import cluster_options, data_option, label_option, listen_option, node_options, where
 
 
 @click.command("init")
 @data_option
 @listen_option
 @click.option("--node", default="n1", show_default=True, help="The node's name.")
+@label_option
 @cluster_options
 @node_options
 def command(data_dir: Path, listen: str, node: str, **wishes: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .options import data_option, listen_option, node_options, where
+from .options import data_option, label_option, listen_option, node_options, where
 
 
 @click.command("join")
@@ -16,6 +16,7 @@ from .options import data_option, listen_option, node_options, where
 @data_option
 @listen_option
 @click.option("--node", help="The node's name.  [default: the next that is free]")
+@label_option
 @node_options
 def command(address: str, text: str, data_dir: Path, listen: str, node: str | None, **wishes: Any) -> None:
     """Make this machine a node of the cluster at HOST:PORT, which `hanse node` or `hanse up` then starts.

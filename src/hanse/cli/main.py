@@ -22,6 +22,7 @@ COMMANDS = {
     "switchover": "Make another instance a group's leader.",
     "transactions": "Show transactions that are prepared, and end one by hand.",
     "drain": "Move all groups' instances away from a node.",
+    "label": "Say where a node is: its zone, its region.",
     "remove": "Take a drained node out of the cluster.",
     "sql": "Open a shell (psql) on the cluster.",
     "balancer-config": "Print the configuration of a load balancer.",

@@ -41,6 +41,26 @@ def _together(*options: Decorator) -> Decorator:
     return lambda command: functools.reduce(lambda made, option: option(made), reversed(options), command)
 
 
+def _labels(_context: click.Context, _option: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
+    from ..catalog.labels import check, parse
+
+    try:
+        labels = parse(texts)
+        check(labels)
+    except ValueError as error:
+        raise UserMistake(str(error)) from None
+    return labels
+
+
+label_option: Decorator = click.option(
+    "--label",
+    "labels",
+    metavar="KEY=VALUE",
+    multiple=True,
+    callback=_labels,
+    help="Where the node is, as region=eu or zone=a; may be repeated.",
+)
+
 node_options: Decorator = _together(
     click.option("--workers", type=int, help="Gateway processes on each node.  [default: 1]"),
     click.option(

@@ -64,12 +64,16 @@ def _show(status: ClusterStatus) -> None:
 
 
 def _show_processes(console: Console, status: ClusterStatus) -> None:
-    nodes = make_table("node", "gateway", "HTTP", "state", "process", "workspace")
+    from ..catalog.labels import written
+
+    nodes = make_table("node", "gateway", "HTTP", "state", "process", "workspace", "labels")
     for node in status.nodes:
         workspace = _coloured(node.workspace.state) if node.workspace else ""
         state = f"{_coloured(node.state)} {node.note}".strip()
         http = str(node.http_port or "")
-        nodes.add_row(node.name, f"{node.host}:{node.gateway_port}", http, state, _pid(node.pid), workspace)
+        nodes.add_row(
+            node.name, f"{node.host}:{node.gateway_port}", http, state, _pid(node.pid), workspace, written(node.labels)
+        )
     console.print(nodes)
     if status.state != "stopped":
         leader = (

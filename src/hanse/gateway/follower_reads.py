@@ -28,6 +28,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from ..catalog.labels import FARTHEST, distance
 from ..catalog.model import Group, Instance
 from ..core.errors import PgError
 from ..core.limits import FOLLOWER_LATE_S, FOLLOWER_WAIT_S_MAX, FOLLOWERS_ASK_S_MAX
@@ -279,13 +280,11 @@ class Choice:
         return sorted(found, key=rank)
 
     def _distance(self, instance: Instance) -> int:
-        """0: on this gateway's node; 1: in its zone; 2."""
+        """From this gateway; 0 on its node."""
         gateway = self._session.gateway
-        if instance.node == gateway.config.name:
-            return 0
-        zones = {node.name: node.labels.get("zone") for node in gateway.snapshot.nodes}
-        zone = zones.get(gateway.config.name)
-        return 1 if zone is not None and zones.get(instance.node) == zone else 2
+        nodes = gateway.snapshot.node_by_name
+        here, there = nodes.get(gateway.config.name), nodes.get(instance.node)
+        return FARTHEST if here is None or there is None else distance(here, there)
 
     async def _age(self, group: str, follower: str, backend: Backend, seen: Seen, schema: Position) -> float | None:
         """How old what it shows may be; None: too old."""

@@ -55,4 +55,5 @@ def _row(group: Group, state: GroupState | None) -> Row:
     if state is not None:
         told = (str(state.term), "{" + ",".join(state.members) + "}", str(state.k))
         leader = state.leader
-    return (group.name, leader, group.durability, msgspec.json.encode(instances).decode(), *told)
+    location = msgspec.json.encode(group.location).decode()
+    return (group.name, leader, group.durability, msgspec.json.encode(instances).decode(), *told, location)

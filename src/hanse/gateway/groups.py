@@ -1,8 +1,9 @@
 """Statements about groups of servers: ALTER TABLESPACE. They commit by themselves, and only the database's owner may say them.
 
-Members and durability (`SET (replicas = 3, durability = 'all')`) are written to the catalog as what is wanted; agents and the
-group's leader bring it about, and the statement waits and tells how far it is. A statement that ends before, or is cancelled,
-takes nothing back: the same statement with the former values does.
+Members, durability and location (`SET (replicas = 3, durability = 'all', location = 'region=eu')`) are written to the catalog as
+what is wanted; agents and the group's leader bring it about, and the statement waits and tells how far it is. A statement that
+ends before, or is cancelled, takes nothing back: the same statement with the former values does. A location moves nothing: it is
+refused while an instance lies elsewhere.
 
 A switchover (`SET (leader = 'n2')`) first makes the pause short: the successor has nearly everything, and the leader has written
 its dirty pages, so that its last checkpoint is quick. Then the group is held at every gateway (`holds.py`), the leader's agent is
@@ -16,7 +17,10 @@ import re
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from ..catalog.commands import ChangeGroup, SetLeader
+from ..catalog.labels import check, parse
 from ..catalog.model import Group, Instance
 from ..catalog.placement import Moves, to_have, to_leave
 from ..core.errors import PgError, not_supported
@@ -55,7 +59,7 @@ _IS_OWNER = "SELECT pg_has_role($1, datdba, 'MEMBER') FROM pg_database WHERE dat
 
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,9}")
 
-OPTIONS = frozenset(("leader", "leave", "replicas", "durability"))
+OPTIONS = frozenset(("leader", "leave", "replicas", "durability", "location"))
 STATEMENTS = ("AlterTableSpaceOptionsStmt",)
 
 
@@ -238,21 +242,23 @@ async def _tell_leader(gateway: Gateway, group: Group, leads: Leads) -> None:
     await gateway.control.propose(SetLeader(group=group.name, leader=leads.name, term=leads.term))
 
 
-# --- members and durability
+# --- members, durability, location
 
 
 async def _want(session: Session, group: Group, options: dict[str, str]) -> None:
     gateway = session.gateway
     durability = durability_of(options)
+    location = location_of(options["location"]) if "location" in options else None
     moves = Moves()
     replicas = replicas_of(options)
     if replicas is not None:
+        after = group if location is None else msgspec.structs.replace(group, location=location)
         leader = gateway.leaders.of(group).name
         state = await state_of(gateway, group)
         names = [each.name for each in group.wanted]
         away = [] if state is None else [name for name in names if state.member(name).state in ("away", "lost")]
-        moves = to_have(gateway.snapshot, group, replicas, leader, away)
-    await _propose(gateway, group, moves, durability)
+        moves = to_have(gateway.snapshot, after, replicas, leader, away)
+    await _propose(gateway, group, moves, durability, location)
 
 
 def durability_of(options: Mapping[str, str]) -> str | None:
@@ -271,8 +277,32 @@ def replicas_of(options: Mapping[str, str]) -> int | None:
     return None if replicas is None else int(replicas)
 
 
-async def _propose(gateway: Gateway, group: Group, moves: Moves, durability: str | None = None) -> None:
-    command = ChangeGroup(group=group.name, add=moves.add, remove=moves.remove, durability=durability)
+def location_of(text: str) -> dict[str, str]:
+    """Raises 22023."""
+    try:
+        location = parse(text.split(",")) if text.strip() else {}
+        check(location)
+    except ValueError as error:
+        why = str(error)
+        raise PgError(
+            "22023",
+            f'invalid location "{text}"',
+            detail=f"{why[0].upper()}{why[1:]}.",
+            hint="A tablespace is a group of servers. Its location is labels of the nodes that they are on, as 'region=eu'.",
+        ) from None
+    return location
+
+
+async def _propose(
+    gateway: Gateway,
+    group: Group,
+    moves: Moves,
+    durability: str | None = None,
+    location: dict[str, str] | None = None,
+) -> None:
+    command = ChangeGroup(
+        group=group.name, add=moves.add, remove=moves.remove, durability=durability, location=location
+    )
     if group.is_replicated or not moves.add:
         await gateway.control.propose(command)
         return

@@ -70,6 +70,7 @@ _COLUMNS = {
         ("term", "int8"),
         ("members", "text[]"),
         ("k", "int4"),
+        ("location", "jsonb"),
     ),
     JOBS: (
         ("id", "text"),

@@ -12,19 +12,30 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..catalog.commands import Command
 from ..catalog.founding import reference_tables
 from ..catalog.group_commands import AddGroup, DropGroup, check_droppable
 from ..catalog.model import Group, Snapshot
-from ..catalog.placement import free_nodes
+from ..catalog.placement import free_nodes, possible_origins
 from ..core.errors import PgError, not_supported
 from ..core.ids import quote_literal
 from ..core.limits import FREEZE_WAIT_S_MAX, INSTANCES_PER_GROUP_MAX, PREPARED_END_S_MAX
 from ..replication.rule import Policy
 from ..transactions.recovery import prepared_of_sql
-from .groups import SETTLE_POLL_S, durability_of, is_owner, locked, notify, options_of, replicas_of, until_settled
+from .groups import (
+    SETTLE_POLL_S,
+    durability_of,
+    is_owner,
+    location_of,
+    locked,
+    notify,
+    options_of,
+    replicas_of,
+    until_settled,
+)
 from .holds import hold_of
 from .interruption import interruptible
 
@@ -62,12 +73,7 @@ async def _create(session: Session, statement: Any) -> None:
         )
     if statement.owner is not None:
         raise not_supported("CREATE TABLESPACE … OWNER is not supported")
-    if statement.location:
-        raise not_supported(
-            "CREATE TABLESPACE … LOCATION is not supported",
-            detail="A tablespace is a group of servers, which has no directory of its own.",
-            hint="Leave LOCATION out, or say LOCATION ''.",
-        )
+    location = location_of(statement.location or "")
     if name.startswith("pg_"):
         raise PgError(
             "42939",
@@ -86,12 +92,12 @@ async def _create(session: Session, statement: Any) -> None:
         raise PgError(
             "22023", f'unrecognized parameter "{min(unknown)}"', hint=f"There are: {', '.join(sorted(OPTIONS))}."
         )
-    await locked(session, lambda: _add(session, name, options))
+    await locked(session, lambda: _add(session, name, options, location))
     await interruptible(session, _until_open(session, name))
     await interruptible(session, until_settled(session, name))
 
 
-async def _add(session: Session, name: str, options: dict[str, str]) -> None:
+async def _add(session: Session, name: str, options: dict[str, str], location: dict[str, str]) -> None:
     """As many instances as the home group has, where it is not said."""
     gateway = session.gateway
     snapshot = gateway.snapshot
@@ -102,20 +108,21 @@ async def _add(session: Session, name: str, options: dict[str, str]) -> None:
         raise PgError("22023", f"replicas must be between 1 and {INSTANCES_PER_GROUP_MAX}, not {replicas}")
     command = AddGroup(
         group=name,
-        nodes=free_nodes(snapshot, Group(name=name, instances=()), replicas),
+        nodes=free_nodes(snapshot, Group(name=name, instances=(), location=location), replicas),
         durability=durability_of(options) or Policy.QUORUM.value,
-        origin=await _smallest(gateway, snapshot),
+        origin=await _smallest(gateway, possible_origins(snapshot, location)),
+        location=location,
     )
     await gateway.control.propose(command)
 
 
-async def _smallest(gateway: Gateway, snapshot: Snapshot) -> str:
-    """Every group can be the origin; the one with the least to copy is."""
+async def _smallest(gateway: Gateway, groups: Iterable[str]) -> str:
+    """The one with the least to copy."""
 
     async def size(group: str) -> tuple[int, str]:
         return int(await _ask(gateway, group, _SIZE) or 0), group
 
-    return min(await asyncio.gather(*(size(group) for group in snapshot.group_names)))[1]
+    return min(await asyncio.gather(*map(size, groups)))[1]
 
 
 async def _ask(gateway: Gateway, group: str, sql: str) -> str | None:

@@ -55,6 +55,14 @@ SELECT rolname FROM pg_roles
 WHERE rolname !~ '^pg_' AND rolname NOT IN (SELECT name FROM public.hanse_bootstrap_role)
 """
 
+# To one that an earlier version has made. Asked first: ALTER TABLE would wait for whoever reads hanse.groups.
+_LACKS_LOCATIONS = """
+SELECT NOT EXISTS (
+    SELECT FROM pg_attribute WHERE attrelid = 'hanse.groups'::regclass AND attname = 'location' AND NOT attisdropped
+)
+"""
+_ADD_LOCATIONS = "ALTER TABLE hanse.groups ADD COLUMN location jsonb NOT NULL DEFAULT '{}'"
+
 log = logging.getLogger(__name__)
 
 
@@ -123,6 +131,8 @@ class MainDatabase:
             await admin.execute(f"CREATE DATABASE {quote_identifier(self.name)}{owner}")
         async with self.connection() as connection, connection.transaction():
             if await connection.fetchval("SELECT to_regclass('hanse.applied') IS NOT NULL"):
+                if await connection.fetchval(_LACKS_LOCATIONS):
+                    await connection.execute(_ADD_LOCATIONS)
                 return
             if not await connection.fetchval("SELECT to_regnamespace('hanse') IS NOT NULL"):
                 await connection.execute(_read("bootstrap_database.sql"))

@@ -331,8 +331,12 @@ async def _write_topology(connection: Connection, snapshot: Snapshot) -> None:
                 [(node.name, node.host, node.gateway_port, _json(node.labels)) for node in snapshot.nodes],
             )
             await connection.executemany(
-                "INSERT INTO hanse.groups VALUES ($1, $2, $3, $4::text::jsonb, nullif($5::bigint, 0))",
-                [(g.name, leader_of(g), g.durability, _json(g.instances), g.term) for g in snapshot.groups],
+                "INSERT INTO hanse.groups (name, leader, durability, instances, term, location) "
+                "VALUES ($1, $2, $3, $4::text::jsonb, nullif($5::bigint, 0), $6::text::jsonb)",
+                [
+                    (g.name, leader_of(g), g.durability, _json(g.instances), g.term, _json(g.location))
+                    for g in snapshot.groups
+                ],
             )
             await connection.execute(
                 "UPDATE hanse.topology SET version = $1, home_group = $2", snapshot.version, snapshot.home_group

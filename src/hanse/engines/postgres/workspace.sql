@@ -24,7 +24,7 @@ CREATE UNIQUE INDEX topology_one_row ON hanse.topology ((true));
 INSERT INTO hanse.topology VALUES (-1, '');
 CREATE TABLE hanse.nodes (name text PRIMARY KEY, host text NOT NULL, gateway_port int NOT NULL, labels jsonb NOT NULL);
 CREATE TABLE hanse.groups (name text PRIMARY KEY, leader text, durability text NOT NULL, instances jsonb NOT NULL,
-    term bigint, members text[], k int);
+    term bigint, members text[], k int, location jsonb NOT NULL DEFAULT '{}');
 
 -- Rows without any column on their way into a slot's table: COPY cannot name no columns. Empty but within a load.
 CREATE TABLE hanse.no_columns ();
