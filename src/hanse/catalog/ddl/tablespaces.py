@@ -13,7 +13,10 @@ from ...core.errors import PgError, not_supported
 from .placing import ORDINARY_TABLESPACES
 from .steps import Ask, DdlContext, Step
 
-_IS_OWNER = "SELECT pg_catalog.pg_has_role(datdba, 'MEMBER') FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()"
+_IS_OWNER = """
+    SELECT pg_catalog.pg_has_role(datdba, 'MEMBER')
+    FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()
+"""
 _NAMES = "Prepared transactions and directories of all its instances have the name."
 _OWNERS = "Every group belongs to the owner of the database."
 _GRANTS = "Whoever may create a table may place it in any group."
