@@ -65,6 +65,9 @@ def test_only_a_good_token_lets_a_machine_in(machines: list[Machine], tmp_path: 
     assert "not of the cluster that the token is from" in refused(str(stranger))  # and the secret was not shown
     assert "already exists" in refused(good, "--node", "n1")  # which costs no token
     assert "no token" in refused("nonsense")
+    taken = ("--listen", first.listen[1])
+    assert "choose another with --listen" in second.refused("join", address, *taken, "--token", good)
+    assert "choose another with --listen" in second.refused("init", *taken)
     second.done("join", address, *second.listen, "--token", good)
     third = machines[2]
     assert "was used before" in third.refused("join", address, *third.listen, "--token", good)
@@ -107,6 +110,10 @@ def test_each_machine_shows_all(machines: list[Machine]) -> None:
 
         wait_until("all instances are seen", shown, timeout_s=WAIT_S)
         assert "unknown on another machine" in machine.done("status")
+        servers = [
+            line.split()[1:3] for line in machine.done("balancer-config", "haproxy").splitlines() if "server n" in line
+        ]
+        assert servers == [[each.name, f"{each.host}:{each.port}"] for each in machines]
 
 
 def _answer_of(machine: Machine, port: int, question: bytes, context: ssl.SSLContext | None) -> bytes:

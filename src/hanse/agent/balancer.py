@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from ..config import ClusterConfig
-from ..core.errors import UserMistake
+import os
+import secrets as random
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..catalog.client import ControlClient
+from ..catalog.model import Node
+from ..core.errors import PgError, UserMistake
+from .certificates import tls_of_a_node
+from .cluster_dir import load_existing
 
 _HAPROXY = """\
 # HAProxy (2.2 or later) in front of Hanse: clients connect here, and each goes to a node that is ready, to the one with the
@@ -30,18 +38,35 @@ listen hanse
 """
 
 
-def haproxy(cluster: ClusterConfig, listen: str) -> str:
+async def nodes_of(data_dir: Path) -> tuple[Node, ...]:
+    """All of them, also those on other machines, as the catalog has them. Raises UserMistake where it does not answer."""
+    cluster, _ = load_existing(data_dir)
+    client = f"balancer-config.{os.getpid()}.{random.token_hex(2)}"
+    control = ControlClient(cluster.control_addresses, tls_of_a_node(cluster, data_dir), client)
+    try:
+        await control.connect()
+        nodes = control.snapshot.nodes
+        await control.close()
+    except PgError as error:
+        raise UserMistake(f"the nodes are not known while the cluster does not run: {error.message}") from None
+    return nodes
+
+
+def haproxy(nodes: Sequence[Node], listen: str) -> str:
     """The text of haproxy.cfg. `listen`: an address as HAProxy's `bind` takes it, '127.0.0.1:6432'.
 
-    Raises UserMistake for what would not be one, and for clusters whose nodes have no HTTP endpoint.
+    Raises UserMistake for what would not be one, and for nodes that have no HTTP endpoint.
     """
     host, _, port = listen.rpartition(":")
     if not port.isdigit() or not 1 <= int(port) <= 65_535 or any(each.isspace() for each in host):
         raise UserMistake(f"{listen!r} is no address to listen on; it looks like 127.0.0.1:6432, or *:6432")
-    if not all(node.http_port for node in cluster.nodes):
-        raise UserMistake("this cluster was made before nodes had an HTTP endpoint, which a balancer needs")
+    silent = [node.name for node in nodes if not node.http_port]
+    if silent:
+        raise UserMistake(
+            f"node {silent[0]} has not told the catalog of its HTTP endpoint, which a balancer needs; start it once more"
+        )
     servers = "\n".join(
-        f"    server {node.name} {cluster.host}:{node.gateway_port} check addr {cluster.host} port {node.http_port}"
-        for node in cluster.nodes
+        f"    server {node.name} {node.host}:{node.gateway_port} check addr {node.host} port {node.http_port}"
+        for node in nodes
     )
     return _HAPROXY.format(listen=listen, servers=servers)
