@@ -13,6 +13,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import pytest
 
 from hanse.agent import tokens
 from hanse.catalog import protocol as p
+from hanse.core.limits import MEMBER_START_S_MAX
 from hanse.core.node_tls import node_tls
 from hanse.replication.asking import WhoLeads, encode
 from support.certificates import make_node_certificates
@@ -177,6 +179,9 @@ def test_nodes_are_removed(machines: list[Machine]) -> None:
     second.done("remove", "n3")
     assert third.process is not None and third.process.wait(WAIT_S) == 2
     assert "this node was removed from the cluster: n3" in (third.data / "node.log").read_text()
+    begin = time.monotonic()
+    assert "n1: this node was removed from the cluster: n1" in machines[0].refused("up", "--detach")
+    assert time.monotonic() - begin < MEMBER_START_S_MAX  # it has an instance, which would look for its group
     second.ask("INSERT INTO u VALUES (1)")
     made = "CREATE TABLE IF NOT EXISTS alone (k int)"  # said again while n2 becomes the control plane's leader
     wait_until("a schema change", lambda: second.can(made), timeout_s=WAIT_S)
