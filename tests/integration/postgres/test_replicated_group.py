@@ -7,6 +7,8 @@ import contextlib
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -160,7 +162,15 @@ async def test_a_leader_that_went_on_alone_is_rewound(group: Group) -> None:
     await _a_rewind_that_lacks_wal_is_given_up_at_once(group)
     (group.instance("a").directory / "global" / "pg_control").unlink()  # as far as it had come
     assert await group.way_back(replace(local, marked=rewind_mark(group.instance("a")) == 7)) is Rejoin.CLONE
-    progress = await group.clone("a")
+    left = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(600)", f"--target-pgdata={group.instance('a').directory}"]
+    )  # as by an agent that was killed during the rewind: it would write into the copy
+    try:
+        progress = await group.clone("a")
+        assert left.poll() is not None
+    finally:
+        left.kill()
+        left.wait()
     assert progress and progress[-1][0] > 1 << 20
     assert rewind_mark(group.instance("a")) is None
     await streams(group, "a")
