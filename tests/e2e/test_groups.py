@@ -591,6 +591,15 @@ def test_a_group_that_came_later_is_used_and_dropped(cluster: Cluster, writers: 
     writers.check({"g1", "g2"})
 
 
+CHANGES_OF_NO_GROUP = (
+    "ALTER TABLESPACE g1 RENAME TO g5",
+    "ALTER TABLESPACE g1 OWNER TO passer",
+    "COMMENT ON TABLESPACE g1 IS 'here'",
+    "GRANT CREATE ON TABLESPACE g1 TO passer",
+    "REVOKE CREATE ON TABLESPACE pg_default, g1 FROM passer",
+)
+
+
 def test_what_is_no_group(cluster: Cluster) -> None:
     wrong = {
         "CREATE TABLESPACE g1 WITH (replicas = 1)": "42710",
@@ -606,13 +615,17 @@ def test_what_is_no_group(cluster: Cluster) -> None:
         "DROP TABLESPACE g4": "42704",
         "DROP TABLESPACE g1": "55006",
         "DROP TABLESPACE g2": "55000",
+        **dict.fromkeys(CHANGES_OF_NO_GROUP, "0A000"),
+        **dict.fromkeys((sql.replace("g1", "g4") for sql in CHANGES_OF_NO_GROUP), "42704"),
+        "ALTER TABLESPACE pg_default RENAME TO plain": "0A000",
     }
     for sql, sqlstate in wrong.items():
         with psycopg.connect(cluster.dsn, autocommit=True) as connection, pytest.raises(psycopg.Error) as caught:
             connection.execute(sql)  # type: ignore[call-overload]
         assert caught.value.sqlstate == sqlstate, sql
-    say(cluster, "DROP TABLESPACE IF EXISTS g4")
+    for sql in ("DROP TABLESPACE IF EXISTS g4", "COMMENT ON TABLESPACE pg_default IS 'where all is'"):
+        say(cluster, sql)
     with psycopg.connect(cluster.server.dsn_for(user="passer", password="by"), autocommit=True) as passer:
-        for sql in ("CREATE TABLESPACE g4", "DROP TABLESPACE g2"):
+        for sql in ("CREATE TABLESPACE g4", "DROP TABLESPACE g2", *CHANGES_OF_NO_GROUP):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 passer.execute(sql)  # type: ignore[call-overload]

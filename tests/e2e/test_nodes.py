@@ -13,6 +13,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import pytest
 
 from hanse.agent import tokens
 from hanse.catalog import protocol as p
+from hanse.core.limits import MEMBER_START_S_MAX
 from hanse.core.node_tls import node_tls
 from hanse.replication.asking import WhoLeads, encode
 from support.certificates import make_node_certificates
@@ -67,6 +69,9 @@ def test_only_a_good_token_lets_a_machine_in(machines: list[Machine], tmp_path: 
     assert "already exists" in refused(good, "--node", "n1")  # which costs no token
     assert "no token" in refused("nonsense")
     assert "a label is KEY=VALUE" in refused(good, "--label", "zone")
+    taken = ("--listen", first.listen[1])
+    assert "choose another with --listen" in second.refused("join", address, *taken, "--token", good)
+    assert "choose another with --listen" in second.refused("init", *taken)
     second.done("join", address, *second.listen, "--token", good)
     third = machines[2]
     assert "was used before" in third.refused("join", address, *third.listen, "--token", good)
@@ -110,6 +115,10 @@ def test_each_machine_shows_all(machines: list[Machine]) -> None:
 
         wait_until("all instances are seen", shown, timeout_s=WAIT_S)
         assert "unknown on another machine" in machine.done("status")
+        servers = [
+            line.split()[1:3] for line in machine.done("balancer-config", "haproxy").splitlines() if "server n" in line
+        ]
+        assert servers == [[each.name, f"{each.host}:{each.port}"] for each in machines]
 
 
 def test_a_group_is_where_its_location_says(machines: list[Machine]) -> None:
@@ -216,6 +225,9 @@ def test_nodes_are_removed(machines: list[Machine]) -> None:
     second.done("remove", "n3")
     assert third.process is not None and third.process.wait(WAIT_S) == 2
     assert "this node was removed from the cluster: n3" in (third.data / "node.log").read_text()
+    begin = time.monotonic()
+    assert "n1: this node was removed from the cluster: n1" in machines[0].refused("up", "--detach")
+    assert time.monotonic() - begin < MEMBER_START_S_MAX  # it has an instance, which would look for its group
     second.ask("INSERT INTO u VALUES (1)")
     made = "CREATE TABLE IF NOT EXISTS alone (k int)"  # said again while n2 becomes the control plane's leader
     wait_until("a schema change", lambda: second.can(made), timeout_s=WAIT_S)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import uuid
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,6 +46,23 @@ from hanse.replication.rule import Policy, rule_of
 from support.processes import free_ports, wait_until
 
 SECRET = "s3cret"
+
+
+@contextlib.asynccontextmanager
+async def shedding_wal(leader: Member) -> AsyncIterator[None]:
+    """It has removed the WAL that it had, also what slots would keep, and goes on so."""
+    async with leader.access.connected() as connection:
+        for setting in ("max_slot_wal_keep_size = '1MB'", "wal_keep_size = 0", "min_wal_size = '32MB'"):
+            await connection.execute(f"ALTER SYSTEM SET {setting}")
+        await connection.execute("SELECT pg_reload_conf()")
+        for _ in range(6):
+            await connection.execute(
+                "SELECT pg_logical_emit_message(false, 'test', 'on and on'); SELECT pg_switch_wal()"
+            )
+        await connection.execute("CHECKPOINT")
+        yield
+        await connection.execute("ALTER SYSTEM RESET ALL")
+        await connection.execute("SELECT pg_reload_conf()")
 
 
 @dataclass

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ..config import ClusterConfig
+from collections.abc import Sequence
+
+from ..catalog.model import Node
 from ..core.errors import UserMistake
 
 _HAPROXY = """\
@@ -30,18 +32,21 @@ listen hanse
 """
 
 
-def haproxy(cluster: ClusterConfig, listen: str) -> str:
+def haproxy(nodes: Sequence[Node], listen: str) -> str:
     """The text of haproxy.cfg. `listen`: an address as HAProxy's `bind` takes it, '127.0.0.1:6432'.
 
-    Raises UserMistake for what would not be one, and for clusters whose nodes have no HTTP endpoint.
+    Raises UserMistake for what would not be one, and for nodes that have no HTTP endpoint.
     """
     host, _, port = listen.rpartition(":")
     if not port.isdigit() or not 1 <= int(port) <= 65_535 or any(each.isspace() for each in host):
         raise UserMistake(f"{listen!r} is no address to listen on; it looks like 127.0.0.1:6432, or *:6432")
-    if not all(node.http_port for node in cluster.nodes):
-        raise UserMistake("this cluster was made before nodes had an HTTP endpoint, which a balancer needs")
+    silent = [node.name for node in nodes if not node.http_port]
+    if silent:
+        raise UserMistake(
+            f"node {silent[0]} has not told the catalog of its HTTP endpoint, which a balancer needs; start it once more"
+        )
     servers = "\n".join(
-        f"    server {node.name} {cluster.host}:{node.gateway_port} check addr {cluster.host} port {node.http_port}"
-        for node in cluster.nodes
+        f"    server {node.name} {node.host}:{node.gateway_port} check addr {node.host} port {node.http_port}"
+        for node in nodes
     )
     return _HAPROXY.format(listen=listen, servers=servers)

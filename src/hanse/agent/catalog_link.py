@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets as random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from ..catalog.client import ControlClient
@@ -36,13 +37,28 @@ async def tell_catalog(
 
 async def order(data_dir: Path, cluster: ClusterConfig, who: str, command: Command) -> None:
     """For a person. Raises UserMistake; then nothing has changed, or the message says that this is unknown."""
-    name = f"{who}.{os.getpid()}.{random.token_hex(2)}"
-    control = ControlClient(cluster.control_addresses, tls_of_a_node(cluster, data_dir), name)
     try:
-        await control.connect()
-        try:
+        async with _connected(data_dir, cluster, who) as control:
             await control.propose(command)
-        finally:
-            await control.close()
     except PgError as error:
         raise UserMistake(in_a_line(error.message, error.detail, error.hint)) from None
+
+
+async def look(data_dir: Path, cluster: ClusterConfig, who: str) -> Snapshot:
+    """What the catalog has now, for a person. Raises UserMistake where it does not answer."""
+    try:
+        async with _connected(data_dir, cluster, who) as control:
+            return control.snapshot
+    except PgError as error:
+        raise UserMistake(f"the catalog is not known while the cluster does not run: {error.message}") from None
+
+
+@contextlib.asynccontextmanager
+async def _connected(data_dir: Path, cluster: ClusterConfig, who: str) -> AsyncIterator[ControlClient]:
+    name = f"{who}.{os.getpid()}.{random.token_hex(2)}"
+    control = ControlClient(cluster.control_addresses, tls_of_a_node(cluster, data_dir), name)
+    await control.connect()
+    try:
+        yield control
+    finally:
+        await control.close()

@@ -164,8 +164,9 @@ def _check_new(data_dir: Path, request: Request) -> None:
     existing = check_new_directory(data_dir)
     find_binaries(request.postgres_bindir)
     draft = plan_cluster(request, cluster_id="", choose_ports=lambda count: [0] * count)
+    option = "--port" if request.node is None else "--listen"  # of `hanse up`, of `hanse init`
     for node in draft.nodes:
-        check_port(draft.host, node.gateway_port, f"the gateway of node {node.name}")
+        check_port(draft.host, node.gateway_port, f"the gateway of node {node.name}", option=option)
     check_disk(existing, DISK_FREE_BYTES_MIN * sum(len(node.instances) for node in draft.nodes))
 
 

@@ -31,7 +31,7 @@ def join(data_dir: Path, address: str, token: Token, request: Request) -> Cluste
     host, port = request.host or "", request.port or 0
     check_new_directory(data_dir)
     find_binaries(request.postgres_bindir)
-    check_port(host, port, "the gateway")
+    check_port(host, port, "the gateway", option="--listen")
     offered = choose_free_ports(host, 4, avoid=(port,))
     key, asked = certificates.request_certificate()
     gateway_key, gateway_asked = certificates.request_certificate()

@@ -87,7 +87,7 @@ class NodeAgent:
 
     async def _work(self) -> None:
         await self._health.start(self.config.host, self.config.http_port)
-        await self._start_servers()
+        await self._start_unless_removed()
         assert self._placing is not None
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -121,6 +121,22 @@ class NodeAgent:
 
     # --- start
 
+    async def _start_unless_removed(self) -> None:
+        """A member that was removed would look for its group for long."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                asking = tasks.create_task(self._hear_of_removal())
+                await self._start_servers()
+                asking.cancel()
+        except BaseExceptionGroup as failures:
+            raise _first(failures) from None
+
+    async def _hear_of_removal(self) -> None:
+        """Raises UserMistake if the cluster, once it answers, has this node no more."""
+        await asyncio.sleep(MEMBERSHIP_WATCH_S)  # most starts are over sooner
+        control = await self._connected()
+        await asyncio.shield(control.close())
+
     async def _start_servers(self) -> None:
         config = self.config
         self._gateways = [GatewayPart(config, self._config_file, worker) for worker in range(config.gateway_workers)]
@@ -150,21 +166,25 @@ class NodeAgent:
 
     async def _wait_for_control(self) -> None:
         """Gateways read the catalog first of all; it answers when a majority of its nodes is there."""
-        name = f"{self.config.name}.agent"
-        control = ControlClient(services(self.config), self.config.tls_among_nodes(), name)
         self.presence.update(note="the control plane")
-        while True:
-            try:
-                await control.connect()
-                break
-            except PgError as error:
-                if error.sqlstate == "28000":
-                    raise UserMistake(f"{error.message}: {self.config.name}") from None
-                log.warning("gateways wait: %s", error.message)
+        control = await self._connected()
         try:
             await self._tell_where_we_are(control)
         finally:
             await control.close()
+
+    async def _connected(self) -> ControlClient:
+        """To the control plane, however long that takes. Raises UserMistake where it has this node no more."""
+        name = f"{self.config.name}.agent"
+        control = ControlClient(services(self.config), self.config.tls_among_nodes(), name)
+        while True:
+            try:
+                await control.connect()
+                return control
+            except PgError as error:
+                if error.sqlstate == "28000":
+                    raise UserMistake(f"{error.message}: {self.config.name}") from None
+                log.warning("the control plane is waited for: %s", error.message)
 
     async def _tell_where_we_are(self, control: ControlClient) -> None:
         """Ports may have changed since the last start, and who knows us goes by the catalog."""

@@ -187,7 +187,7 @@ def _node_elsewhere(node: Node) -> NodeStatus:
         name=node.name,
         host=node.host,
         gateway_port=node.gateway_port,
-        http_port=0,
+        http_port=node.http_port,
         pid=None,
         state=UNKNOWN,
         note="on another machine",

@@ -82,12 +82,12 @@ def port_holder(port: int) -> str | None:
     return None
 
 
-def check_port(host: str, port: int, purpose: str) -> None:
-    """Raise UserMistake where `port` cannot be listened on."""
+def check_port(host: str, port: int, purpose: str, *, option: str = "--port") -> None:
+    """Raise UserMistake where `port` cannot be listened on. `option`: the one by which it was chosen."""
     if is_free(host, port):
         return
     if port < 1024:
         raise UserMistake(f"port {port} on {host}, for {purpose}, is taken or needs root")
     holder = port_holder(port)
     by = f" by {holder}" if holder else ""
-    raise UserMistake(f"port {port} on {host}, for {purpose}, is already taken{by}; choose another with --port")
+    raise UserMistake(f"port {port} on {host}, for {purpose}, is already taken{by}; choose another with {option}")

@@ -61,7 +61,7 @@ from ..engines.postgres.promotion import (
     until_promoted,
     write_record,
 )
-from ..engines.postgres.streaming import Data, Member, has_wal, make_slot, source_of, system_identifier
+from ..engines.postgres.streaming import Data, Member, has_wal, make_slot, slot_is_lost, source_of, system_identifier
 from ..replication.asking import HandOver, Heard, Renewed, Reply
 from ..replication.failover import Attempt, Established, Refusal, Report
 from ..replication.lease import Grants, Lease
@@ -542,16 +542,19 @@ class Replica:
             await self._settled(self._job)
 
     async def _look_at_stream(self) -> None:
-        """One that has had no stream for STREAMLESS_S_MAX comes to its leader again, and finds out what it lacks."""
-        now = self._now()
+        """One that has had no stream for STREAMLESS_S_MAX, or whose slot is lost, comes to its leader again, and finds out what
+        it lacks."""
+        now, leader, lost = self._now(), self._pledges.pledge.leader, False
         if now < self._look_at:
             return
         self._look_at = now + STREAM_LOOK_S
         with contextlib.suppress(*TROUBLE):
             if await self._member.streams():
                 self._streamed_at = now
-        if now - self._streamed_at > STREAMLESS_S_MAX:
-            log.warning("%s has no stream from its leader", self.name)
+            elif leader is not None:
+                lost = await slot_is_lost(self._peers.access(leader), self.name)
+        if lost or now - self._streamed_at > STREAMLESS_S_MAX:
+            log.warning("%s has no stream from its leader%s", self.name, ", which keeps no WAL for it" * lost)
             self._streamed_at, self._following = now, None
 
     def _working(self, task: asyncio.Task[None] | None) -> bool:

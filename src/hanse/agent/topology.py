@@ -319,6 +319,7 @@ def catalog_node(config: NodeConfig) -> Node:
         labels=config.labels,
         control_port=0 if own is None else own.port,
         raft_port=0 if own is None else own.raft_port,
+        http_port=config.http_port,
     )
 
 

@@ -257,6 +257,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     control_port: int = 0  # of its control service, and of its Raft, on nodes that may have a vote; else 0
     raft_port: int = 0
+    http_port: int = 0  # where balancers ask; 0: it has not said
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True, dict=True):

@@ -20,12 +20,19 @@ from .options import data_option
     help="Where clients will connect to the balancer.",
 )
 def command(balancer: str, data_dir: Path, listen: str) -> None:
-    """Print the configuration of a load balancer for this cluster.
+    """Print the configuration of a load balancer for this cluster, which must run: its catalog knows the nodes.
 
     For HAProxy: hanse balancer-config haproxy > haproxy.cfg; haproxy -f haproxy.cfg
     """
+    import asyncio
+    import logging
+
     from ..agent.balancer import haproxy
+    from ..agent.catalog_link import look
     from ..agent.cluster_dir import load_existing
 
-    cluster, _ = load_existing(data_dir.absolute())
-    click.echo(haproxy(cluster, listen), nl=False)
+    logging.getLogger("hanse").addHandler(logging.NullHandler())  # each vain try to connect; the error says it once
+    data_dir = data_dir.absolute()
+    cluster, _ = load_existing(data_dir)
+    snapshot = asyncio.run(look(data_dir, cluster, "balancer-config"))
+    click.echo(haproxy(snapshot.nodes, listen), nl=False)

@@ -7,6 +7,8 @@ import contextlib
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -17,13 +19,15 @@ import asyncpg
 import pytest
 
 from hanse.agent.group_records import row_of
+from hanse.agent.rejoining import rewound
 from hanse.core.errors import PgError
-from hanse.engines.postgres.group_files import mark_rewind, rewind_mark
+from hanse.engines.postgres.group_files import rewind_mark
+from hanse.engines.postgres.instance import READY_TIMEOUT_S
 from hanse.engines.postgres.promotion import promote, write_record
-from hanse.engines.postgres.streaming import Member, slot_of
+from hanse.engines.postgres.streaming import Member, make_slot, slot_is_lost, slot_of
 from hanse.replication.rejoin import Rejoin
 from support.processes import sweep, wait_until
-from support.replicated_group import SECRET, Group
+from support.replicated_group import SECRET, Group, shedding_wal
 
 WAIT_S = 60.0
 
@@ -155,15 +159,41 @@ async def test_a_leader_that_went_on_alone_is_rewound(group: Group) -> None:
     await same_rows(group, "a")
     assert await ask(group.members["a"], "SELECT count(*) FROM public.t WHERE x <= 1000") == [0]
 
-    await asyncio.to_thread(group.instance("a").stop)
-    mark_rewind(group.instance("a"), 7)
+    await _a_rewind_that_lacks_wal_is_given_up_at_once(group)
     (group.instance("a").directory / "global" / "pg_control").unlink()  # as far as it had come
     assert await group.way_back(replace(local, marked=rewind_mark(group.instance("a")) == 7)) is Rejoin.CLONE
-    progress = await group.clone("a")
+    left = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(600)", f"--target-pgdata={group.instance('a').directory}"]
+    )  # as by an agent that was killed during the rewind: it would write into the copy
+    try:
+        progress = await group.clone("a")
+        assert left.poll() is not None
+    finally:
+        left.kill()
+        left.wait()
     assert progress and progress[-1][0] > 1 << 20
     assert rewind_mark(group.instance("a")) is None
     await streams(group, "a")
     await same_rows(group, "a")
+
+
+async def _a_rewind_that_lacks_wal_is_given_up_at_once(group: Group) -> None:
+    """The follower goes astray, and its leader removes the WAL with which it would begin; then it is marked, and stopped."""
+    stray = group.members["a"]
+    await stray.fence(timeout_s=60)
+    await stray.follow(None, "")
+    await promote(stray, 8)
+    await ask(stray, "CREATE TABLE public.stray (x int)")
+    await asyncio.to_thread(stray.instance.stop)
+    leader = group.leader
+    await leader.drop_slot(slot_of("a"))
+    async with shedding_wal(leader):
+        source = group.source("a", slot=await make_slot(leader.access, "a"))
+        begin = time.monotonic()
+        assert not await rewound(stray, source, 7, group.clause)
+        assert time.monotonic() - begin < READY_TIMEOUT_S / 2
+    assert rewind_mark(stray.instance) == 7
+    await asyncio.to_thread(stray.instance.stop)
 
 
 async def test_two_promotions_with_one_timeline_are_told_apart(group: Group) -> None:
@@ -267,10 +297,14 @@ async def _a_slot_keeps_what_its_owner_lacks(group: Group) -> None:
     assert set(slots) == {"b", "c"}
     assert not slots["b"].active
     assert slots["b"].retained_bytes > 0
+    assert not await slot_is_lost(group.leader.access, "b")
+    async with shedding_wal(group.leader):
+        assert await slot_is_lost(group.leader.access, "b")
     await group.leader.drop_slot(slots["b"].name)
     await group.leader.drop_slot(slots["b"].name)  # who comes second finds nothing to do
     assert [slot.owner for slot in await group.leader.slots(("b", "c"))] == ["c"]
-    await group.follow("b")
+    await asyncio.to_thread(group.instance("b").stop)
+    await group.clone("b")
     await streams(group, "b")
     await same_rows(group, "b")
 

@@ -46,6 +46,7 @@ from .steps import (
     Step,
 )
 from .tables import create_table
+from .tablespaces import names_tablespaces, refuse_groups
 
 _AS_IS = (
     "CompositeTypeStmt CreateEnumStmt AlterEnumStmt CreateRangeStmt CreateDomainStmt AlterDomainStmt AlterTypeStmt "
@@ -97,7 +98,16 @@ def plan_ddl(statement: Any, text: str, ctx: DdlContext) -> Procedure:
     procedure = FAMILIES.get(name)
     if procedure is None:
         raise not_supported(f"{name.removesuffix('Stmt')} is not supported as a schema change")
+    if names_tablespaces(statement):
+        return _of_tablespaces(procedure, statement, text, ctx)
     return procedure(statement, text, ctx)
+
+
+def _of_tablespaces(
+    procedure: Callable[[Any, str, DdlContext], Procedure], statement: Any, text: str, ctx: DdlContext
+) -> Procedure:
+    yield from refuse_groups(statement, ctx)
+    return (yield from procedure(statement, text, ctx))
 
 
 __all__ = [

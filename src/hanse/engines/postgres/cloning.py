@@ -3,20 +3,26 @@
 Both copy the source's configuration files as well, so the instance's own are written again afterwards. pg_rewind first
 brings a directory that was not shut down to a consistent state, by a single-user server: that one reads settings from files
 only, and refuses to run where there is a standby.signal.
+
+An agent that was killed leaves the program that it ran, which goes on writing. So such a program is ended before another begins.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import psutil
 
 from ...core.errors import PgError
 from .group_files import (
     STANDBY_SIGNAL,
     Source,
     clone_directory,
+    clone_place,
     configure_member,
     mark_rewind,
     remove_clone,
@@ -27,6 +33,8 @@ from .instance import Instance
 from .osuser import start_arguments
 
 _PROGRESS = re.compile(rb"(\d+)/(\d+) kB")
+
+LEFTOVERS_S_MAX = 10.0
 
 Progress = Callable[[int, int], None]  # (bytes done, bytes in all as estimated)
 
@@ -42,6 +50,7 @@ async def clone(
 
     What was there before stays until the copy is complete. Raises PgError 58030 with pg_basebackup's words.
     """
+    await asyncio.to_thread(_end_leftovers, instance)
     target = await asyncio.to_thread(clone_directory, instance)
     command: list[str | Path] = [
         instance.binaries.path("pg_basebackup"),
@@ -68,6 +77,7 @@ async def rewind(instance: Instance, source: Source, *, term: int, synchronous_s
     Raises PgError 58030 with pg_rewind's words; then the instance has to be cloned.
     """
     await asyncio.to_thread(mark_rewind, instance, term)
+    await asyncio.to_thread(_end_leftovers, instance)
     (instance.directory / STANDBY_SIGNAL).unlink(missing_ok=True)
     await asyncio.to_thread(instance.configure, instance.directory)
     command: list[str | Path] = [
@@ -79,6 +89,18 @@ async def rewind(instance: Instance, source: Source, *, term: int, synchronous_s
     if code != 0:
         raise PgError("58030", f"instance {instance.spec.name} could not be rewound to its leader", detail=said)
     await asyncio.to_thread(_own_files, instance, source, synchronous_standby_names)
+
+
+def _end_leftovers(instance: Instance) -> None:
+    """Raises PgError 58030 where one does not end: a hung disk holds it."""
+    places = {f"--pgdata={clone_place(instance)}", f"--target-pgdata={instance.directory}"}
+    found = [each for each in psutil.process_iter(["cmdline"]) if places & set(each.info["cmdline"] or ())]
+    for process in found:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    _, staying = psutil.wait_procs(found, timeout=LEFTOVERS_S_MAX)
+    if staying:
+        raise PgError("58030", f"process {staying[0].pid} of an earlier copy of {instance.spec.name} does not end")
 
 
 def _own_files(instance: Instance, source: Source, synchronous_standby_names: str) -> None:

@@ -137,6 +137,10 @@ def _sync_directory(path: Path) -> None:
 # --- a clone takes the place of what there was
 
 
+def clone_place(instance: Instance) -> Path:
+    return _beside(instance, "clone")
+
+
 def clone_directory(instance: Instance) -> Path:
     """An empty place for a base backup. The server's user fills it."""
     path = remove_clone(instance)
@@ -147,7 +151,7 @@ def clone_directory(instance: Instance) -> Path:
 
 def remove_clone(instance: Instance) -> Path:
     """One that was not completed."""
-    path = _beside(instance, "clone")
+    path = clone_place(instance)
     shutil.rmtree(path, ignore_errors=True)
     return path
 

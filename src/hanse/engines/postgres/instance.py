@@ -33,6 +33,7 @@ from .initdb import check_disk, make_data_directory
 from .osuser import OsUser, choose_user, give, start_arguments, user_name
 from .postmaster import (
     StillBusy,
+    check_wal_is_there,
     clear_stale_locks,
     end_postmaster,
     explain_failure,
@@ -45,6 +46,7 @@ from .postmaster import (
 from .reach import reachable_home
 from .settings import GROUP_FILE, INCLUDED_FILE, Profile, address_settings, plain_profile, render_hba, render_settings
 
+LOG_LOOK_S = 0.5  # between two looks at what a server that is not ready has printed
 READY_TIMEOUT_S = 60.0  # a server that was killed replays its log first; longer ones are waited for by calling again
 STOP_TIMEOUT_S = 20.0  # for a fast shutdown, which writes a checkpoint
 BUSY_RETRY_S = 10.0  # for backends of a killed server to notice that it is gone
@@ -233,15 +235,22 @@ class Instance:
         return None if folder is None else folder / f".s.PGSQL.{self.spec.port}.lock"
 
     def wait_ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:
-        """Return when the server accepts connections. Raises PortTaken, StillBusy or UserMistake when it ends."""
-        deadline = time.monotonic() + timeout_s
+        """Return when the server accepts connections. Raises PortTaken, StillBusy or UserMistake when it ends, and UserMistake
+        at once where a follower waits for WAL that its leader has no more.
+        """
+        began = time.monotonic()
+        deadline, look_at = began + timeout_s, began + LOG_LOOK_S
         while True:
             file = read_pid_file(self.directory)
             if file is not None and file.pid == self.pid and file.status == "ready":
                 return
             if not self.is_alive():
                 raise explain_failure(self.spec.name, self.spec.port, self.spec.log_file, self._log_offset)
-            if time.monotonic() > deadline:
+            now = time.monotonic()
+            if now > look_at:
+                look_at = now + LOG_LOOK_S
+                check_wal_is_there(self.spec.name, self.spec.log_file, self._log_offset)
+            if now > deadline:
                 raise UserMistake(
                     f"PostgreSQL instance {self.spec.name} is not ready after {timeout_s:.0f} s "
                     f"(its log is {self.spec.log_file})"

@@ -184,6 +184,13 @@ def explain_failure(name: str, port: int, log_file: Path, offset: int) -> UserMi
     return UserMistake(f"PostgreSQL instance {name} did not start: {reason} (its log is {log_file})")
 
 
+def check_wal_is_there(name: str, log_file: Path, offset: int) -> None:
+    """Raises UserMistake for a follower that can never become consistent: its leader has removed what it would begin with."""
+    for line in read_log(log_file, offset):
+        if "requested WAL segment" in line and line.endswith("has already been removed"):
+            raise UserMistake(f"PostgreSQL instance {name} needs WAL that its leader does not have any more")
+
+
 _Maker = Callable[[str, int, Path], UserMistake]
 
 

@@ -180,6 +180,15 @@ async def make_slot(leader: Access, owner: str) -> str:
     return name
 
 
+async def slot_is_lost(leader: Access, owner: str) -> bool:
+    """Whether a leader keeps no WAL for a follower any more, whose slot went beyond its budget."""
+    async with leader.connected() as connection:
+        status = await connection.fetchval(
+            "SELECT wal_status FROM pg_replication_slots WHERE slot_name = $1", slot_of(owner)
+        )
+    return bool(status == "lost")
+
+
 async def has_wal(leader: Access, lsn: int) -> bool:
     """Whether a leader still has the WAL from an LSN on."""
     async with leader.connected() as connection:
