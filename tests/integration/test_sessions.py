@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from support.schemas import Schema
+from support.servers import Cluster
 
 NAMES = ("Émile", "Gül", "Ada", "Bo", "Åsa", "Øystein", "Zoë", "ñandú")
 
@@ -230,3 +231,28 @@ def test_large_objects_are_found_where_they_are_made(connection: psycopg.Connect
     connection.rollback()
     connection.execute("SELECT lo_unlink(%s)", (made,))
     assert one(connection, listed, made) == 0
+
+
+# --- lost server processes -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prepared", [False, True], ids=["simple", "prepared"])
+def test_a_transaction_whose_server_process_has_gone_is_rolled_back(
+    table: Schema, cluster: Cluster, prepared: bool
+) -> None:
+    with table.connect() as connection, psycopg.connect(cluster.group_dsns()["g1"]) as system:
+        connection.execute("CREATE TABLE here (id int PRIMARY KEY) TABLESPACE g1")
+        for end in ("ROLLBACK", "ROLLBACK", "COMMIT"):
+            connection.execute("BEGIN")
+            connection.execute("INSERT INTO here VALUES (%s)", (1,), prepare=prepared)
+            rows = system.execute(
+                "SELECT pg_terminate_backend(l.pid, 5000) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation "
+                "WHERE c.relname = 'here' AND l.mode = 'RowExclusiveLock'"
+            ).fetchall()
+            system.commit()
+            assert rows == [(True,)]
+            with pytest.raises(psycopg.Error) as caught:
+                connection.execute("INSERT INTO here VALUES (%s)", (2,), prepare=prepared)
+            assert caught.value.sqlstate in ("57P01", "08006")
+            assert connection.execute(end).statusmessage == "ROLLBACK"
+            assert connection.execute("SELECT count(*) FROM here").fetchone() == (0,)

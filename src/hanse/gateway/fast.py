@@ -54,6 +54,7 @@ class FastPath:
         "_chunk",
         "_long",
         "_mark",
+        "_told",
         "_unit",
         "backend",
         "ending",
@@ -80,6 +81,7 @@ class FastPath:
         self._chunk: bytes | None = None  # what is being tried
         self._unit: bytes | None = None  # what the relay is on for, as long as nothing of its answer was sent
         self._mark: Mark | None = None  # of the COMMIT that runs
+        self._told = False  # the running unit's error was that its server ends
         self._again: _Again | None = None  # the running statement is to be repeated if it meets another transaction
         self._long: tuple[bytes, Plans, Hit | None] | None = None  # the running unit's text, where it is long
 
@@ -293,7 +295,7 @@ class FastPath:
         session = self.session
         self.backend = backend
         self.planned = planned
-        self._unit = self._chunk
+        self._unit, self._told = self._chunk, False
         session.busy = True
         session.unit += 1
         session.sentence = None
@@ -481,7 +483,9 @@ class FastPath:
                 self._again = again
                 return
             session.output.write(again.held)
-        if is_farewell(message) and (self._may_ask_again() or self._mark is not None):
+        self._told = is_farewell(message)
+        if self._told and (self._may_ask_again() or self._mark is not None or self._rolls_back):
+            self._told = False
             return  # `lost` comes next
         self._unit = None
         transaction = session.transaction
@@ -559,7 +563,7 @@ class FastPath:
         self._again = None
         self.backend = None
         session.running.pop(backend.place, None)
-        transaction = session.transaction
+        transaction, rolled_back = session.transaction, self._rolls_back
         if transaction is not None and self.ending and self._mark is not None and not session.closed:
             transaction.lost, self.ending, self._mark = self._mark, None, None
             session.start(answer_commit(session, b""))
@@ -574,9 +578,16 @@ class FastPath:
         if self._may_ask_again():
             self._ask_again()
             return
-        session.write(error_response(lost_connection(backend.place)))
+        if rolled_back:
+            session.write(server_messages.command_complete("ROLLBACK"))
+        elif not self._told:
+            session.write(error_response(lost_connection(backend.place)))
         session.write_ready()
         session.done()
+
+    @property
+    def _rolls_back(self) -> bool:  # ROLLBACK was sent, and nothing has come: losing the server process does the same
+        return self.ending is False and self._unit is not None
 
     def _may_ask_again(self) -> bool:
         return self._unit is not None and self.planned is not None and may_read_again(self.session, self.planned)
