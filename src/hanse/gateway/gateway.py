@@ -24,7 +24,7 @@ from ..core.errors import PgError
 from ..core.ids import quote_literal
 from ..core.limits import BACKENDS_PER_PLACE_MAX, CONTEXTS_MAX, DDL_LOCK_WAIT_S_MAX
 from ..engines.postgres.backend import Backend
-from ..engines.postgres.connect import Address, cancel, connect_backend
+from ..engines.postgres.connect import Address, cancel, connect_backend, unreachable
 from ..engines.postgres.pool import Pool
 from ..engines.postgres.workspace import Workspace
 from ..pgwire.scram import Password
@@ -192,8 +192,11 @@ class Gateway:
         if private or credentials.version != self.snapshot.version:
             try:
                 parameters = await differences(self, backend, credentials.standing)
-            except BaseException:
+            except BaseException as error:
                 backend.close()
+                if isinstance(error, PgError) and error.sqlstate.startswith(("08", "57P")):
+                    # It has begun nothing: as one that cannot be reached. In the workspace a clone may have ended it.
+                    raise unreachable(place, error) from error
                 raise
             if parameters:
                 backend.close()

@@ -189,8 +189,14 @@ async def acquire(session: Session, place: str, database: str) -> Backend:
 async def acquire_once(session: Session, place: str, database: str) -> Backend:
     """The same without waiting for the place."""
     pool = session.gateway.pool(place)
-    for _ in range(DEAD_BACKENDS_MAX):
-        backend = await roles.acquire(session, pool, database)
+    for left in reversed(range(DEAD_BACKENDS_MAX)):
+        try:
+            backend = await roles.acquire(session, pool, database)
+        except PgError as error:
+            if place != WORKSPACE_PLACE or error.sqlstate != "08001" or not left:
+                raise
+            await session.gateway.workspace.gate.passed()  # making a private database has ended it as it began
+            continue
         if not backend.names <= session.state.names or backend.standing != session.state.standing:
             backend.close()  # given to us in the line of those who wait
         elif await _is_alive(session, backend):
